@@ -1,0 +1,285 @@
+"""Parameters and fitting of a twin estimator: the one place that joins scikit-learn and torch."""
+
+import copy
+import functools
+import math
+from contextlib import contextmanager
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+from torch import nn
+
+from ._callbacks import EpochTasks
+from ._validation import (
+    ImageStore,
+    SubStore,
+    check_choice,
+    check_images,
+    check_number,
+    check_shape,
+    check_trainable,
+    describe_shape,
+)
+from .model_selection import EpisodeSplit
+from .twin import batches, distortions, encoders, heads, inference, losses, training
+from .twin.network import InputScaling, TwinNetwork
+
+AUTO_SIDE = 32
+VALIDATION_TRIALS = 320
+
+
+class TwinEstimator(BaseEstimator):
+    """Base of the estimators that own a twin network; see `SiameseOneShotClassifier`."""
+
+    def _check_params(self):
+        encoder_names = ("auto", *encoders.ENCODERS)
+        if not isinstance(self.encoder, nn.Module) and not callable(self.encoder):
+            check_choice(self.encoder, "encoder", encoder_names)
+        check_choice(self.head, "head", heads.HEADS)
+        check_choice(self.loss, "loss", losses.LOSSES)
+        if not callable(self.distortion):
+            check_choice(self.distortion, "distortion", ("auto", None, *distortions.DISTORTIONS))
+        check_choice(self.class_transforms, "class_transforms", (None, "rotate", "rotate_reflect"))
+        check_choice(self.channels, "channels", ("auto", "first", "last"))
+        check_choice(self.precision, "precision", ("auto", "float32", "bfloat16"))
+        if self.image_shape is not None:
+            check_shape(self.image_shape, "image_shape", (2, 3))
+        if isinstance(self.image_size, Integral):
+            check_number(self.image_size, "image_size", int, 1)
+        elif isinstance(self.image_size, str):
+            check_choice(self.image_size, "image_size", ("auto",))
+        elif self.image_size is not None:
+            check_shape(self.image_size, "image_size", (2,))
+        check_shape(self.batch_shape, "batch_shape", (3,))
+        if self.batch_shape[0] * self.batch_shape[1] < 2 or self.batch_shape[2] < 2:
+            raise ValueError(
+                f"batch_shape={self.batch_shape!r}; expected (groups, classes, drawings) with at "
+                "least two classes and two drawings of each: pairs are made inside the batch."
+            )
+        check_number(self.batch_size, "batch_size", int, 2)
+        check_number(self.max_iter, "max_iter", int, 1)
+        check_number(self.learning_rate, "learning_rate", float, 0, include="neither")
+        check_number(self.weight_decay, "weight_decay", float, 0)
+        check_number(self.averaging, "averaging", float, 0, 1, include="left")
+        check_number(self.validation_fraction, "validation_fraction", float, 0, 1, "neither")
+        check_number(self.n_iter_no_change, "n_iter_no_change", int, 1)
+        if not isinstance(self.early_stopping, bool | np.bool_):
+            raise ValueError(f"early_stopping={self.early_stopping!r}; expected True or False.")
+        try:
+            torch.device(self.device)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"device={self.device!r} is not a torch device; expected 'cpu', 'cuda', ..."
+            ) from error
+
+    @contextmanager
+    def _unchanged_on_error(self):
+        """An attempt that fails leaves the estimator as it was."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _store(self, X, reset=False):
+        """Validated X as an image store; on `reset` its shape becomes the fitted one."""
+        ndim = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
+        if ndim < 3 and (reset or self._fitted_flat):
+            X = validate_data(self, X, reset=reset, dtype="numeric")
+        else:
+            X = check_images(X)
+        if X.ndim == 2 and not reset and not self._fitted_flat and self.image_shape is None:
+            raise ValueError(
+                f"X has flat rows of {X.shape[1]} features, but {type(self).__name__} was fitted "
+                f"on {describe_shape(self.input_shape_)}: pass images of that shape."
+            )
+        store = ImageStore(X, self.image_shape, self.channels)
+        if reset:
+            if X.ndim > 2 and hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+            self._fitted_flat = X.ndim == 2
+            self.input_shape_ = store.input_shape
+            self.n_features_in_ = math.prod(store.input_shape)
+        elif store.input_shape != self.input_shape_:
+            raise ValueError(
+                f"X has {describe_shape(store.input_shape)}, but {type(self).__name__} was fitted "
+                f"on {describe_shape(self.input_shape_)}: bring X to that shape, or fit anew."
+            )
+        return store
+
+    def _working_shape(self, shape):
+        """Shape of what the encoder sees, once images are brought to `image_size`."""
+        size = self.image_size
+        if size is None or len(shape) == 1:
+            return shape
+        if isinstance(size, str):  # "auto": small images stay, and the paper's encoder needs 105
+            longer = max(shape[1:])
+            if self.encoder not in ("auto", "conv") or longer <= AUTO_SIDE:
+                return shape
+            size = AUTO_SIDE
+        if isinstance(size, Integral):
+            ratio = size / max(shape[1:])
+            size = (max(1, round(side * ratio)) for side in shape[1:])
+        return (shape[0], *map(int, size))
+
+    def _build_network(self, store, seed):
+        working = self._working_shape(store.input_shape)
+        name = self.encoder
+        if isinstance(name, str) and name == "auto":
+            name = "mlp" if len(working) == 1 else "conv"
+        if isinstance(name, nn.Module):
+            encoder = copy.deepcopy(name).float()
+        elif callable(name):
+            # A builder draws its weights from torch's global generator: lend it a seeded one.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                encoder = name(working)
+            if not isinstance(encoder, nn.Module):
+                raise TypeError(
+                    f"encoder, called with the input shape {working}, returned "
+                    f"{type(encoder).__name__}; expected a torch.nn.Module."
+                )
+        else:
+            if len(working) == 1 and name != "mlp":
+                raise ValueError(
+                    f"encoder={name!r} needs images, got {describe_shape(working)}: say what the "
+                    "rows hold by image_shape=(height, width), or use encoder='mlp'."
+                )
+            encoder = encoders.build_encoder(name, working, torch.Generator().manual_seed(seed))
+        head = heads.HEADS[self.head](encoders.feature_shape(encoder, working))
+        scaling = InputScaling(*_learn_scaling(store), working[1:] or None)
+        return TwinNetwork(scaling, encoder, head)
+
+    def _distortion(self, shape):
+        name = self.distortion
+        if callable(name):
+            return name
+        if name == "auto":
+            name = None if len(shape) == 1 else ("strokes" if shape[0] == 1 else "warp")
+        elif name is not None and len(shape) == 1:
+            raise ValueError(
+                f"distortion={name!r} needs images, got {describe_shape(shape)}: use "
+                "distortion=None, a callable, or image_shape=(height, width)."
+            )
+        return None if name is None else distortions.DISTORTIONS[name]
+
+    def _batches(self, store, scaling, seed, *, pairs=None, classes=None, groups=None):
+        """The training batches and, with early stopping, what validates them."""
+        distortion = self._distortion(store.input_shape)
+        if pairs is not None:
+            if self.early_stopping:
+                raise ValueError(
+                    "early_stopping=True needs class labels to make one-shot trials of held-out "
+                    "classes, and y has pairs: pass labels, or early_stopping=False."
+                )
+            return (
+                batches.PairBatches(store, scaling, pairs, self.batch_size, distortion, seed),
+                None,
+            )
+        validation = None
+        if self.early_stopping:
+            kept, validation = self._hold_out(store, classes, groups, seed)
+            store = SubStore(store, kept)
+            classes = np.unique(classes[kept], return_inverse=True)[1]
+            groups = np.unique(groups[kept], return_inverse=True)[1]
+        turns = distortions.turns_of(
+            self.class_transforms, self._working_shape(self.input_shape_)
+        )
+        plan = batches.ClassBatches(
+            store, scaling, classes, groups, self.batch_shape, turns, distortion, seed
+        )
+        return plan, validation
+
+    def _hold_out(self, store, classes, groups, seed):
+        """Background classes kept from training, whole groups if there are several, and one-shot
+        trials of them: (indices to train on, validation for `training.train`)."""
+        rng = np.random.default_rng(seed)
+        units = groups if groups.max() > 0 else classes
+        names = rng.permutation(units.max() + 1)
+        n_held = max(1 if units is groups else 2, round(self.validation_fraction * len(names)))
+        held = np.isin(units, names[:n_held])
+        try:
+            check_trainable(classes[~held], classes[~held], groups[~held])
+            n_classes = _trial_classes(classes[held], groups[held])
+            n_way = min(20, n_classes)
+            n_episodes = math.ceil(VALIDATION_TRIALS / n_way)
+            splitter = EpisodeSplit(n_way, n_episodes=n_episodes, random_state=seed)
+            trials = list(splitter.split(np.empty(held.sum()), classes[held], groups[held]))
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping=True holds out {n_held} of {len(names)} "
+                f"{'groups' if units is groups else 'classes'} (validation_fraction="
+                f"{self.validation_fraction}) for one-shot trials, and that cannot be done here "
+                f"({error}): change validation_fraction, or set early_stopping=False."
+            ) from error
+        kept_out = SubStore(store, np.flatnonzero(held))
+        return np.flatnonzero(~held), (kept_out, trials, classes[held], self.n_iter_no_change)
+
+    def _train(self, store, X, y, **targets):
+        """Train a new network; sets network_, history_ and n_iter_.
+
+        Returns
+        -------
+        context : scikit-learn's callback context, or None
+        interrupted : bool
+            Whether Ctrl-C cut the training short.
+        """
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        network = self._build_network(store, seed)
+        plan, validation = self._batches(store, network.scaling, seed, **targets)
+        callbacks = list(self.callbacks or ())
+        context = self._init_callback_context(max_subtasks=self.max_iter)
+        if context is not None:
+            context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            attributes = functools.partial(self._attributes_so_far, store, y)
+            callbacks.append(EpochTasks(self, context, X, y, attributes))
+        self.network_, self.history_, interrupted = training.train(
+            network,
+            plan,
+            loss=self.loss,
+            max_iter=self.max_iter,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            averaging=self.averaging,
+            bfloat16=self.precision == "bfloat16"
+            or (self.precision == "auto" and training.supports_bfloat16(self.device)),
+            device=self.device,
+            validation=validation,
+            callbacks=callbacks,
+            net_params=self.net_params,
+        )
+        self.n_iter_ = len(self.history_)
+        self._n_features_out = inference.encode(self.network_, store, indices=[0]).numel()
+        return context, interrupted
+
+
+def _trial_classes(classes, groups):
+    """Greatest number of classes with two examples in one group."""
+    names, counts = np.unique(np.stack([groups, classes]), axis=1, return_counts=True)
+    return np.bincount(names[0, counts > 1], minlength=1).max()
+
+
+def _learn_scaling(store):
+    """Offset and scale that bring ground to 0 and ink to 1, from up to 1,000 training images.
+
+    Ground is the median of the border, channel by channel; ink is the side of it, light or dark,
+    that reaches farther. Flat rows are standardised, feature by feature.
+    """
+    sample = store.take(np.unique(np.linspace(0, len(store) - 1, 1000).astype(int))).double()
+    if sample.ndim == 2:
+        offset, scale = sample.mean(0), sample.std(0, correction=0)
+    else:
+        border = torch.ones(sample.shape[2:], dtype=torch.bool)
+        border[1:-1, 1:-1] = False
+        offset = sample[..., border].movedim(1, 0).flatten(1).median(1).values[:, None, None]
+        high = sample.amax((0, 2, 3))[:, None, None] - offset
+        low = offset - sample.amin((0, 2, 3))[:, None, None]
+        sign = 1.0 if high.sum() >= low.sum() else -1.0
+        scale = sign * torch.maximum(high, low)
+    return offset, torch.where(scale == 0, torch.ones_like(scale), scale)

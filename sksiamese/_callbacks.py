@@ -1,0 +1,52 @@
+"""scikit-learn's callbacks (1.9 and later), told of each epoch by skorch's."""
+
+from skorch.callbacks import Callback
+
+from .twin.training import StopTraining
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # before scikit-learn 1.9 there are no callbacks to support
+
+    class CallbackSupportMixin:
+        """Stands in for scikit-learn's mixin."""
+
+        def _init_callback_context(self, **kwargs):
+            return None
+
+    def with_callbacks(method):
+        return method
+
+
+class EpochTasks(Callback):
+    """Each epoch is a task of the fit task; a callback that answers True ends the training.
+
+    Parameters
+    ----------
+    estimator : the estimator being fitted
+    context : CallbackContext
+    X, y : as given to fit
+    fitted_attributes : callable
+        Returns the attributes of an estimator fitted so far.
+    """
+
+    def __init__(self, estimator, context, X, y, fitted_attributes):
+        self.estimator = estimator
+        self.context = context
+        self.X = X
+        self.y = y
+        self.fitted_attributes = fitted_attributes
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.task_ = self.context.subcontext(task_name="epoch")
+        self.task_.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.y)
+
+    def on_epoch_end(self, net, **kwargs):
+        stop = self.task_.call_on_fit_task_end(
+            estimator=self.estimator,
+            X=self.X,
+            y=self.y,
+            reconstruction_attributes=lambda: self.fitted_attributes(net),
+        )
+        if stop:
+            raise StopTraining

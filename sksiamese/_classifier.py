@@ -1,0 +1,482 @@
+"""SiameseOneShotClassifier: learn a twin once, then classify from one exemplar a class."""
+
+import copy
+
+import numpy as np
+import torch
+from scipy.special import expit, softmax
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from ._base import TwinEstimator
+from ._callbacks import CallbackSupportMixin, with_callbacks
+from ._support import AGGREGATIONS, SupportSet
+from ._validation import (
+    check_choice,
+    check_groups,
+    check_labels,
+    check_number,
+    check_pairs,
+    check_trainable,
+    is_pairs,
+)
+from .twin import inference
+
+
+class SiameseOneShotClassifier(
+    ClassNamePrefixFeaturesOutMixin,
+    CallbackSupportMixin,
+    ClassifierMixin,
+    TransformerMixin,
+    TwinEstimator,
+):
+    """One-shot classifier by a twin network.
+
+    Train a twin once on many labelled examples of background classes; from then on each new class
+    costs one exemplar and no training. A query gets the label of the support exemplar that the
+    twin finds most likely to be of the same class [1]_.
+
+    Parameters
+    ----------
+    encoder : {"auto", "conv", "koch", "mlp"}, nn.Module or callable, default="auto"
+        What turns an image into features. "auto" is "conv", a small residual network, for images
+        and "mlp" for flat rows; "koch" is the paper's. A module is copied, never trained in place;
+        a callable gets the input shape, (C, H, W) or (D,), and returns a module.
+    head : {"weighted_l1", "signed_l1"}, default="weighted_l1"
+        How two codes are compared. "weighted_l1": a bias minus a weighted L1 distance;
+        "signed_l1": the paper's, whose weights may take either sign, so that it is no metric.
+    loss : {"both", "verification", "episodic"}, default="both"
+        "verification" is the paper's cross-entropy on same/different, "episodic" a softmax over
+        the batch's one-shot trials, "both" the second plus half the first. Pairs given to `fit`
+        take the first.
+    distortion : {"auto", None, "affine", "warp", "strokes"} or callable, default="auto"
+        Random changes of each training image. "affine" is the paper's, "warp" adds an elastic one,
+        "strokes" thickness too; "auto" is "strokes" for one channel, "warp" for more, None for
+        flat rows. A callable takes ``(images, generator)`` and returns images: (B, C, H, W)
+        float tensors with ground 0 and ink 1.
+    class_transforms : {None, "rotate", "rotate_reflect"}, default="rotate"
+        Turned (and reflected) classes are new background classes. Flat rows have none.
+    image_shape : tuple or None, default=None
+        What flat rows hold: (height, width), or three sizes with channels. None: rows are tables.
+    channels : {"auto", "first", "last"}, default="auto"
+        Where images of three axes have their channels; "auto" finds an axis of 1, 3 or 4.
+    image_size : {"auto", None}, int or tuple of 2 ints, default="auto"
+        Size the encoder works at: the longer side, or (height, width). "auto" brings images
+        larger than 32 pixels down to it for "conv"; None leaves them.
+    batch_shape : tuple of 3 ints, default=(2, 20, 2)
+        Groups a step, classes of each, drawings of each class.
+    batch_size : int, default=128
+        Pairs a step when `fit` is given pairs.
+    max_iter : int, default=30
+        Epochs; one shows about as many images as X has.
+    learning_rate : float, default=2e-3
+        Greatest learning rate of AdamW; it rises over 2 % of the steps and falls as a cosine.
+    weight_decay : float, default=0.01
+        The L2 term.
+    averaging : float, default=0.998
+        Decay of the moving average of the weights, which is what predicts; 0 turns it off.
+    early_stopping : bool, default=False
+        Hold out background classes, whole groups if there are several, measure one-shot accuracy
+        on them after each epoch, stop without improvement and restore the best weights.
+    validation_fraction : float, default=0.2
+        Part of the groups, or classes, held out.
+    n_iter_no_change : int, default=10
+        Epochs without improvement before stopping.
+    aggregation : {"mean", "max", "prototype"}, default="mean"
+        How several exemplars of a class make one logit: their mean or greatest logit, or the logit
+        with their mean code.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Arithmetic of training; "auto" takes bfloat16 where the processor has instructions for it.
+    device : str, default="cpu"
+        Where to train. The fitted network is on the CPU.
+    callbacks : list of skorch callbacks or None, default=None
+        Called while training. Progress bars are better set by ``set_callbacks``.
+    net_params : dict or None, default=None
+        Further arguments of the skorch net, such as ``{"optimizer": torch.optim.SGD}``.
+    random_state : int, RandomState instance or None, default=None
+        Decides weights, batches and distortions; no global generator is read or moved.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels of the support. After `fit` on labels the support is the training set.
+    support_ : SupportSet
+        Codes and labels of the exemplars; replaced as a whole, never changed.
+    network_ : TwinNetwork
+        The trained twin, on the CPU, in evaluation mode.
+    history_ : list of dict
+        What each epoch recorded: ``train_loss``, ``dur`` in seconds and, with early stopping,
+        ``one_shot_accuracy``.
+    n_iter_ : int
+        Epochs trained.
+    input_shape_ : tuple
+        (C, H, W) or (D,).
+    n_features_in_ : int
+        Numbers in one sample.
+    feature_names_in_ : ndarray
+        Column names, when X was a DataFrame.
+
+    References
+    ----------
+    .. [1] G. Koch, R. Zemel, R. Salakhutdinov, "Siamese Neural Networks for One-shot Image
+       Recognition", ICML Deep Learning Workshop, 2015.
+
+    Examples
+    --------
+    >>> from sksiamese import SiameseOneShotClassifier
+    >>> from sksiamese.datasets import make_glyphs
+    >>> X, y = make_glyphs(n_classes=15, n_samples=8, random_state=0)
+    >>> background, new = y < 10, y >= 10
+    >>> clf = SiameseOneShotClassifier(max_iter=10, random_state=0)
+    >>> clf = clf.fit(X[background], y[background])
+    >>> clf = clf.set_support(X[new][::8], y[new][::8])  # one exemplar a class
+    >>> clf.classes_
+    array([10, 11, 12, 13, 14])
+    >>> clf.predict_proba(X[new]).shape
+    (40, 5)
+    """
+
+    def __init__(
+        self,
+        encoder="auto",
+        *,
+        head="weighted_l1",
+        loss="both",
+        distortion="auto",
+        class_transforms="rotate",
+        image_shape=None,
+        channels="auto",
+        image_size="auto",
+        batch_shape=(2, 20, 2),
+        batch_size=128,
+        max_iter=30,
+        learning_rate=2e-3,
+        weight_decay=0.01,
+        averaging=0.998,
+        early_stopping=False,
+        validation_fraction=0.2,
+        n_iter_no_change=10,
+        aggregation="mean",
+        precision="auto",
+        device="cpu",
+        callbacks=None,
+        net_params=None,
+        random_state=None,
+    ):
+        self.encoder = encoder
+        self.head = head
+        self.loss = loss
+        self.distortion = distortion
+        self.class_transforms = class_transforms
+        self.image_shape = image_shape
+        self.channels = channels
+        self.image_size = image_size
+        self.batch_shape = batch_shape
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.averaging = averaging
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.aggregation = aggregation
+        self.precision = precision
+        self.device = device
+        self.callbacks = callbacks
+        self.net_params = net_params
+        self.random_state = random_state
+
+    def fit(self, X, y, groups=None):
+        """Learn the twin metric from background classes, or from pairs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), (n, h, w), (n, c, h, w) or (n, h, w, c)
+            Images or flat rows of any real dtype. An integer or memory-mapped array is never
+            converted as a whole.
+        y : array-like of shape (n,) or (n_pairs, 3)
+            Class labels, or integer rows (i, j, same): whether X[i] and X[j] are of one class.
+            Pairs cannot be cross-validated: folds would cut X from under the indices.
+        groups : array-like of shape (n,) or None, default=None
+            Group of each sample, such as its alphabet: different pairs are made inside a group.
+            Only with labels.
+
+        Returns
+        -------
+        self : object
+            With the training set as support; after pairs, without one.
+
+        Raises
+        ------
+        ValueError
+            If an argument cannot be used. The estimator is then as it was before.
+        KeyboardInterrupt
+            After Ctrl-C; the estimator then has the twin trained so far.
+        """
+        with self._unchanged_on_error():
+            interrupted = self._fit(X, y, groups)
+        if interrupted:
+            # The model is kept, and whoever called, a grid search say, stops too.
+            raise KeyboardInterrupt("training was interrupted; the twin trained so far is kept")
+        return self
+
+    @with_callbacks
+    def _fit(self, X, y, groups):
+        self._check_params()
+        check_choice(self.aggregation, "aggregation", AGGREGATIONS)
+        store = self._store(X, reset=True)
+        if y is not None and is_pairs(y, len(store)):
+            if groups is not None:
+                raise ValueError(
+                    "groups was given together with pairs in y; pairs already say what is "
+                    "compared, so pass groups=None."
+                )
+            pairs = check_pairs(y, len(store))
+            context, interrupted = self._train(store, X, y, pairs=pairs)
+            self.support_ = None
+        else:
+            y = check_labels(y, len(store))
+            classes, group_codes = check_groups(groups, y)
+            check_trainable(y, classes, group_codes)
+            context, interrupted = self._train(store, X, y, classes=classes, groups=group_codes)
+            self.support_ = SupportSet(inference.encode(self.network_, store), y)
+        if context is not None:
+            context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
+        return interrupted
+
+    def _attributes_so_far(self, store, y, net):
+        """What a callback of scikit-learn needs to predict in the middle of training."""
+        averaging = dict(net.callbacks_)["averaging"]
+        network = copy.deepcopy(averaging.model_.module).to("cpu").eval().requires_grad_(False)
+        labels = y is not None and np.ndim(y) == 1
+        support = SupportSet(inference.encode(network, store), y) if labels else None
+        return {"network_": network, "support_": support, "n_iter_": len(net.history)}
+
+    @property
+    def classes_(self):
+        """Labels of the support, sorted."""
+        support = getattr(self, "support_", None)
+        if support is None:
+            raise AttributeError(f"{type(self).__name__} has no support yet, so no classes_")
+        return support.classes
+
+    def _encode(self, X):
+        check_is_fitted(self, "network_")
+        return inference.encode(self.network_, self._store(X))
+
+    def _require_support(self):
+        check_is_fitted(self, "network_")
+        support = self.support_
+        if support is None or not len(support):
+            raise NotFittedError(
+                f"This {type(self).__name__} instance has no support yet: call set_support(X, y) "
+                "with at least one exemplar of each class before predicting."
+            )
+        return support
+
+    def _exemplars(self, X, y):
+        check_is_fitted(self, "network_")
+        if X is None or np.size(X) == 0:
+            raise ValueError(
+                "X holds no exemplars; expected at least one image for each label of y."
+            )
+        store = self._store(X)
+        labels = check_labels(y, len(store))
+        return SupportSet(inference.encode(self.network_, store), labels)
+
+    def set_support(self, X, y):
+        """Make these exemplars the support; `classes_` becomes their labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_exemplars, ...)
+            One or more exemplars of each class, of the shape fitted.
+        y : array-like of shape (n_exemplars,)
+            Their labels, of any dtype.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        NotFittedError
+            If the twin has not been trained.
+        ValueError
+            If X or y cannot be used; the support stays as it was.
+        """
+        self.support_ = self._exemplars(X, y)
+        return self
+
+    def add_support(self, X, y):
+        """Add exemplars, of known or of new classes; takes and raises what `set_support` does."""
+        new = self._exemplars(X, y)
+        old = self.support_
+        self.support_ = new if old is None else old.add(new.codes, new.labels)
+        return self
+
+    def remove_support(self, labels):
+        """Remove all exemplars of one or several classes.
+
+        Parameters
+        ----------
+        labels : label or array-like of labels
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a label is not in the support; nothing is then removed.
+        """
+        self.support_ = self._require_support().remove(np.atleast_1d(labels))
+        return self
+
+    def _class_logits(self, X):
+        support = self._require_support()
+        logits = support.class_logits(self.network_, self._encode(X), self.aggregation)
+        return logits, support.classes
+
+    def decision_function(self, X):
+        """Twin logit of each query with each class of the support.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+
+        Returns
+        -------
+        logits : ndarray of shape (n_queries, n_classes), float32
+            log-odds that query and class match; for two classes (n_queries,), the second minus
+            the first.
+        """
+        logits, classes = self._class_logits(X)
+        return logits[:, 1] - logits[:, 0] if len(classes) == 2 else logits
+
+    def predict(self, X):
+        """Label of the best matching class: argmax of the logits, never of saturated sigmoids.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+
+        Returns
+        -------
+        y : ndarray of shape (n_queries,)
+        """
+        logits, classes = self._class_logits(X)
+        return classes[logits.argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Posterior that each class, and none of the others, matches: softmax of the logits.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_queries, n_classes), float32
+        """
+        return softmax(self._class_logits(X)[0], axis=1)
+
+    def transform(self, X):
+        """Codes in which, for the "weighted_l1" head, L1 distance is the twin's own metric.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+
+        Returns
+        -------
+        codes : ndarray of shape (n, n_codes), float32
+        """
+        return self._encode(X).flatten(1).numpy()
+
+    def pair_proba(self, XA, XB):
+        """The twin's p(same class) of each row of XA with the same row of XB.
+
+        Parameters
+        ----------
+        XA, XB : array-like of shape (n, ...)
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n,), float32
+        """
+        codes_a, codes_b = self._encode(XA), self._encode(XB)
+        if len(codes_a) != len(codes_b):
+            raise ValueError(
+                f"XA has {len(codes_a)} samples and XB {len(codes_b)}; pair_proba compares row by "
+                "row: pass as many of each, or use similarity for all pairs."
+            )
+        return expit(inference.pair_logits(self.network_, codes_a, codes_b).numpy())
+
+    def similarity(self, XA, XB):
+        """Twin logit of every row of XA with every row of XB.
+
+        Parameters
+        ----------
+        XA : array-like of shape (n_a, ...)
+        XB : array-like of shape (n_b, ...)
+
+        Returns
+        -------
+        logits : ndarray of shape (n_a, n_b), float32
+            ``scipy.special.expit`` of them is p(same class).
+        """
+        codes_a = self._encode(XA)
+        codes_b = codes_a if XB is XA else self._encode(XB)
+        return inference.logits(self.network_, codes_a, codes_b).numpy()
+
+    def kneighbors(self, X, n_neighbors=5, return_distance=True):
+        """Nearest exemplars of the support.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+        n_neighbors : int, default=5
+        return_distance : bool, default=True
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries, n_neighbors), float32
+            The head's bias minus the twin logit: with "weighted_l1" the metric, ascending.
+        indices : ndarray of shape (n_queries, n_neighbors)
+            Rows of the support, in the order they were given.
+        """
+        support = self._require_support()
+        check_number(n_neighbors, "n_neighbors", int, 1)
+        if n_neighbors > len(support):
+            raise ValueError(
+                f"n_neighbors={n_neighbors} is more than the {len(support)} exemplars of the "
+                "support: ask for fewer, or add_support."
+            )
+        logits = inference.logits(self.network_, self._encode(X), support.codes)
+        distances = self.network_.head.bias.detach() - logits
+        indices = distances.argsort(dim=1, stable=True)[:, :n_neighbors]
+        if not return_distance:
+            return indices.numpy()
+        return distances.gather(1, indices).numpy(), indices.numpy()
+
+    def _episode_decision(self, X):
+        """Encode X once; a function that scores trials made of its rows (`model_selection`)."""
+        codes = self._encode(X)
+
+        def decision(query, support, y_support):
+            trial = SupportSet(codes[torch.from_numpy(support)], np.asarray(y_support))
+            queries = codes[torch.from_numpy(query)]
+            return trial.class_logits(self.network_, queries, self.aggregation), trial.classes
+
+        return decision
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.target_tags.one_d_labels = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags

@@ -1,0 +1,85 @@
+"""SupportSet: the exemplars' codes and labels, an immutable value."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .twin import inference
+
+AGGREGATIONS = ("mean", "max", "prototype")
+
+
+@dataclass(frozen=True, eq=False)
+class SupportSet:
+    """Exemplars in the order they were given, and the same sorted by class for scoring.
+
+    Attributes
+    ----------
+    codes : Tensor of shape (n_exemplars, ...)
+    labels : ndarray of shape (n_exemplars,)
+    classes : ndarray of shape (n_classes,)
+        Sorted labels.
+    """
+
+    codes: torch.Tensor
+    labels: np.ndarray
+
+    def __post_init__(self):
+        classes, codes = np.unique(self.labels, return_inverse=True)
+        # Frozen: these are derived once, here.
+        object.__setattr__(self, "classes", classes)
+        object.__setattr__(self, "_order", np.argsort(codes, kind="stable"))
+        object.__setattr__(self, "_first", np.searchsorted(codes[self._order], range(len(classes))))
+
+    def __len__(self):
+        return len(self.labels)
+
+    def add(self, codes, labels):
+        """A new support with these exemplars too."""
+        if not len(self):
+            return SupportSet(codes, labels)
+        if (self.labels.dtype.kind in "OUS") != (labels.dtype.kind in "OUS"):
+            raise ValueError(
+                f"y has labels of dtype {labels.dtype}, the support's are {self.labels.dtype}; "
+                "give labels of the same kind, or start anew with set_support."
+            )
+        return SupportSet(
+            torch.cat([self.codes, codes]), np.concatenate([self.labels, labels])
+        )
+
+    def remove(self, labels):
+        """A new support without the exemplars of these classes."""
+        unknown = [label for label in np.unique(labels).tolist() if label not in self.classes]
+        if unknown:
+            raise ValueError(
+                f"labels={unknown!r} are not in the support; its classes are "
+                f"{_shortened(self.classes)}. Nothing was removed."
+            )
+        keep = ~np.isin(self.labels, labels)
+        return SupportSet(self.codes[torch.from_numpy(keep)], self.labels[keep])
+
+    def class_logits(self, network, codes, aggregation):
+        """Twin logit of each query with each class, (n_queries, n_classes) float32.
+
+        Parameters
+        ----------
+        aggregation : {"mean", "max", "prototype"}
+            Mean or greatest logit over a class's exemplars, or the logit with their mean code.
+        """
+        counts = np.diff(np.append(self._first, len(self)))
+        own = self.codes[torch.from_numpy(self._order)]
+        if aggregation == "prototype" and len(own) > len(counts):
+            own = torch.stack([part.mean(0) for part in own.split(counts.tolist())])
+            counts = np.ones_like(counts)
+        logits = inference.logits(network, codes, own).numpy()
+        if len(counts) == logits.shape[1]:
+            return logits
+        if aggregation == "max":
+            return np.maximum.reduceat(logits, self._first, axis=1)
+        return np.add.reduceat(logits, self._first, axis=1) / counts.astype(logits.dtype)
+
+
+def _shortened(classes):
+    shown = ", ".join(map(repr, classes[:10].tolist()))
+    return shown + (f", ... ({len(classes)} in all)" if len(classes) > 10 else "")

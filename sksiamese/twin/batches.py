@@ -1,0 +1,133 @@
+"""Batches: which images meet in a training step, as a pure function of (seed, epoch).
+
+A batch is ``({"images": ..., ...}, same)``. `ClassBatches` draws a few groups, classes of each, and
+drawings of each class, and compares all pairs inside a group; `PairBatches` walks through given
+pairs, each distinct image encoded once.
+"""
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from .distortions import turn
+
+
+class _Batches(Dataset):
+    """What both kinds share: images by index, distorted from the epoch's own generator."""
+
+    def __init__(self, store, scaling, distortion, seed):
+        self.store = store
+        self.scaling = scaling
+        self.distortion = distortion
+        self.seed = seed
+
+    def epoch(self, epoch):
+        """Yield the batches of epoch number `epoch`."""
+        generator = torch.Generator().manual_seed(
+            int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
+        )
+        for indices, turns, inputs, same in self.plan(epoch):
+            images = self.scaling(self.store.take(indices))
+            if turns is not None:
+                images = turn(images, turns)
+            if self.distortion is not None:
+                images = self.distortion(images, generator)
+            yield {"images": images, **inputs}, same
+
+
+class ClassBatches(_Batches):
+    """In-batch all pairs over groups x classes x drawings.
+
+    Parameters
+    ----------
+    store : object with ``take(indices) -> Tensor`` and ``len``
+    scaling : module, raw to scaled images
+    classes : ndarray of shape (n_samples,)
+        Class of each sample, 0..n_classes-1; a class belongs to one group.
+    groups : ndarray of shape (n_samples,)
+        Group of each sample, 0..n_groups-1.
+    batch_shape : tuple of 3 ints
+        (groups, classes of each group, drawings of each class). With a single group its classes
+        fill the whole batch, and where classes are few more drawings of them do. A class with
+        fewer drawings repeats them; a drawing is never paired with itself.
+    turns : tuple of int
+        The turns (`distortions.turn`) that each group comes in; a turned group is a group of its
+        own with classes of its own. (0,) is the group as it is.
+    distortion : callable (images, generator) -> images, or None
+        Every drawing of a batch is distorted by itself, so the two twins are independent.
+    seed : int
+    """
+
+    def __init__(self, store, scaling, classes, groups, batch_shape, turns, distortion, seed):
+        super().__init__(store, scaling, distortion, seed)
+        n_groups, n_classes, n_drawings = batch_shape
+        self.order = np.argsort(classes, kind="stable")  # samples, class by class
+        self.class_of_order = classes[self.order]
+        self.count = np.bincount(classes)
+        self.first = np.cumsum(self.count) - self.count
+        group_of_class = groups[self.order[self.first]]
+        self.members = [np.flatnonzero(group_of_class == g) for g in range(groups.max() + 1)]
+        # A group of one class has no negatives, one of lone drawings no positives.
+        self.members = [m for m in self.members if len(m) > 1 and self.count[m].max() > 1]
+        n_images = n_groups * n_classes * n_drawings
+        if len(self.members) == 1:
+            n_groups, n_classes = 1, n_groups * n_classes
+        self.n_groups = n_groups
+        self.n_classes = min(n_classes, max(map(len, self.members)))
+        fill = n_images // (self.n_groups * self.n_classes)
+        self.n_drawings = max(n_drawings, min(fill, self.count.max()))
+        self.turns = np.asarray(turns)
+        n_images = self.n_groups * self.n_classes * self.n_drawings
+        self.n_batches = -(-len(classes) // n_images)  # an epoch sees each drawing about once
+
+    def plan(self, epoch):
+        rng = np.random.default_rng([self.seed, epoch])
+        shuffled = self.order[np.lexsort((rng.random(len(self.order)), self.class_of_order))]
+        n_draws = self.n_batches * self.n_groups
+        rounds = -(-n_draws // len(self.members))
+        draws = rng.permuted(
+            np.tile(np.arange(len(self.members)), (rounds, 1)), axis=1
+        ).ravel()[:n_draws]  # all groups equally often, as in the paper
+        draws = draws.reshape(self.n_batches, self.n_groups)
+        for groups in draws:
+            classes, origin = [], []
+            for position, group in enumerate(groups):
+                members = self.members[group]
+                chosen = rng.choice(members, min(self.n_classes, len(members)), replace=False)
+                classes.append(chosen)
+                origin.append(np.full(len(chosen), position))
+            classes, origin = np.concatenate(classes), np.concatenate(origin)
+            # Consecutive places of the shuffled class: distinct as long as there are enough.
+            start = rng.integers(self.count[classes])
+            place = (start[:, None] + np.arange(self.n_drawings)) % self.count[classes][:, None]
+            indices = shuffled[self.first[classes][:, None] + place].ravel()
+            classes, origin = (np.repeat(a, self.n_drawings) for a in (classes, origin))
+            same = np.where(origin[:, None] == origin, classes[:, None] == classes, -1)
+            same[indices[:, None] == indices] = -1
+            turns = None
+            if len(self.turns) > 1:
+                turns = torch.from_numpy(rng.choice(self.turns, self.n_groups)[origin])
+            yield indices, turns, {}, torch.from_numpy(same)
+
+
+class PairBatches(_Batches):
+    """Given pairs, `batch_size` a step, in a new order each epoch.
+
+    Parameters
+    ----------
+    pairs : ndarray of shape (n_pairs, 3)
+        Rows (i, j, same).
+    """
+
+    def __init__(self, store, scaling, pairs, batch_size, distortion, seed):
+        super().__init__(store, scaling, distortion, seed)
+        self.pairs = pairs
+        self.batch_size = batch_size
+        self.n_batches = -(-len(pairs) // batch_size)
+
+    def plan(self, epoch):
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.pairs))
+        for chunk in np.array_split(self.pairs[order], self.n_batches):
+            indices, place = np.unique(chunk[:, :2], return_inverse=True)
+            i, j = torch.from_numpy(place.reshape(-1, 2).T.copy())
+            yield indices, None, {"i": i, "j": j}, torch.from_numpy(chunk[:, 2].copy())

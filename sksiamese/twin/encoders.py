@@ -1,0 +1,184 @@
+"""Encoders: one image (or flat row) to one feature vector or feature map.
+
+Every encoder is built from ``input_shape`` alone, (C, H, W) for images and (D,) for flat rows,
+so nothing here depends on 105 pixels, on one channel or on 9216 features.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+
+def _conv_norm(in_channels, out_channels, kernel_size, stride=1):
+    """Convolution that keeps the size (divided by stride, rounded up), then batch-norm."""
+    return nn.Sequential(
+        nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False
+        ),
+        nn.BatchNorm2d(out_channels),
+    )
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions added to a shortcut (He et al. 2016)."""
+
+    def __init__(self, in_channels, out_channels, stride):
+        super().__init__()
+        self.convs = nn.Sequential(
+            _conv_norm(in_channels, out_channels, 3, stride),
+            nn.ReLU(inplace=True),
+            _conv_norm(out_channels, out_channels, 3),
+        )
+        self.shortcut = nn.Identity()
+        if stride > 1 or in_channels != out_channels:
+            pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+            self.shortcut = nn.Sequential(pool, _conv_norm(in_channels, out_channels, 1))
+
+    def forward(self, x):  # (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride))
+        return torch.relu(self.convs(x) + self.shortcut(x))
+
+
+class ConvEncoder(nn.Module):
+    """A small residual network with batch-norm, for images of any size and channel count.
+
+    Parameters
+    ----------
+    input_shape : tuple of 3 ints
+        (C, H, W).
+    width : int, default=32
+        Channels after the first layer; the later ones have two and four times as many.
+    max_cells : int, default=5
+        The feature map is pooled to at most this many cells a side.
+    """
+
+    def __init__(self, input_shape, width=32, max_cells=5):
+        super().__init__()
+        channels, height, width_px = input_shape
+        self.layers = nn.Sequential(
+            _conv_norm(channels, width, 5, stride=2),
+            nn.ReLU(inplace=True),
+            Residual(width, 2 * width, stride=2),
+            Residual(2 * width, 2 * width, stride=1),
+            Residual(2 * width, 4 * width, stride=2),
+            Residual(4 * width, 4 * width, stride=1),
+            nn.AdaptiveAvgPool2d(
+                tuple(min(max_cells, math.ceil(side / 8)) for side in (height, width_px))
+            ),
+        )
+
+    def forward(self, x):  # (B, C, H, W) -> (B, 4 * width, at most max_cells, same)
+        return self.layers(x)
+
+
+class KochEncoder(nn.Module):
+    """The paper's encoder (Koch et al. 2015, figure 4).
+
+    Valid convolutions 64@10x10, 128@7x7, 128@4x4, 256@4x4, each with ReLU, 2x2 max pooling after
+    the first three, then 4096 sigmoid units. At 1x105x105 the sides are
+    96/48/42/21/18/9/6 and the twin has 38,951,745 parameters, head included.
+
+    Parameters
+    ----------
+    input_shape : tuple of 3 ints
+        (C, H, W); both sides at least 65 pixels.
+    n_units : int, default=4096
+        Width of the last layer.
+    """
+
+    min_side = 65
+
+    def __init__(self, input_shape, n_units=4096):
+        super().__init__()
+        channels, *sides = input_shape
+        if min(sides) < self.min_side:
+            raise ValueError(
+                f"encoder='koch' needs images of at least {self.min_side}x{self.min_side} pixels, "
+                f"got {sides[0]}x{sides[1]}: use encoder='conv', or a larger image_size."
+            )
+        self.convs = nn.Sequential(
+            nn.Conv2d(channels, 64, 10), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+            nn.Conv2d(64, 128, 7), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+            nn.Conv2d(128, 128, 4), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+            nn.Conv2d(128, 256, 4), nn.ReLU(inplace=True),
+            nn.Flatten(),
+        )  # fmt: skip
+        height, width = (((((s - 9) // 2) - 6) // 2 - 3) // 2 - 3 for s in sides)
+        self.units = nn.Sequential(nn.Linear(256 * height * width, n_units), nn.Sigmoid())
+
+    def forward(self, x):  # (B, C, H, W) -> (B, n_units)
+        return self.units(self.convs(x))
+
+    def initialise(self, generator):
+        """Section 3.2: weights N(0, 0.01) in convolutions, N(0, 0.2) in the units; biases
+        N(0.5, 0.01)."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                scale = 0.01 if isinstance(module, nn.Conv2d) else 0.2
+                nn.init.normal_(module.weight, 0.0, scale, generator=generator)
+                nn.init.normal_(module.bias, 0.5, 0.01, generator=generator)
+
+
+class MLPEncoder(nn.Module):
+    """Two layers with batch-norm, for flat rows; images are flattened.
+
+    Parameters
+    ----------
+    input_shape : tuple of ints
+        (D,) or (C, H, W).
+    n_units : int, default=256
+        Width of both layers.
+    """
+
+    def __init__(self, input_shape, n_units=256):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(math.prod(input_shape), n_units, bias=False),
+            nn.BatchNorm1d(n_units),
+            nn.ReLU(inplace=True),
+            nn.Linear(n_units, n_units, bias=False),
+            nn.BatchNorm1d(n_units),
+        )
+
+    def forward(self, x):  # (B, ...) -> (B, n_units)
+        return self.layers(x)
+
+
+ENCODERS = {"conv": ConvEncoder, "koch": KochEncoder, "mlp": MLPEncoder}
+
+
+def build_encoder(name, input_shape, generator):
+    """Build one of `ENCODERS` with weights drawn from `generator` alone.
+
+    Layers are made on the meta device, which draws nothing: torch's default initialisation reads
+    the process-wide generator, and that is neither reproducible under threads nor ours to move.
+    """
+    with torch.device("meta"):
+        encoder = ENCODERS[name](input_shape)
+    encoder.to_empty(device="cpu")
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.reset_parameters()
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    if hasattr(encoder, "initialise"):
+        encoder.initialise(generator)
+    return encoder
+
+
+def feature_shape(encoder, input_shape):
+    """Shape of one image's features: what `encoder` returns, without the batch axis."""
+    training = encoder.training
+    with torch.no_grad():
+        features = encoder.eval()(torch.zeros(1, *input_shape))
+    encoder.train(training)
+    if not isinstance(features, torch.Tensor) or features.ndim < 2 or len(features) != 1:
+        got = tuple(getattr(features, "shape", ())) or type(features).__name__
+        raise ValueError(
+            f"encoder returned {got} for one input of shape {tuple(input_shape)}; expected a "
+            "tensor (1, n_features) or a map (1, channels, height, width)."
+        )
+    return tuple(features.shape[1:])

@@ -1,0 +1,73 @@
+"""Heads: how two images' features are compared.
+
+A head turns features into *codes*, once an image, and compares codes. Any head has
+
+- ``codes(features)``: (B, ...) -> (B, ...), whatever shape the comparison needs;
+- ``logits(codes_a, codes_b)``: (A, ...), (B, ...) -> (A, B), every pair;
+- ``pair_logits(codes_a, codes_b)``: (P, ...), (P, ...) -> (P,), row by row;
+- ``bias``: the logit of two identical images, so that ``bias - logits`` is a dissimilarity.
+
+All are symmetric in the two twins by construction.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+
+class WeightedL1(nn.Module):
+    r"""The paper's head with every alpha_j <= 0 (section 3.1).
+
+    .. math:: \operatorname{logit} p(x_1 \circ x_2) = b + \sum_j \alpha_j |h_{1j} - h_{2j}|
+
+    With alpha_j = -exp(rho_j) the weights go into the codes, ``exp(rho) * h``, and the logit is b
+    minus the L1 distance of two codes: a true pseudo-metric, computed for all pairs by one
+    ``cdist`` without a (A, B, D) temporary.
+    """
+
+    def __init__(self, feature_shape):
+        super().__init__()
+        n_features = math.prod(feature_shape)
+        # A start at which the distances of random codes are of the order of the bias.
+        self.log_weight = nn.Parameter(torch.full((n_features,), math.log(8 / n_features)))
+        self.bias = nn.Parameter(torch.tensor(4.0))
+
+    def codes(self, features):  # (B, ...) -> (B, D)
+        return features.flatten(1) * self.log_weight.exp()
+
+    def logits(self, codes_a, codes_b):  # (A, D), (B, D) -> (A, B)
+        return self.bias - torch.cdist(codes_a, codes_b, p=1)
+
+    def pair_logits(self, codes_a, codes_b):  # (P, D), (P, D) -> (P,)
+        return self.bias - (codes_a - codes_b).abs().sum(1)
+
+
+class SignedL1(nn.Module):
+    """The paper's head with alpha left free: more general, but no longer a metric.
+
+    The positive and the negative weights each make one ``cdist``.
+    """
+
+    def __init__(self, feature_shape):
+        super().__init__()
+        n_features = math.prod(feature_shape)
+        self.alpha = nn.Parameter(torch.full((n_features,), -8 / n_features))
+        self.bias = nn.Parameter(torch.tensor(4.0))
+
+    def codes(self, features):  # (B, ...) -> (B, D)
+        return features.flatten(1)
+
+    def logits(self, codes_a, codes_b):  # (A, D), (B, D) -> (A, B)
+        gain, cost = self.alpha.clamp(min=0), (-self.alpha).clamp(min=0)
+        return (
+            self.bias
+            + torch.cdist(codes_a * gain, codes_b * gain, p=1)
+            - torch.cdist(codes_a * cost, codes_b * cost, p=1)
+        )
+
+    def pair_logits(self, codes_a, codes_b):  # (P, D), (P, D) -> (P,)
+        return self.bias + (codes_a - codes_b).abs() @ self.alpha
+
+
+HEADS = {"weighted_l1": WeightedL1, "signed_l1": SignedL1}

@@ -1,0 +1,56 @@
+"""Losses over twin logits.
+
+Targets say of each pair 1 (same class), 0 (different) or -1 (not a pair of the task: an image with
+itself, or two groups). Both losses take (B, B) logits of a batch; the first also takes (P,) pairs.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def verification_loss(logits, same):
+    """Binary cross-entropy on same/different (section 3.2), each side with half the weight.
+
+    The paper draws as many same pairs as different ones; among all pairs of a batch the different
+    ones prevail, so the two means are averaged. The L2 term is the optimizer's weight decay.
+    """
+    means = []
+    for side in (1, 0):
+        chosen = logits[same == side]
+        if len(chosen):
+            means.append(F.softplus(chosen if side == 0 else -chosen).mean())
+    return sum(means) / len(means)
+
+
+def episodic_loss(logits, same):
+    """Cross-entropy of the one-shot task itself: every image of the batch is a query once for each
+    partner of its class, against that partner and all images of other classes in its group.
+
+    -log softmax of a positive s against negatives n_k is softplus(logsumexp_k n_k - s).
+    """
+    negatives = logits.masked_fill(same != 0, float("-inf")).logsumexp(1, keepdim=True)  # (B, 1)
+    margins = (negatives - logits)[same == 1]
+    margins = margins[torch.isfinite(margins)]  # a lone class of its group has no negatives
+    return F.softplus(margins).sum() / max(len(margins), 1)
+
+
+def both_losses(logits, same):
+    """The episodic loss plus half the verification loss."""
+    return episodic_loss(logits, same) + verification_loss(logits, same) / 2
+
+
+LOSSES = {"verification": verification_loss, "episodic": episodic_loss, "both": both_losses}
+
+
+class TwinLoss(nn.Module):
+    """One of `LOSSES` by name; explicit pairs (P,) always take the verification loss."""
+
+    def __init__(self, loss):
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, logits, same):
+        if logits.ndim == 1:
+            return verification_loss(logits, same)
+        return LOSSES[self.loss](logits, same)

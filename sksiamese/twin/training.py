@@ -1,0 +1,270 @@
+"""Training: a private skorch net, its callbacks, and `train`, which runs them."""
+
+import copy
+import math
+import warnings
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, GradientNormClipping
+from torch.optim.swa_utils import AveragedModel
+
+from .inference import encode
+from .losses import TwinLoss
+
+
+class CollapseWarning(UserWarning):
+    """The trained twin gives the same answer to every pair."""
+
+
+class StopTraining(Exception):
+    """Raised by a callback to end training early, keeping what was learned."""
+
+
+class TwinNet(NeuralNet):
+    """skorch's training loop over our batches.
+
+    Three things differ from stock skorch: batches come from ``batches.epoch(number)``, a pure
+    function of the epoch; a batch holds images and pairs of different lengths; and Ctrl-C is not
+    swallowed (skorch's early stopping uses it, so that a grid search would go on).
+    """
+
+    def __init__(self, *args, bfloat16=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.bfloat16 = bfloat16
+
+    def get_iterator(self, dataset, training=False):
+        return dataset
+
+    def infer(self, x, **fit_params):
+        x = {name: tensor.to(self.device) for name, tensor in x.items()}
+        device = torch.device(self.device).type
+        with torch.autocast(device, torch.bfloat16, enabled=self.bfloat16):
+            return self.module_(**x).float()
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        if iterator is None:
+            return
+        total = n_batches = 0
+        for batch in iterator.epoch(len(self.history) - 1):
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            total += step["loss"].item()
+            n_batches += 1
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        self.history.record(prefix + "_loss", total / n_batches)
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        if not self.initialized_:
+            self.initialize()
+        self.notify("on_train_begin", X=X, y=y)
+        try:
+            self.fit_loop(X, y, **fit_params)
+        except StopTraining:
+            pass
+        self.notify("on_train_end", X=X, y=y)
+        return self
+
+
+class CosineSchedule(Callback):
+    """Learning rate: a short linear rise, then half a cosine to zero; a function of the step."""
+
+    def __init__(self, learning_rate, n_steps, warmup=0.02):
+        self.learning_rate = learning_rate
+        self.n_steps = n_steps
+        self.warmup = warmup
+
+    def on_train_begin(self, net, **kwargs):
+        self.step_ = 0
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        progress = (self.step_ + 1) / self.n_steps
+        rise = min(1.0, progress / self.warmup)
+        for group in net.optimizer_.param_groups:
+            group["lr"] = self.learning_rate * rise * (1 + math.cos(math.pi * progress)) / 2
+        self.step_ += 1
+
+
+class Averaging(Callback):
+    """Exponential moving average of the weights, with a short memory at first."""
+
+    def __init__(self, decay):
+        self.decay = decay
+
+    def on_train_begin(self, net, **kwargs):
+        def average(averaged, new, n_averaged):  # lists of tensors of one dtype
+            n = int(n_averaged)
+            decay = min(self.decay, (1 + n) / (10 + n))
+            if averaged[0].is_floating_point():
+                torch._foreach_lerp_(averaged, new, 1 - decay)
+            else:
+                torch._foreach_copy_(averaged, new)
+
+        self.model_ = AveragedModel(net.module_, multi_avg_fn=average, use_buffers=True)
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        self.model_.update_parameters(net.module_)
+
+
+class FiniteLoss(Callback):
+    """Stop with an error when the loss is no number any more."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if not math.isfinite(net.history[-1]["train_loss"]):
+            raise FloatingPointError(
+                f"training diverged: the loss of epoch {len(net.history)} is "
+                f"{net.history[-1]['train_loss']}. Lower learning_rate, and look at the range of X."
+            )
+
+
+class OneShotValidation(Callback):
+    """One-shot accuracy of the averaged weights on fixed trials; best weights, early stopping.
+
+    Parameters
+    ----------
+    averaging : Averaging
+    store : store of the held-out background images
+    trials : list of (support, query) index arrays
+    classes : ndarray
+        Class of each held-out image.
+    patience : int
+        Epochs without improvement after which training stops.
+    """
+
+    def __init__(self, averaging, store, trials, classes, patience):
+        self.averaging = averaging
+        self.store = store
+        self.trials = trials
+        self.classes = classes
+        self.patience = patience
+
+    def on_train_begin(self, net, **kwargs):
+        self.best_score_, self.best_epoch_, self.best_state_ = -1.0, 0, None
+
+    def on_epoch_end(self, net, **kwargs):
+        network = self.averaging.model_.module.eval()
+        score = self.accuracy(network)
+        epoch = len(net.history)
+        net.history.record("one_shot_accuracy", score)
+        if score > self.best_score_:
+            self.best_score_, self.best_epoch_ = score, epoch
+            self.best_state_ = copy.deepcopy(network.state_dict())
+        elif epoch - self.best_epoch_ >= self.patience:
+            raise StopTraining
+
+    def accuracy(self, network):
+        used = np.unique(np.concatenate([np.concatenate(trial) for trial in self.trials]))
+        codes = encode(network, self.store, indices=used)
+        right = total = 0
+        for support, query in self.trials:
+            with torch.no_grad():
+                logits = network.head.logits(
+                    codes[np.searchsorted(used, query)], codes[np.searchsorted(used, support)]
+                )
+            answers = self.classes[support][logits.argmax(1).cpu().numpy()]
+            right += int((answers == self.classes[query]).sum())
+            total += len(query)
+        return right / total
+
+
+def has_collapsed(network, store):
+    """Whether the logits of up to 64 images with each other are all the same number."""
+    n = min(64, len(store))
+    codes = encode(network, store, indices=np.linspace(0, len(store) - 1, n).astype(int))
+    with torch.no_grad():
+        logits = network.head.logits(codes, codes)
+    return n > 1 and bool(logits.max() - logits.min() < 1e-3)
+
+
+def train(
+    network,
+    batches,
+    *,
+    loss,
+    max_iter,
+    learning_rate,
+    weight_decay,
+    averaging,
+    bfloat16,
+    device,
+    validation=None,
+    callbacks=(),
+    net_params=None,
+):
+    """Train `network` and return the averaged weights' network with its history.
+
+    Parameters
+    ----------
+    validation : tuple (store, trials, classes, patience) or None
+        Early stopping on one-shot trials; the best weights are restored.
+    callbacks : sequence of skorch callbacks
+    net_params : dict or None
+        Further arguments of the skorch net, such as ``optimizer`` or ``optimizer__betas``.
+
+    Returns
+    -------
+    network : TwinNetwork
+        On the CPU, in evaluation mode.
+    history : list of dict
+        One dict an epoch: train_loss, and one_shot_accuracy with `validation`.
+    interrupted : bool
+        Whether Ctrl-C ended the training; the network is the one trained so far.
+    """
+    averager = Averaging(averaging)
+    own = [
+        ("schedule", CosineSchedule(learning_rate, max_iter * batches.n_batches)),
+        ("clip", GradientNormClipping(5.0)),
+        ("averaging", averager),
+        ("finite", FiniteLoss()),
+    ]
+    validator = None
+    if validation is not None:
+        validator = OneShotValidation(averager, *validation)
+        own.append(("validation", validator))
+    net = TwinNet(
+        network.to(memory_format=torch.channels_last),
+        **{
+            "criterion": TwinLoss(loss),
+            "optimizer": torch.optim.AdamW,
+            "optimizer__weight_decay": weight_decay,
+            "lr": learning_rate,
+            "max_epochs": max_iter,
+            "device": device,
+            "bfloat16": bfloat16,
+            "train_split": None,
+            "verbose": 0,
+            "callbacks__print_log": None,
+            "callbacks__train_loss": None,
+            "callbacks__valid_loss": None,
+            **(net_params or {}),
+        },
+        callbacks=own + list(callbacks),
+    )
+    interrupted = False
+    try:
+        net.fit(batches)
+    except KeyboardInterrupt:
+        if not hasattr(averager, "model_"):
+            raise  # nothing has been trained yet
+        interrupted = True
+    network = averager.model_.module
+    if validator is not None and validator.best_state_ is not None:
+        network.load_state_dict(validator.best_state_)
+    network = network.to("cpu").eval().requires_grad_(False)
+    if has_collapsed(network, batches.store):
+        warnings.warn(
+            "the twin has collapsed: it gives the same logit to every pair. Lower learning_rate, "
+            "train longer (max_iter), or check that y separates the images.",
+            CollapseWarning,
+            stacklevel=2,
+        )
+    return network, list(net.history), interrupted
+
+
+def supports_bfloat16(device):
+    """Whether bfloat16 is faster than float32 there: the CPU's own instructions, or a GPU."""
+    if torch.device(device).type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()

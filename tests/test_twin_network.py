@@ -1,0 +1,130 @@
+"""The network: raw inputs to ground 0 and ink 1, and pairs that are entries of one matrix."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sksiamese.twin.encoders import build_encoder, feature_shape
+from sksiamese.twin.heads import HEADS
+from sksiamese.twin.network import InputScaling, TwinNetwork
+
+
+def image_scaling(offset, scale, image_size=None):
+    offset, scale = (
+        torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (offset, scale)
+    )
+    return InputScaling(offset, scale, image_size)
+
+
+def twin(shape, head="weighted_l1", encoder="conv"):
+    encoder = build_encoder(encoder, shape, torch.Generator().manual_seed(0))
+    zero, one = torch.zeros(1), torch.ones(1)
+    return TwinNetwork(
+        InputScaling(zero, one), encoder, HEADS[head](feature_shape(encoder, shape))
+    )
+
+
+def test_dark_ink_on_white_paper_becomes_ink_one_on_ground_zero():
+    pixels = torch.tensor([255.0, 255.0, 0.0, 51.0]).view(1, 1, 2, 2)  # uint8 as the store gives it
+    scaled = image_scaling([255.0], [-255.0])(pixels)
+    assert scaled.dtype == torch.float32
+    torch.testing.assert_close(scaled.flatten(), torch.tensor([0.0, 0.0, 1.0, 0.8]))
+
+
+def test_each_channel_has_its_own_ground():
+    scaled = image_scaling([10.0, 20.0], [5.0, -10.0])(torch.full((3, 2, 4, 4), 15.0))
+    assert (scaled[:, 0] == 1).all()
+    assert (scaled[:, 1] == 0.5).all()
+
+
+@pytest.mark.parametrize("offset", [1e9, -3e12])
+def test_large_float64_offsets_keep_their_digits(offset):
+    ink = torch.linspace(0, 1, 16, dtype=torch.float64).view(1, 1, 4, 4)
+    scaled = image_scaling([offset], [1.0])(offset + ink)
+    assert scaled.dtype == torch.float32
+    torch.testing.assert_close(scaled, ink.float(), rtol=0, atol=1e-3)
+
+
+def test_flat_rows_are_scaled_feature_by_feature():
+    scaling = InputScaling(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 4.0]))
+    scaled = scaling(torch.tensor([[1.0, 2.0, 3.0], [2.0, 4.0, 7.0]]))
+    assert scaled.tolist() == [[0, 0, 0], [1, 1, 1]]
+
+
+def test_images_of_the_working_size_stay_as_they_are():
+    x = torch.rand(2, 1, 6, 9)
+    torch.testing.assert_close(image_scaling([0.0], [1.0], (6, 9))(x), x)
+    torch.testing.assert_close(image_scaling([0.0], [1.0])(x), x)
+
+
+def test_smaller_images_are_areas_of_the_larger():
+    x = torch.rand(2, 3, 12, 8)
+    scaled = image_scaling([0.0] * 3, [1.0] * 3, (4, 4))(x)
+    areas = x.view(2, 3, 4, 3, 4, 2).mean((3, 5))
+    torch.testing.assert_close(scaled, areas)
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+)
+def test_any_size_becomes_the_working_size_within_the_range_of_the_ink(height, width, size):
+    x = torch.rand(2, 1, height, width)
+    scaled = image_scaling([0.0], [1.0], size)(x)
+    assert scaled.shape == (2, 1, *size)
+    assert x.min() - 1e-6 <= scaled.min() and scaled.max() <= x.max() + 1e-6
+
+
+def test_larger_images_keep_ground_ink_and_place():
+    x = torch.zeros(1, 1, 4, 4)
+    x[..., :2] = 1  # ink on the left
+    scaled = image_scaling([0.0], [1.0], (8, 12))(x)[0, 0]
+    assert (scaled[:, :4] == 1).all() and (scaled[:, -4:] == 0).all()
+    assert (scaled.diff(dim=1) <= 0).all()
+
+
+def test_scaling_moves_images_to_its_own_device():
+    """Stores give CPU tensors; training on another device scales there."""
+    scaling = image_scaling([0.0], [1.0]).to("meta")
+    assert scaling(torch.zeros(2, 1, 4, 4)).device.type == "meta"
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("encoder, shape", [("conv", (2, 11, 14)), ("mlp", (6,))])
+def test_pairs_are_entries_of_the_matrix(head, encoder, shape):
+    network = twin(shape, head, encoder).eval()
+    images = torch.rand(5, *shape)
+    i, j = torch.tensor([0, 1, 4, 4, 2]), torch.tensor([1, 0, 3, 4, 0])
+    with torch.no_grad():
+        matrix = network(images)
+        pairs = network(images, i, j)
+    assert matrix.shape == (5, 5)
+    torch.testing.assert_close(pairs, matrix[i, j], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(matrix, matrix.T)
+
+
+def test_every_image_is_encoded_once_however_many_pairs_it_is_in():
+    """Mistake 7: a matrix of codes, not a forward pass a pair."""
+    network = twin((1, 8, 8))
+    seen = []
+    network.encoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    network(torch.rand(4, 1, 8, 8))
+    network(torch.rand(4, 1, 8, 8), torch.tensor([0, 0, 1, 2]), torch.tensor([1, 2, 3, 3]))
+    assert seen == [4, 4]
+
+
+def test_gradients_reach_encoder_and_head():
+    network = twin((1, 9, 9))
+    network(torch.rand(4, 1, 9, 9)).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    assert network.head.log_weight.grad.abs().sum() > 0
+    assert network.encoder.layers[0][0].weight.grad.abs().sum() > 0
+
+
+def test_scaling_is_saved_with_the_network_but_not_trained():
+    network = twin((1, 8, 8))
+    assert {"scaling.offset", "scaling.scale"} <= network.state_dict().keys()
+    assert not any(name.startswith("scaling") for name, _ in network.named_parameters())
