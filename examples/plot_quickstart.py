@@ -19,9 +19,9 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from sksiamese import SiameseOneShotClassifier
 from sksiamese.datasets import load_omniglot_minimal
-from sksiamese.model_selection import OneShotScore, wilson_interval
+from sksiamese.model_selection import score_runs
 
-parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
 parser.add_argument("--epochs", type=int, default=60, help="epochs of training (default 60)")
 parser.add_argument("--picture", default="quickstart.png", help="where the picture goes")
 args, _ = parser.parse_known_args()
@@ -31,12 +31,12 @@ args, _ = parser.parse_known_args()
 
 omniglot = load_omniglot_minimal()
 print(
-    f"training on {len(omniglot.images)} drawings of {len(np.unique(omniglot.target))} characters, "
-    f"{len(np.unique(omniglot.alphabets))} alphabets"
+    f"training on {len(omniglot.images)} drawings of {len(np.unique(omniglot.target))} characters "
+    f"from {len(np.unique(omniglot.alphabets))} alphabets"
 )
 
 # %%
-# Fit once. Groups are the alphabets: the twin learns to tell characters of one alphabet apart.
+# Fit once. The groups are the alphabets: the twin learns to tell characters of one alphabet apart.
 
 clf = SiameseOneShotClassifier(
     class_transforms="rotate_reflect", max_iter=args.epochs, random_state=0
@@ -47,23 +47,47 @@ clf.fit(omniglot.images, omniglot.target, groups=omniglot.alphabets)
 print(f"trained {clf.n_iter_} epochs in {(time.perf_counter() - start) / 60:.1f} minutes")
 
 # %%
-# Each official run has 20 new characters of one alphabet, one exemplar of each, and 20 queries. Per
-# run the twin is given the exemplars and answers, with no further training.
+# Each official run has 20 new characters of one alphabet, one exemplar of each, and 20 queries.
 
+print("twin network:  ", score_runs(clf, omniglot.runs))
+print("1-NN on pixels:", score_runs(KNeighborsClassifier(1), omniglot.runs))
 
-def right_answers(classifier, run):
-    """Which queries of a run the classifier reads right."""
-    support = run.support_images, run.query_images
-    if hasattr(classifier, "set_support"):
-        classifier.set_support(support[0], run.support_labels)
-        return classifier.predict(support[1]) == run.query_labels
-    support = [images.reshape(len(images), -1) for images in support]
-    return classifier.fit(support[0], run.support_labels).predict(support[1]) == run.query_labels
+# %%
+# By hand a run is two calls: one exemplar a class becomes the support, and the queries are read.
 
+run = omniglot.runs[0]
+clf.set_support(run.support_images, run.support_labels)
+answers = clf.predict(run.query_images)
+probabilities = clf.predict_proba(run.query_images)
 
-for name, classifier in {
-    "twin network": clf,
-    "1-NN on pixels": KNeighborsClassifier(1),
-}.items():
-    right = np.concatenate([right_answers(classifier, run) for run in omniglot.runs])
-    print(f"{name:>15}: {right.mean():.1%}")
+# %%
+# One trial: the query, the twenty supports, and the probability of each. The trial shown is the
+# least certain one of the run.
+
+query = probabilities.max(axis=1).argmin()
+truth, answer = run.query_labels[query], answers[query]
+order = np.argsort(run.support_labels)
+
+figure = plt.figure(figsize=(10, 6), layout="constrained")
+left, right = figure.subfigures(1, 2, width_ratios=[1, 3])
+ax = left.subplots()
+ax.imshow(run.query_images[query], cmap="gray_r")
+ax.set_title(f"query\n{'right' if answer == truth else 'wrong'}: read as {answer}")
+ax.set_axis_off()
+for ax, exemplar, label, p in zip(
+    right.subplots(4, 5).flat,
+    run.support_images[order],
+    run.support_labels[order],
+    probabilities[query],
+    strict=True,
+):
+    ax.imshow(exemplar, cmap="gray_r")
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(f"{label}  {p:.0%}", fontsize=9)
+    color = {answer: "tab:orange", truth: "tab:blue"}.get(label, "lightgray")
+    color = "tab:blue" if label == truth else color  # blue: the truth; orange: a wrong answer
+    for spine in ax.spines.values():
+        spine.set(color=color, linewidth=4 if color != "lightgray" else 1)
+figure.savefig(args.picture, dpi=120)
+print(f"one trial drawn to {args.picture}")
+plt.show()

@@ -21,6 +21,7 @@ from ._validation import (
     check_images,
     check_number,
     check_shape,
+    check_skorch,
     check_trainable,
     describe_shape,
 )
@@ -70,10 +71,24 @@ class TwinEstimator(BaseEstimator):
         if not isinstance(self.early_stopping, bool | np.bool_):
             raise ValueError(f"early_stopping={self.early_stopping!r}; expected True or False.")
         try:
-            torch.device(self.device)
-        except (RuntimeError, TypeError) as error:
+            torch.empty(0, device=torch.device(self.device))
+        except (RuntimeError, TypeError, AssertionError) as error:
             raise ValueError(
-                f"device={self.device!r} is not a torch device; expected 'cpu', 'cuda', ..."
+                f"device={self.device!r} is no torch device of this machine ({error}); expected "
+                "'cpu', 'cuda', ..."
+            ) from error
+        check_skorch(self.callbacks, self.net_params)
+        self._rng()
+
+    def _rng(self):
+        if self.random_state is None:  # check_random_state would draw from numpy's global one
+            return np.random.RandomState()
+        try:
+            return check_random_state(self.random_state)
+        except ValueError as error:
+            raise ValueError(
+                f"random_state={self.random_state!r}; expected None, an integer from 0 to 2**32 - "
+                "1, or a numpy RandomState."
             ) from error
 
     @contextmanager
@@ -89,7 +104,10 @@ class TwinEstimator(BaseEstimator):
 
     def _store(self, X, reset=False):
         """Validated X as an image store; on `reset` its shape becomes the fitted one."""
-        ndim = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
+        shape = tuple(X.shape) if hasattr(X, "shape") else np.asarray(X).shape
+        if shape[:1] == (0,):
+            raise ValueError(f"X has no samples, shape {shape}; expected at least one.")
+        ndim = len(shape)
         if ndim < 3 and (reset or self._fitted_flat):
             X = validate_data(self, X, reset=reset, dtype="numeric")
         else:
@@ -188,9 +206,7 @@ class TwinEstimator(BaseEstimator):
             store = SubStore(store, kept)
             classes = np.unique(classes[kept], return_inverse=True)[1]
             groups = np.unique(groups[kept], return_inverse=True)[1]
-        turns = distortions.turns_of(
-            self.class_transforms, self._working_shape(self.input_shape_)
-        )
+        turns = distortions.turns_of(self.class_transforms, self._working_shape(self.input_shape_))
         plan = batches.ClassBatches(
             store, scaling, classes, groups, self.batch_shape, turns, distortion, seed
         )
@@ -207,7 +223,7 @@ class TwinEstimator(BaseEstimator):
         try:
             check_trainable(classes[~held], classes[~held], groups[~held])
             n_classes = _trial_classes(classes[held], groups[held])
-            n_way = min(20, n_classes)
+            n_way = min(20, max(n_classes, 2))  # EpisodeSplit says that two are not there
             n_episodes = math.ceil(VALIDATION_TRIALS / n_way)
             splitter = EpisodeSplit(n_way, n_episodes=n_episodes, random_state=seed)
             trials = list(splitter.split(np.empty(held.sum()), classes[held], groups[held]))
@@ -230,7 +246,7 @@ class TwinEstimator(BaseEstimator):
         interrupted : bool
             Whether Ctrl-C cut the training short.
         """
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = int(self._rng().randint(2**31 - 1))
         network = self._build_network(store, seed)
         plan, validation = self._batches(store, network.scaling, seed, **targets)
         callbacks = list(self.callbacks or ())

@@ -27,10 +27,12 @@ class SupportSet:
 
     def __post_init__(self):
         classes, codes = np.unique(self.labels, return_inverse=True)
-        # Frozen: these are derived once, here.
+        # Frozen: these are made once, here; the labels are our own, whatever becomes of y.
+        object.__setattr__(self, "labels", self.labels.copy())
         object.__setattr__(self, "classes", classes)
-        object.__setattr__(self, "_order", np.argsort(codes, kind="stable"))
-        object.__setattr__(self, "_first", np.searchsorted(codes[self._order], range(len(classes))))
+        order = np.argsort(codes, kind="stable")
+        object.__setattr__(self, "_order", torch.from_numpy(order))
+        object.__setattr__(self, "_first", np.searchsorted(codes[order], range(len(classes))))
 
     def __len__(self):
         return len(self.labels)
@@ -44,9 +46,7 @@ class SupportSet:
                 f"y has labels of dtype {labels.dtype}, the support's are {self.labels.dtype}; "
                 "give labels of the same kind, or start anew with set_support."
             )
-        return SupportSet(
-            torch.cat([self.codes, codes]), np.concatenate([self.labels, labels])
-        )
+        return SupportSet(torch.cat([self.codes, codes]), np.concatenate([self.labels, labels]))
 
     def remove(self, labels):
         """A new support without the exemplars of these classes."""
@@ -68,7 +68,7 @@ class SupportSet:
             Mean or greatest logit over a class's exemplars, or the logit with their mean code.
         """
         counts = np.diff(np.append(self._first, len(self)))
-        own = self.codes[torch.from_numpy(self._order)]
+        own = self.codes[self._order]
         if aggregation == "prototype" and len(own) > len(counts):
             own = torch.stack([part.mean(0) for part in own.split(counts.tolist())])
             counts = np.ones_like(counts)

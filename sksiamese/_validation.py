@@ -156,7 +156,12 @@ def check_labels(y, n_samples, name="y"):
             f"This estimator requires {name} to be passed, but the target {name} is None."
         )
     y = check_array(
-        y, ensure_2d=False, dtype=None, input_name=name, ensure_min_samples=0, ensure_all_finite=False
+        y,
+        ensure_2d=False,
+        dtype=None,
+        input_name=name,
+        ensure_min_samples=0,
+        ensure_all_finite=False,
     )
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError(f"Input {name} contains NaN or infinity: every sample needs a label.")
@@ -192,15 +197,17 @@ def check_trainable(y, classes, groups):
     """A twin learns from same and different pairs: two classes, one of them with two examples."""
     n_classes = len(np.unique(y))
     if n_classes < 2:
+        what = f"only one class, {y.tolist()[0]!r}" if len(y) else "no class"
         raise ValueError(
-            f"y has only one class, {y[0]!r}; a twin learns from same and different pairs, which "
-            "need at least two classes."
+            f"y has {what}; a twin learns from same and different pairs, which need at least two "
+            "classes."
         )
+    classes = np.unique(classes, return_inverse=True)[1]  # some may have been held out
     count = np.bincount(classes)
     if count.max() < 2:
         raise ValueError(
-            f"y has {n_classes} classes and no class with two examples; a twin learns from pairs of "
-            "the same class: give at least two examples of some class."
+            f"y has {n_classes} classes and no class with two examples; a twin learns from pairs "
+            "of the same class: give at least two examples of some class."
         )
     group_of_class = groups[np.unique(classes, return_index=True)[1]]
     per_group = np.bincount(group_of_class)
@@ -226,6 +233,8 @@ def check_number(value, name, kind, low, high=None, include="both"):
     if isinstance(value, bool):
         raise TypeError(f"{name}={value!r} is a bool; expected a number.")
     check_scalar(value, name, types, min_val=low, max_val=high, include_boundaries=include)
+    if not math.isfinite(value):
+        raise ValueError(f"{name}={value!r}; expected a finite number.")
 
 
 def check_shape(value, name, lengths):
@@ -239,3 +248,15 @@ def check_shape(value, name, lengths):
         expected = " or ".join(map(str, lengths))
         raise ValueError(f"{name}={value!r}; expected a tuple of {expected} positive integers.")
 
+
+def check_skorch(callbacks, net_params):
+    """What is handed to skorch as it comes."""
+    entries = callbacks if isinstance(callbacks, list | tuple) else (callbacks,)
+    for entry in () if callbacks is None else entries:
+        callback = entry[-1] if isinstance(entry, tuple) and entry else entry  # (name, callback)
+        if entries is not callbacks or not hasattr(callback, "on_epoch_end"):
+            raise TypeError(
+                f"callbacks={callbacks!r}; expected a list of skorch callbacks, or None."
+            )
+    if net_params is not None and not isinstance(net_params, dict):
+        raise TypeError(f"net_params={net_params!r}; expected a dict, or None.")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.profiler import profile
 
-from sksiamese.twin.heads import HEADS, SignedL1, WeightedL1
+from sksiamese.twin.heads import HEADS, SignedL1
 
 BOTH = pytest.mark.parametrize("name", HEADS)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -27,9 +27,9 @@ def random_features(n, feature_shape, seed=0, dtype=torch.float64):
 
 
 def naive(head, a, b):
-    """b + sum_j alpha_j |a_j - b_j| by broadcasting."""
-    alpha = head.alpha if isinstance(head, SignedL1) else -head.log_weight.exp()
+    """b + sum_j alpha_j |a_j - b_j| by broadcasting; codes of ones are WeightedL1's -alpha."""
     a, b = a.flatten(1), b.flatten(1)
+    alpha = head.alpha if isinstance(head, SignedL1) else -head.codes(torch.ones_like(a[:1]))[0]
     return (a[:, None] - b[None]).abs() @ alpha + head.bias
 
 
@@ -114,8 +114,18 @@ def test_signed_l1_may_call_a_difference_a_likeness():
     head = SignedL1((1,))
     with torch.no_grad():
         head.alpha.fill_(2.0)
-    assert head.logits(torch.zeros(1, 1), torch.ones(1, 1)).item() == head.bias.item() + 2
-    assert WeightedL1((1,)).logits(torch.zeros(1, 1), torch.ones(1, 1)).item() < 4
+    torch.testing.assert_close(
+        head.logits(torch.zeros(1, 1), torch.ones(1, 1)).view(()), head.bias + 2
+    )
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=SEEDS)
+def test_weighted_l1_has_no_positive_weight(seed):
+    """Whatever training makes of its parameters."""
+    head = random_head("weighted_l1", (6,), seed)
+    none, one = head.codes(torch.zeros(6, 6).double()), head.codes(torch.eye(6).double())
+    assert (head.pair_logits(none, one) < head.bias).all()
 
 
 @BOTH
@@ -124,7 +134,9 @@ def test_gradients_are_those_of_the_formula(name):
     a, b = (random_features(4, (7,), seed).requires_grad_() for seed in (1, 2))
     upstream = random_features(4, (4,), 3)
     wanted = [a, b, *head.parameters()]
-    ours = torch.autograd.grad((head.logits(head.codes(a), head.codes(b)) * upstream).sum(), wanted)
+    ours = torch.autograd.grad(
+        (head.logits(head.codes(a), head.codes(b)) * upstream).sum(), wanted
+    )
     theirs = torch.autograd.grad((naive(head, a, b) * upstream).sum(), wanted)
     assert all(gradient.abs().sum() > 0 for gradient in theirs)
     torch.testing.assert_close(ours, theirs)

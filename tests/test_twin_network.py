@@ -26,7 +26,7 @@ def twin(shape, head="weighted_l1", encoder="conv"):
 
 
 def test_dark_ink_on_white_paper_becomes_ink_one_on_ground_zero():
-    pixels = torch.tensor([255.0, 255.0, 0.0, 51.0]).view(1, 1, 2, 2)  # uint8 as the store gives it
+    pixels = torch.tensor([[[[255.0, 255.0], [0.0, 51.0]]]])  # uint8 as the store gives it
     scaled = image_scaling([255.0], [-255.0])(pixels)
     assert scaled.dtype == torch.float32
     torch.testing.assert_close(scaled.flatten(), torch.tensor([0.0, 0.0, 1.0, 0.8]))

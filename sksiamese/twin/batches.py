@@ -1,8 +1,8 @@
 """Batches: which images meet in a training step, as a pure function of (seed, epoch).
 
-A batch is ``({"images": ..., ...}, same)``. `ClassBatches` draws a few groups, classes of each, and
-drawings of each class, and compares all pairs inside a group; `PairBatches` walks through given
-pairs, each distinct image encoded once.
+A batch is ``({"images": ..., ...}, same)``. `ClassBatches` draws a few groups, classes of each,
+and drawings of each class, and compares all pairs inside a group; `PairBatches` walks through
+given pairs, each distinct image encoded once.
 """
 
 import numpy as np
@@ -85,9 +85,9 @@ class ClassBatches(_Batches):
         shuffled = self.order[np.lexsort((rng.random(len(self.order)), self.class_of_order))]
         n_draws = self.n_batches * self.n_groups
         rounds = -(-n_draws // len(self.members))
-        draws = rng.permuted(
-            np.tile(np.arange(len(self.members)), (rounds, 1)), axis=1
-        ).ravel()[:n_draws]  # all groups equally often, as in the paper
+        draws = rng.permuted(np.tile(np.arange(len(self.members)), (rounds, 1)), axis=1).ravel()[
+            :n_draws
+        ]  # all groups equally often, as in the paper
         draws = draws.reshape(self.n_batches, self.n_groups)
         for groups in draws:
             classes, origin = [], []

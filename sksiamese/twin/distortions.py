@@ -60,7 +60,8 @@ class Affine:
         rotation = torch.stack([cos, -sin, sin, cos], 1).view(n, 2, 2)
         shearing = torch.stack([one, shear[:, 0], shear[:, 1], one], 1).view(n, 2, 2)
         return torch.cat(
-            [rotation @ shearing @ torch.diag_embed(1 / scale), shift[..., None] * 2 / max(size)], 2
+            [rotation @ shearing @ torch.diag_embed(1 / scale), shift[..., None] * 2 / max(size)],
+            2,
         )
 
 

@@ -39,7 +39,16 @@ class Residual(nn.Module):
         return torch.relu(self.convs(x) + self.shortcut(x))
 
 
-class ConvEncoder(nn.Module):
+class _HeNormal(nn.Module):
+    """An encoder whose weights start as N(0, 2 / fan_in), for ReLU (He et al. 2015)."""
+
+    def initialise(self, generator):
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+
+
+class ConvEncoder(_HeNormal):
     """A small residual network with batch-norm, for images of any size and channel count.
 
     Parameters
@@ -62,10 +71,10 @@ class ConvEncoder(nn.Module):
             Residual(2 * width, 2 * width, stride=1),
             Residual(2 * width, 4 * width, stride=2),
             Residual(4 * width, 4 * width, stride=1),
-            nn.AdaptiveAvgPool2d(
-                tuple(min(max_cells, math.ceil(side / 8)) for side in (height, width_px))
-            ),
         )
+        cells = tuple(math.ceil(side / 8) for side in (height, width_px))
+        if max(cells) > max_cells:
+            self.layers.append(nn.AdaptiveAvgPool2d(tuple(min(max_cells, c) for c in cells)))
 
     def forward(self, x):  # (B, C, H, W) -> (B, 4 * width, at most max_cells, same)
         return self.layers(x)
@@ -119,7 +128,7 @@ class KochEncoder(nn.Module):
                 nn.init.normal_(module.bias, 0.5, 0.01, generator=generator)
 
 
-class MLPEncoder(nn.Module):
+class MLPEncoder(_HeNormal):
     """Two layers with batch-norm, for flat rows; images are flattened.
 
     Parameters
@@ -160,12 +169,7 @@ def build_encoder(name, input_shape, generator):
     for module in encoder.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.reset_parameters()
-        elif isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    if hasattr(encoder, "initialise"):
-        encoder.initialise(generator)
+    encoder.initialise(generator)
     return encoder
 
 

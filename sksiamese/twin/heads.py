@@ -15,6 +15,10 @@ import math
 import torch
 from torch import nn
 
+# Adam moves every parameter at one pace. Logits are GAIN times (margin - mean distance), so that
+# the bias and the spread of the logits arrive within few steps.
+GAIN = 20.0
+
 
 class WeightedL1(nn.Module):
     r"""The paper's head with every alpha_j <= 0 (section 3.1).
@@ -29,12 +33,15 @@ class WeightedL1(nn.Module):
     def __init__(self, feature_shape):
         super().__init__()
         n_features = math.prod(feature_shape)
-        # A start at which the distances of random codes are of the order of the bias.
-        self.log_weight = nn.Parameter(torch.full((n_features,), math.log(8 / n_features)))
-        self.bias = nn.Parameter(torch.tensor(4.0))
+        self.log_weight = nn.Parameter(torch.full((n_features,), -math.log(n_features)))
+        self.margin = nn.Parameter(torch.tensor(0.6))
+
+    @property
+    def bias(self):
+        return GAIN * self.margin
 
     def codes(self, features):  # (B, ...) -> (B, D)
-        return features.flatten(1) * self.log_weight.exp()
+        return features.flatten(1) * (GAIN * self.log_weight.exp())
 
     def logits(self, codes_a, codes_b):  # (A, D), (B, D) -> (A, B)
         return self.bias - torch.cdist(codes_a, codes_b, p=1)
@@ -52,8 +59,12 @@ class SignedL1(nn.Module):
     def __init__(self, feature_shape):
         super().__init__()
         n_features = math.prod(feature_shape)
-        self.alpha = nn.Parameter(torch.full((n_features,), -8 / n_features))
-        self.bias = nn.Parameter(torch.tensor(4.0))
+        self.alpha = nn.Parameter(torch.full((n_features,), -GAIN / n_features))
+        self.margin = nn.Parameter(torch.tensor(0.6))
+
+    @property
+    def bias(self):
+        return GAIN * self.margin
 
     def codes(self, features):  # (B, ...) -> (B, D)
         return features.flatten(1)

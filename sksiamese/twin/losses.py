@@ -4,7 +4,6 @@ Targets say of each pair 1 (same class), 0 (different) or -1 (not a pair of the 
 itself, or two groups). Both losses take (B, B) logits of a batch; the first also takes (P,) pairs.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -30,8 +29,8 @@ def episodic_loss(logits, same):
     -log softmax of a positive s against negatives n_k is softplus(logsumexp_k n_k - s).
     """
     negatives = logits.masked_fill(same != 0, float("-inf")).logsumexp(1, keepdim=True)  # (B, 1)
-    margins = (negatives - logits)[same == 1]
-    margins = margins[torch.isfinite(margins)]  # a lone class of its group has no negatives
+    has_negatives = (same == 0).any(1, keepdim=True)  # a lone class of its group has none
+    margins = (negatives - logits)[(same == 1) & has_negatives]
     return F.softplus(margins).sum() / max(len(margins), 1)
 
 

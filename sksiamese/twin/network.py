@@ -22,7 +22,8 @@ class InputScaling(nn.Module):
         self.register_buffer("scale", scale)
         self.image_size = image_size
 
-    def forward(self, x):  # (B, C, H, W) or (B, D), floating -> float32
+    def forward(self, x):  # (B, C, H, W) or (B, D), floating -> float32, on the scaling's device
+        x = x.to(self.offset.device)
         # Subtract in the precision of x: large float64 offsets would eat up float32's digits.
         x = ((x - self.offset.to(x.dtype)) / self.scale.to(x.dtype)).float()
         if self.image_size is None or tuple(x.shape[-2:]) == self.image_size:
@@ -33,7 +34,7 @@ class InputScaling(nn.Module):
 
 
 class TwinNetwork(nn.Module):
-    r"""p(x_1 \circ x_2) = sigmoid(head(encoder(x_1), encoder(x_2))) (Koch et al. 2015, eq. in 3.1).
+    """p(x1, x2 same) = sigmoid(head(encoder(x1), encoder(x2))) (Koch et al. 2015, section 3.1).
 
     Both twins are the same encoder, so an image is encoded once however many pairs it is in.
     """

@@ -1,5 +1,6 @@
 """Training: a private skorch net, its callbacks, and `train`, which runs them."""
 
+import contextlib
 import copy
 import math
 import warnings
@@ -59,10 +60,8 @@ class TwinNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.notify("on_train_begin", X=X, y=y)
-        try:
+        with contextlib.suppress(StopTraining):
             self.fit_loop(X, y, **fit_params)
-        except StopTraining:
-            pass
         self.notify("on_train_end", X=X, y=y)
         return self
 
@@ -79,8 +78,8 @@ class CosineSchedule(Callback):
         self.step_ = 0
 
     def on_batch_begin(self, net, training=False, **kwargs):
-        progress = (self.step_ + 1) / self.n_steps
-        rise = min(1.0, progress / self.warmup)
+        progress = self.step_ / self.n_steps  # below 1: even a single step learns
+        rise = min(1.0, (self.step_ + 1) / (self.n_steps * self.warmup))
         for group in net.optimizer_.param_groups:
             group["lr"] = self.learning_rate * rise * (1 + math.cos(math.pi * progress)) / 2
         self.step_ += 1
@@ -114,7 +113,8 @@ class FiniteLoss(Callback):
         if not math.isfinite(net.history[-1]["train_loss"]):
             raise FloatingPointError(
                 f"training diverged: the loss of epoch {len(net.history)} is "
-                f"{net.history[-1]['train_loss']}. Lower learning_rate, and look at the range of X."
+                f"{net.history[-1]['train_loss']}. Lower learning_rate, and look at the range of "
+                "X."
             )
 
 
@@ -150,8 +150,6 @@ class OneShotValidation(Callback):
         if score > self.best_score_:
             self.best_score_, self.best_epoch_ = score, epoch
             self.best_state_ = copy.deepcopy(network.state_dict())
-        elif epoch - self.best_epoch_ >= self.patience:
-            raise StopTraining
 
     def accuracy(self, network):
         used = np.unique(np.concatenate([np.concatenate(trial) for trial in self.trials]))
@@ -166,6 +164,17 @@ class OneShotValidation(Callback):
             right += int((answers == self.classes[query]).sum())
             total += len(query)
         return right / total
+
+
+class Patience(Callback):
+    """Stops without improvement; the last of all, so that every callback sees the epoch end."""
+
+    def __init__(self, validation):
+        self.validation = validation
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) - self.validation.best_epoch_ >= self.validation.patience:
+            raise StopTraining
 
 
 def has_collapsed(network, store):
@@ -218,10 +227,12 @@ def train(
         ("averaging", averager),
         ("finite", FiniteLoss()),
     ]
+    callbacks = list(callbacks)
     validator = None
     if validation is not None:
         validator = OneShotValidation(averager, *validation)
         own.append(("validation", validator))
+        callbacks.append(("patience", Patience(validator)))
     net = TwinNet(
         network.to(memory_format=torch.channels_last),
         **{
@@ -239,13 +250,13 @@ def train(
             "callbacks__valid_loss": None,
             **(net_params or {}),
         },
-        callbacks=own + list(callbacks),
+        callbacks=own + callbacks,
     )
     interrupted = False
     try:
         net.fit(batches)
     except KeyboardInterrupt:
-        if not hasattr(averager, "model_"):
+        if not hasattr(averager, "model_") or not averager.model_.n_averaged:
             raise  # nothing has been trained yet
         interrupted = True
     network = averager.model_.module
@@ -259,12 +270,17 @@ def train(
             CollapseWarning,
             stacklevel=2,
         )
-    return network, list(net.history), interrupted
+    history = [
+        {name: value for name, value in epoch.items() if name != "batches"}
+        for epoch in net.history
+        if "train_loss" in epoch  # Ctrl-C cuts one short
+    ]
+    return network, history, interrupted
 
 
 def supports_bfloat16(device):
     """Whether bfloat16 is faster than float32 there: the CPU's own instructions, or a GPU."""
     if torch.device(device).type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # absent in older torch
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()

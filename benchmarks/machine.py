@@ -1,0 +1,37 @@
+"""What a benchmark ran on, and where its result goes."""
+
+import datetime
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine():
+    """The processor, threads and versions, as a dict."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "scikit-learn", "skorch", "numpy")},
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def report(name, result):
+    """Print a result with the machine, and write both to ``results/<name>.json``."""
+    record = {"benchmark": name, **result, "machine": machine()}
+    text = json.dumps(record, indent=1)
+    print(text)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    return record

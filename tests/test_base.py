@@ -1,0 +1,279 @@
+"""What joins scikit-learn and torch: scaling, working size, building, holding out, rolling back."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sksiamese import SiameseOneShotClassifier
+from sksiamese._base import _learn_scaling, _trial_classes
+from sksiamese._validation import ImageStore
+from sksiamese.twin import distortions
+from sksiamese.twin.encoders import ConvEncoder, KochEncoder, MLPEncoder
+from sksiamese.twin.network import InputScaling
+
+
+def scaled(X, **options):
+    store = ImageStore(X, **options)
+    return InputScaling(*_learn_scaling(store))(store.take(np.arange(len(store)))).numpy()
+
+
+# Ground becomes 0 and ink 1
+
+
+@pytest.mark.parametrize(
+    ("ground", "ink", "dtype"),
+    [
+        (0, 1, np.float32),
+        (0, 255, np.uint8),
+        (255, 0, np.uint8),
+        (1, 0, bool),
+        (-3, 5, np.float64),
+    ],
+)
+def test_ground_becomes_zero_and_ink_one(glyphs, ground, ink, dtype):
+    drawn = glyphs[0][:10] > 0.5
+    images = np.where(drawn, ink, ground).astype(dtype)
+    np.testing.assert_allclose(scaled(images)[:, 0], drawn, atol=1e-6)
+
+
+def test_light_and_dark_drawings_look_the_same_to_the_encoder(glyphs):
+    X = glyphs[0][:10]
+    np.testing.assert_allclose(scaled(1 - X), scaled(X), atol=1e-6)
+
+
+def test_all_channels_turn_the_same_way(glyphs):
+    drawn = glyphs[0][:10] > 0.5
+    ground, ink = np.array([250, 240, 20]), np.array([10, 200, 60])  # blue ink is the lighter
+    images = np.where(drawn[..., None], ink, ground).astype(np.uint8)
+    expected = np.stack([drawn, drawn, -1.0 * drawn], 1)
+    np.testing.assert_allclose(scaled(images), expected, atol=1e-6)
+
+
+def test_a_colour_image_keeps_its_order_of_channels():
+    images = np.zeros((4, 3, 8, 8), np.float32)
+    images[:, 1, 3:5, 3:5] = 4.0
+    offset, scale = _learn_scaling(ImageStore(images))
+    assert offset.shape == scale.shape == (3, 1, 1)
+    assert scale.flatten().tolist() == [1, 4, 1]
+
+
+def test_flat_rows_are_standardised_feature_by_feature():
+    X = np.random.default_rng(0).normal(3, [1, 10, 1e-3], size=(200, 3))
+    rows = scaled(X)
+    np.testing.assert_allclose(rows.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(rows.std(0), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("X", [np.full((3, 5, 5), 7.0), np.full((3, 4), 7.0)])
+def test_constant_input_becomes_zero(X):
+    assert (scaled(X) == 0).all()
+
+
+def test_images_of_a_single_pixel_have_a_border():
+    assert np.isfinite(scaled(np.arange(4.0).reshape(4, 1, 1))).all()
+
+
+def test_many_images_are_sampled():
+    class Counting(ImageStore):
+        taken = 0
+
+        def take(self, indices):
+            self.taken += len(indices)
+            return super().take(indices)
+
+    store = Counting(np.zeros((5000, 2, 2), np.uint8))
+    _learn_scaling(store)
+    assert store.taken == 1000
+
+
+# Working size
+
+
+@pytest.mark.parametrize(
+    ("image_size", "encoder", "shape", "working"),
+    [
+        ("auto", "auto", (1, 105, 105), (1, 32, 32)),
+        ("auto", "conv", (3, 64, 32), (3, 32, 16)),
+        ("auto", "auto", (1, 28, 28), (1, 28, 28)),
+        ("auto", "koch", (1, 105, 105), (1, 105, 105)),
+        (None, "auto", (1, 105, 105), (1, 105, 105)),
+        (20, "auto", (1, 105, 50), (1, 20, 10)),
+        (20, "auto", (1, 10, 10), (1, 20, 20)),
+        (8, "auto", (1, 105, 1), (1, 8, 1)),
+        ((12, 18), "koch", (1, 50, 50), (1, 12, 18)),
+        (20, "auto", (64,), (64,)),
+        ("auto", "mlp", (64,), (64,)),
+    ],
+)
+def test_working_size(image_size, encoder, shape, working):
+    clf = SiameseOneShotClassifier(encoder, image_size=image_size)
+    assert clf._working_shape(shape) == working
+
+
+def test_an_image_that_works_smaller_is_compared_smaller(glyphs):
+    X, y = glyphs
+    clf = SiameseOneShotClassifier(image_size=(8, 12), max_iter=1, random_state=0).fit(X, y)
+    seen = []
+    clf.network_.encoder.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape))
+    clf.predict(X[:3])
+    assert seen == [(3, 1, 8, 12)]
+    assert clf.input_shape_ == (1, 16, 16)
+
+
+# Building
+
+
+def network_of(clf, X):
+    return clf._build_network(ImageStore(X, clf.image_shape), seed=0)
+
+
+def test_auto_is_conv_for_images_and_mlp_for_rows(glyphs):
+    X = glyphs[0]
+    clf = SiameseOneShotClassifier()
+    assert isinstance(network_of(clf, X).encoder, ConvEncoder)
+    assert isinstance(network_of(clf, X.reshape(len(X), -1)).encoder, MLPEncoder)
+    clf.image_shape = (16, 16)
+    assert isinstance(network_of(clf, X.reshape(len(X), -1)).encoder, ConvEncoder)
+
+
+def test_names_choose_the_encoder(glyphs):
+    X = np.zeros((2, 65, 70), np.float32)
+    assert isinstance(network_of(SiameseOneShotClassifier("koch"), X).encoder, KochEncoder)
+    assert isinstance(network_of(SiameseOneShotClassifier("mlp"), X).encoder, MLPEncoder)
+
+
+def test_a_module_is_copied_and_made_float32(glyphs):
+    module = nn.Sequential(nn.Flatten(), nn.Linear(256, 4)).double()
+    encoder = network_of(SiameseOneShotClassifier(module), glyphs[0]).encoder
+    assert encoder is not module
+    assert encoder[1].weight.dtype == torch.float32
+    assert module[1].weight.dtype == torch.float64
+
+
+def test_a_callable_gets_the_shape_and_a_seeded_generator(glyphs):
+    shapes = []
+
+    def build(shape):
+        shapes.append(shape)
+        return nn.Sequential(nn.Flatten(), nn.Linear(256, 4))
+
+    clf = SiameseOneShotClassifier(build)
+    before = torch.get_rng_state()
+    first = network_of(clf, glyphs[0]).encoder[1].weight
+    torch.rand(3)
+    second = network_of(clf, glyphs[0]).encoder[1].weight
+    assert shapes == [(1, 16, 16)] * 2
+    assert torch.equal(first, second)
+    torch.set_rng_state(before)
+
+
+def test_a_callable_must_return_a_module(glyphs):
+    with pytest.raises(TypeError, match=r"encoder, called with .*\(1, 16, 16\), returned int"):
+        network_of(SiameseOneShotClassifier(lambda shape: 3), glyphs[0])
+
+
+@pytest.mark.parametrize("name", ["conv", "koch"])
+def test_image_encoders_ask_flat_rows_for_their_shape(name):
+    with pytest.raises(ValueError, match=f"encoder='{name}' needs images.*image_shape="):
+        network_of(SiameseOneShotClassifier(name), np.zeros((3, 64)))
+
+
+def test_the_default_distortion_follows_the_images():
+    clf = SiameseOneShotClassifier()
+    assert clf._distortion((1, 8, 8)) is distortions.DISTORTIONS["strokes"]
+    assert clf._distortion((3, 8, 8)) is distortions.DISTORTIONS["warp"]
+    assert clf._distortion((8,)) is None
+    assert SiameseOneShotClassifier(distortion=None)._distortion((1, 8, 8)) is None
+    assert SiameseOneShotClassifier(distortion=abs)._distortion((8,)) is abs
+    with pytest.raises(ValueError, match="distortion='affine' needs images, got flat rows of 8"):
+        SiameseOneShotClassifier(distortion="affine")._distortion((8,))
+
+
+# Holding out
+
+
+def held_out(y, groups=None, **params):
+    clf = SiameseOneShotClassifier(early_stopping=True, **params)
+    y = np.asarray(y)
+    groups = np.zeros_like(y) if groups is None else np.asarray(groups)
+    store = ImageStore(np.arange(len(y), dtype=float).reshape(-1, 1, 1))
+    kept, (kept_out, trials, classes, patience) = clf._hold_out(store, y, groups, seed=0)
+    held = kept_out.take(np.arange(len(kept_out))).flatten().numpy().astype(int)
+    return y, groups, kept, held, trials, classes, patience
+
+
+def test_whole_classes_are_held_out():
+    y, _, kept, held, trials, classes, patience = held_out(np.repeat(np.arange(10), 3))
+    assert sorted([*kept, *held]) == list(range(30))
+    assert len(set(y[held])) == 2
+    assert not set(y[held]) & set(y[kept])
+    assert classes.tolist() == y[held].tolist()
+    assert patience == 10
+    for support, query in trials:
+        assert sorted(classes[support]) == sorted(classes[query])
+        assert not set(support) & set(query)
+
+
+def test_whole_groups_are_held_out_where_there_are_several():
+    y = np.repeat(np.arange(12), 3)
+    y, groups, kept, held, *_ = held_out(y, y // 3, validation_fraction=0.5)
+    assert len(set(groups[held])) == 2
+    assert not set(groups[held]) & set(groups[kept])
+
+
+def test_trials_stay_inside_a_held_out_group():
+    y = np.repeat(np.arange(12), 3)
+    _, groups, _, held, trials, *_ = held_out(y, y // 3, validation_fraction=0.5)
+    for support, query in trials:
+        assert len(set(groups[held][support]) | set(groups[held][query])) == 1
+
+
+@pytest.mark.parametrize(
+    ("y", "params"),
+    [
+        ([0, 0, 1, 1], {}),
+        ([0, 0, 1, 1, 2, 2], {}),
+        ([0, 0, 0, 1, 2, 3, 4, 5, 6, 7], {}),
+        (np.repeat(np.arange(10), 2), {"validation_fraction": 0.99}),
+    ],
+)
+def test_too_few_classes_to_hold_out_is_said(y, params):
+    message = r"early_stopping=True holds out \d+ of \d+ classes \(validation_fraction=0\.\d+\)"
+    with pytest.raises(ValueError, match=message):
+        held_out(y, **params)
+
+
+def test_classes_of_a_trial_are_counted_inside_a_group():
+    classes = np.array([0, 0, 1, 1, 2, 3, 3])
+    assert _trial_classes(classes, np.zeros(7, int)) == 3
+    assert _trial_classes(classes, np.array([0, 0, 0, 0, 1, 1, 1])) == 2
+    assert _trial_classes(np.arange(3), np.zeros(3, int)) == 0
+
+
+# Rolling back
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failed_attempt_changes_nothing(error):
+    clf = SiameseOneShotClassifier()
+    clf.network_ = object()
+    before = vars(clf).copy()
+    with pytest.raises(error), clf._unchanged_on_error():
+        clf.network_ = clf.extra_ = None
+        del clf.loss
+        raise error
+    assert vars(clf) == before
+
+
+@pytest.mark.parametrize("random_state", [0, np.random.RandomState(0), np.int64(0)])
+def test_random_state_decides_the_seed(random_state):
+    clf = SiameseOneShotClassifier(random_state=random_state)
+    assert clf._rng().randint(2**31 - 1) == np.random.RandomState(0).randint(2**31 - 1)
+
+
+def test_without_random_state_the_global_generator_is_left_alone():
+    before = np.random.get_state()[1].copy()
+    seeds = {SiameseOneShotClassifier()._rng().randint(2**31 - 1) for _ in range(3)}
+    assert len(seeds) == 3
+    np.testing.assert_array_equal(np.random.get_state()[1], before)

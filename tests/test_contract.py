@@ -1,0 +1,225 @@
+"""scikit-learn's contract: its own checks, and the tools an estimator is handed to."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from sksiamese import SiameseOneShotClassifier
+from sksiamese.model_selection import make_one_shot_scorer
+
+CHECKS = """
+import json, time, torch
+torch.set_num_threads(1)
+from sklearn.utils.estimator_checks import check_estimator
+from sksiamese import SiameseOneShotClassifier
+start = time.perf_counter()
+records = check_estimator(SiameseOneShotClassifier(), on_skip=None, on_fail=None)
+seconds = time.perf_counter() - start
+kept = "check_name", "status", "expected_to_fail"
+rows = [{**{k: r[k] for k in kept}, "why": str(r["exception"])} for r in records]
+print(json.dumps({"seconds": seconds, "records": rows}))
+"""
+
+
+def test_every_check_of_scikit_learn_passes(record_property):
+    """SCIPY_ARRAY_API is read on import, so this runs in an interpreter of its own."""
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1", "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CHECKS],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    answer = json.loads(run.stdout.splitlines()[-1])
+    record_property("seconds", answer["seconds"])
+    records = answer["records"]
+    assert [r for r in records if r["status"] != "passed" or r["expected_to_fail"]] == []
+    assert len(records) >= 55
+
+
+@pytest.fixture(scope="module")
+def data(glyphs):
+    X, y = glyphs
+    return X[y < 5], y[y < 5]
+
+
+@pytest.fixture(scope="module")
+def clf(data):
+    """Fitted for one epoch on 40 drawings of five classes; not to be changed."""
+    return classifier().fit(*data)
+
+
+def classifier(**params):
+    return SiameseOneShotClassifier(**{"max_iter": 1, "random_state": 0, **params})
+
+
+# Model selection
+
+
+def test_it_is_the_last_step_of_a_pipeline(data):
+    X, y = data
+    pipeline = make_pipeline(FunctionTransformer(np.sqrt), classifier()).fit(X, y)
+    alone = classifier().fit(np.sqrt(X), y)
+    np.testing.assert_array_equal(pipeline.predict_proba(X), alone.predict_proba(np.sqrt(X)))
+    assert pipeline.score(X, y) == alone.score(np.sqrt(X), y)
+
+
+def test_it_takes_what_a_scaler_makes_of_flat_rows(data):
+    X, y = data
+    rows = X.reshape(len(X), -1)
+    pipeline = make_pipeline(StandardScaler(), classifier(image_shape=(16, 16))).fit(rows, y)
+    assert pipeline[-1].input_shape_ == (1, 16, 16)
+    assert pipeline.predict(rows).shape == (40,)
+
+
+def test_it_is_a_transformer_in_a_pipeline(data):
+    neighbours = KNeighborsClassifier(1, metric="manhattan")
+    pipeline = make_pipeline(classifier(), neighbours).fit(*data)
+    assert pipeline.score(*data) == 1.0
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"encoder": ["conv", "mlp"]},
+        {"loss": ["verification", "episodic", "both"]},
+        {"aggregation": ["mean", "max", "prototype"]},
+        {"net_params": [None, {"optimizer": torch.optim.SGD}]},
+        {"siameseoneshotclassifier__head": ["weighted_l1", "signed_l1"]},
+    ],
+)
+def test_a_grid_search_over_its_parameters(data, grid):
+    estimator = classifier()
+    if any("__" in name for name in grid):
+        estimator = make_pipeline(FunctionTransformer(), estimator)
+    search = GridSearchCV(estimator, grid, cv=2, error_score="raise").fit(*data)
+    ((name, values),) = grid.items()
+    assert search.best_params_[name] in values
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.predict(data[0]).shape == (40,)
+
+
+def test_workers_give_the_scores_of_the_main_process(data):
+    scores = [
+        GridSearchCV(classifier(), {"max_iter": [1, 2]}, cv=2, n_jobs=n_jobs)
+        .fit(*data)
+        .cv_results_["mean_test_score"]
+        for n_jobs in (1, 2)
+    ]
+    np.testing.assert_array_equal(*scores)
+
+
+def test_cross_validation_on_three_dimensional_images(data):
+    scores = cross_val_score(classifier(max_iter=4), *data, cv=2)
+    assert scores.shape == (2,)
+    assert scores.mean() > 0.6  # chance is 0.2
+
+
+def test_cross_validation_over_unseen_classes(glyphs):
+    X, y = glyphs
+    scorer = make_one_shot_scorer(n_way=4, n_episodes=20)
+    estimator = make_pipeline(FunctionTransformer(), classifier(max_iter=4))
+    scores = cross_val_score(estimator, X, y, groups=y, cv=GroupKFold(2), scoring=scorer)
+    assert (scores > 0.5).all()  # chance is 0.25
+
+
+# Copies
+
+
+def test_a_clone_is_unfitted_and_learns_the_same(clf, data):
+    twin = clone(clf)
+    assert not hasattr(twin, "network_")
+    assert twin.get_params() == clf.get_params()
+    np.testing.assert_array_equal(twin.fit(*data).transform(data[0]), clf.transform(data[0]))
+
+
+@pytest.mark.parametrize("protocol", [2, pickle.HIGHEST_PROTOCOL])
+def test_it_pickles_fitted_and_unfitted(clf, data, protocol):
+    again = pickle.loads(pickle.dumps(clf, protocol))
+    np.testing.assert_array_equal(again.predict_proba(data[0]), clf.predict_proba(data[0]))
+    unfitted = pickle.loads(pickle.dumps(classifier(), protocol))
+    np.testing.assert_array_equal(unfitted.fit(*data).transform(data[0]), clf.transform(data[0]))
+
+
+def test_its_pickle_does_not_hold_the_training_images(clf, data):
+    many = np.repeat(data[0], 20, axis=0)
+    larger = classifier().fit(many, np.repeat(data[1], 20))
+    codes = larger.support_.codes.nbytes - clf.support_.codes.nbytes
+    growth = len(pickle.dumps(larger)) - len(pickle.dumps(clf))
+    assert growth - codes < many.nbytes / 10
+
+
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+@pytest.mark.filterwarnings("error")
+def test_joblib_dumps_it(clf, data, tmp_path, mmap_mode):
+    X, y = data
+    joblib.dump(clf, tmp_path / "clf.joblib")
+    again = joblib.load(tmp_path / "clf.joblib", mmap_mode=mmap_mode)
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    again.add_support(X[:2], [7, 8]).remove_support(0)
+    assert again.classes_.tolist() == [1, 2, 3, 4, 7, 8]
+
+
+# What scikit-learn shows of it
+
+
+def test_transform_as_pandas(data):
+    clf = classifier().set_output(transform="pandas").fit(*data)
+    frame = clf.transform(data[0])
+    assert isinstance(frame, pd.DataFrame)
+    assert frame.columns.tolist() == clf.get_feature_names_out().tolist()
+    assert set(frame.dtypes) == {np.dtype("float32")}
+
+
+def test_feature_names_out(clf, data):
+    names = clf.get_feature_names_out()
+    assert len(names) == clf.transform(data[0][:1]).shape[1]
+    assert names[0] == "siameseoneshotclassifier0"
+
+
+def test_repr_shows_what_differs_and_html_all(clf):
+    assert repr(SiameseOneShotClassifier(max_iter=3)) == "SiameseOneShotClassifier(max_iter=3)"
+    for estimator in (clf, classifier(), make_pipeline(classifier())):
+        assert "SiameseOneShotClassifier" in estimator._repr_html_()
+
+
+def test_it_is_a_classifier(clf):
+    assert is_classifier(clf)
+
+
+# Forms of X that only scikit-learn users have
+
+
+def test_torch_tensors(clf, data):
+    X, y = torch.from_numpy(data[0]), torch.from_numpy(data[1])
+    again = classifier().fit(X, y)
+    np.testing.assert_array_equal(again.predict(X), clf.predict(data[0]))
+    np.testing.assert_array_equal(again.transform(X), clf.transform(data[0]))
+
+
+def test_data_frames_have_their_columns_remembered(data):
+    X, y = data
+    frame = pd.DataFrame(X.reshape(len(X), -1)).add_prefix("pixel")
+    clf = classifier(image_shape=(16, 16)).fit(frame, pd.Series(y).astype(str))
+    assert clf.feature_names_in_[:2].tolist() == ["pixel0", "pixel1"]
+    assert clf.n_features_in_ == 256
+    assert clf.predict(frame)[0] in set("01234")
+    with pytest.raises(ValueError, match="feature names"):
+        clf.predict(frame.rename(columns={"pixel0": "other"}))
+    clf.fit(X, y)
+    assert not hasattr(clf, "feature_names_in_")

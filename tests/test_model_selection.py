@@ -1,0 +1,603 @@
+"""Episodes, one-shot scores and the scorer, on small fakes of each kind of estimator."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from sksiamese.model_selection import (
+    EpisodeSplit,
+    OneShotScore,
+    make_one_shot_scorer,
+    one_shot_score,
+    wilson_interval,
+)
+
+N_CLASSES, N_EACH = 12, 5
+CLASSES = np.array([f"c{i:02d}" for i in range(N_CLASSES)])
+GROUP_OF = {label: i // 4 for i, label in enumerate(CLASSES.tolist())}
+
+
+@pytest.fixture
+def data():
+    """X (60, 3, 4) in well separated classes, y strings, groups of four classes; shuffled."""
+    rng = np.random.RandomState(0)
+    y = np.repeat(CLASSES, N_EACH)
+    centres = 50 * rng.normal(size=(N_CLASSES, 3, 4))
+    X = np.repeat(centres, N_EACH, axis=0) + rng.normal(size=(len(y), 3, 4))
+    order = rng.permutation(len(y))
+    X, y = X[order], y[order]
+    return X, y, np.array([GROUP_OF[label] for label in y])
+
+
+class Fake(ClassifierMixin, BaseEstimator):
+    """Nearest class mean; `constant` scores all classes alike, and counts what is asked of it."""
+
+    def __init__(self, constant=False):
+        self.constant = constant
+
+    def fit(self, X, y):
+        self.fitted_shape_ = np.shape(X)
+        self.encoded_ = []
+        return self
+
+    def _scores(self, X, S, labels):
+        classes = np.unique(labels)
+        means = np.stack([S[labels == c].mean(axis=0) for c in classes])
+        distance = np.abs(X[:, None] - means).reshape(len(X), len(classes), -1).sum(axis=2)
+        return 0 * distance if self.constant else -distance, classes
+
+
+class FakeTwin(Fake):
+    """Kind 1, as this package's own classifiers."""
+
+    def _episode_decision(self, X):
+        self.encoded_.append(np.array(X))
+        codes = np.array(X)
+
+        def decision(query, support, labels):
+            assert query.dtype == support.dtype == np.int64
+            return self._scores(codes[query], codes[support], labels)
+
+        return decision
+
+
+class FakeSupport(Fake):
+    """Kind 2, as another's twin: after `fit` its support is the training set."""
+
+    def fit(self, X, y):
+        super().fit(X, y)
+        return self.set_support(X, y)
+
+    def set_support(self, X, y):
+        self.support_ = np.array(X), np.array(y)
+        return self
+
+    def predict(self, X):
+        scores, classes = self._scores(np.asarray(X), *self.support_)
+        return classes[scores.argmax(axis=1)]
+
+
+class FakePlain(Fake):
+    """Kind 3, any other classifier."""
+
+    def fit(self, X, y):
+        super().fit(X, y)
+        self.data_ = np.array(X), np.array(y)
+        return self
+
+    def predict(self, X):
+        scores, classes = self._scores(np.asarray(X), *self.data_)
+        return classes[scores.argmax(axis=1)]
+
+
+KINDS = (FakeTwin, FakeSupport, FakePlain)
+
+
+# The mistakes others made
+
+
+def test_mistake_1_constant_scorer_scores_chance(data):
+    X, y, groups = data
+    fake = FakeTwin(constant=True).fit(X, y)
+    for n_way in (2, 3, 4):
+        score = one_shot_score(fake, X, y, groups=groups, n_way=n_way, random_state=0)
+        assert score.accuracy == pytest.approx(1 / n_way, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", [FakeSupport, FakePlain, DummyClassifier])
+def test_mistake_1_constant_predictor_scores_chance(data, kind):
+    X, y, _ = data
+    fitted = kind().set_params(**({} if kind is DummyClassifier else {"constant": True})).fit(X, y)
+    score = one_shot_score(fitted, X, y, n_way=4, n_episodes=50, random_state=0)
+    assert score.accuracy == 0.25  # it names one class of a trial, always
+
+
+def test_mistake_1_nothing_is_won_by_the_order(data):
+    class SamePlace(Fake):
+        """Gives query i the label of support i."""
+
+        def set_support(self, X, y):
+            self.labels_ = y
+
+        def predict(self, X):
+            return self.labels_[: len(X)]
+
+    X, y, _ = data
+    score = one_shot_score(SamePlace(), X, y, n_way=5, n_episodes=400, random_state=0)
+    assert abs(score.accuracy - 0.2) < 0.04
+
+
+def test_mistake_1_tie_counts_in_part(data):
+    class TwoWayTie(Fake):
+        """Right class and the next one tied at the top; half of the trials right."""
+
+        def _episode_decision(self, X):
+            def decision(query, support, labels):
+                classes = np.unique(labels)
+                place = np.searchsorted(classes, y_used[query])
+                scores = np.zeros((len(query), len(classes)))
+                scores[np.arange(len(query)), place] = 1
+                scores[np.arange(len(query)), (place + 1) % len(classes)] = 1
+                return scores, classes
+
+            y_used = X[:, 0, 0]
+            return decision
+
+    X, y, _ = data
+    y = np.unique(y, return_inverse=True)[1]
+    X = np.broadcast_to(y[:, None, None], X.shape)
+    score = one_shot_score(TwoWayTie(), X, y, n_way=5, random_state=0)
+    assert score.accuracy == 0.5
+    assert_allclose(score.interval, wilson_interval(50, 100))
+
+
+def test_mistake_1_nan_scores_are_wrong(data):
+    class Broken(Fake):
+        def _episode_decision(self, X):
+            return lambda query, support, labels: (
+                np.full((len(query), len(labels)), np.nan),
+                np.unique(labels),
+            )
+
+    X, y, _ = data
+    assert one_shot_score(Broken(), X, y, n_way=5).accuracy == 0
+
+
+def test_mistake_2_query_and_support_never_the_same_drawing(data):
+    X, y, groups = data
+    for g in (None, groups):
+        splitter = EpisodeSplit(4, n_shot=2, n_query=3, n_episodes=200, random_state=0)
+        for support, query in splitter.split(X, y, g):
+            assert len(np.unique(np.concatenate([support, query]))) == 4 * 5
+            assert len(np.unique(y[support])) == 4
+
+
+def test_mistake_3_score_says_within_or_unstructured(data):
+    X, y, groups = data
+    fake = FakeTwin().fit(X, y)
+    kwargs = {"n_way": 4, "n_episodes": 5, "random_state": 0}
+    text = str(one_shot_score(fake, X, y, groups=groups, **kwargs))
+    assert text == "100.0 % (95 % interval 83.9-100.0), 4-way 1-shot, within groups, 20 trials"
+    assert "4-way 1-shot, unstructured, 20 trials" in str(one_shot_score(fake, X, y, **kwargs))
+
+
+# EpisodeSplit
+
+
+@st.composite
+def problems(draw):
+    n_way = draw(st.integers(2, 5))
+    n_shot = draw(st.integers(1, 3))
+    n_query = draw(st.integers(1, 3))
+    n_groups = draw(st.integers(1, 3))
+    rng = np.random.RandomState(draw(st.integers(0, 2**31)))
+    # One group is large enough for sure; labels are shared between the groups.
+    rows = [(0, label) for label in range(n_way) for _ in range(n_shot + n_query)]
+    n_more = draw(st.integers(0, 60))
+    rows += zip(rng.randint(0, n_groups, n_more), rng.randint(0, 8, n_more), strict=True)
+    groups, y = np.array(rows)[rng.permutation(len(rows))].T
+    kwargs = {"n_way": n_way, "n_shot": n_shot, "n_query": n_query}
+    return y, groups, EpisodeSplit(**kwargs, n_episodes=8, random_state=rng.randint(100))
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems(), st.booleans())
+def test_episodes_hold_what_they_promise(problem, grouped):
+    y, groups, splitter = problem
+    groups = groups if grouped else None
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    episodes = list(splitter.split(np.empty(len(y)), y, groups))
+    assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    assert len(episodes) == splitter.get_n_splits() == 8
+
+    n_way, n_shot, n_query = splitter.n_way, splitter.n_shot, splitter.n_query
+    for support, query in episodes:
+        assert support.shape == (n_way * n_shot,) and query.shape == (n_way * n_query,)
+        assert len(np.unique(np.concatenate([support, query]))) == n_way * (n_shot + n_query)
+        classes, n_support = np.unique(y[support], return_counts=True)
+        queried, n_queried = np.unique(y[query], return_counts=True)
+        assert_array_equal(classes, queried)
+        assert len(classes) == n_way
+        assert (n_support == n_shot).all() and (n_queried == n_query).all()
+        if grouped:
+            assert len(np.unique(groups[np.concatenate([support, query])])) == 1
+
+    again = splitter.split(None, y, groups)
+    for first, second in zip(episodes, again, strict=True):
+        assert_array_equal(np.concatenate(first), np.concatenate(second))
+
+
+def test_random_state_instance_moves_on_and_ints_differ(data):
+    X, y, _ = data
+
+    def draw(splitter):
+        return np.hstack(list(splitter.split(X, y)))
+
+    moving = EpisodeSplit(random_state=np.random.RandomState(0))
+    assert (draw(moving) != draw(moving)).any()
+    assert (draw(EpisodeSplit(random_state=0)) != draw(EpisodeSplit(random_state=1))).any()
+
+
+def chi2_is_ordinary(counts):
+    """Within five standard deviations of a uniform draw."""
+    counts = np.asarray(counts)
+    chi2 = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
+    df = len(counts) - 1
+    return abs(chi2 - df) < 5 * np.sqrt(2 * df)
+
+
+def test_episodes_are_uniform():
+    # Groups of 3, 6 and 9 classes, classes of 4 to 7 rows, all in random order.
+    rng = np.random.RandomState(0)
+    group_of = np.repeat([0, 1, 2], [3, 6, 9])
+    y = rng.permutation(np.repeat(np.arange(18), 4 + np.arange(18) % 4))
+    groups = group_of[y]
+    episodes = EpisodeSplit(3, 1, 2, 9000, random_state=0).split(y, y, groups)
+    support, query = (np.array(part) for part in zip(*episodes, strict=True))
+    assert chi2_is_ordinary(np.bincount(groups[support[:, 0]]))
+    for g in range(3):
+        inside = groups[support[:, 0]] == g
+        classes = np.flatnonzero(group_of == g)
+        if g:
+            assert chi2_is_ordinary(np.bincount(y[support[inside]].ravel())[classes])
+        # Each row of a class is as often support, and as often query, in every place.
+        for drawn in (support, query):
+            for place in (0, drawn.shape[1] - 1):
+                rows = drawn[inside, place]
+                assert chi2_is_ordinary(np.bincount(y[rows], minlength=18)[classes])
+                members = np.flatnonzero(y == classes[0])
+                assert chi2_is_ordinary(np.bincount(rows, minlength=len(y))[members])
+
+    flat = EpisodeSplit(5, n_episodes=4000, random_state=0).split(y, y)
+    drawn = np.concatenate([y[support] for support, _ in flat])
+    assert chi2_is_ordinary(np.bincount(drawn))
+
+
+def test_small_groups_and_classes_are_never_drawn():
+    y = np.array([0, 0, 1, 1, 2, 2, 3, 4, 4])
+    groups = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1])
+    episodes = EpisodeSplit(2, n_episodes=60, random_state=0)
+    assert {label for s, _ in episodes.split(y, y) for label in y[s]} == {0, 1, 2, 4}
+    groups[-2:] = 2
+    assert {label for s, _ in episodes.split(y, y, groups) for label in y[s]} == {0, 1}
+
+
+def test_label_in_two_groups_is_two_classes():
+    y = np.array(["a", "b", "a", "b", "a", "a", "b", "b"])
+    groups = np.array(["p", "p", "q", "q", "p", "q", "p", "q"])
+    for support, query in EpisodeSplit(2, n_episodes=30, random_state=0).split(y, y, groups):
+        assert len(set(groups[support]) | set(groups[query])) == 1
+
+
+def test_cross_val_score_takes_episodes(data):
+    X, y, groups = data
+    X = X.reshape(len(X), -1)
+    cv = EpisodeSplit(4, n_episodes=10, random_state=0)
+    assert_array_equal(cross_val_score(KNeighborsClassifier(1), X, y, cv=cv), np.ones(10))
+    within = cross_val_score(KNeighborsClassifier(1), X, y, cv=cv, groups=groups)
+    assert_array_equal(within, np.ones(10))
+    search = GridSearchCV(KNeighborsClassifier(), {"n_neighbors": [1, 4]}, cv=cv)
+    assert search.fit(pd.DataFrame(X), y).best_params_ == {"n_neighbors": 1}
+    with config_context(enable_metadata_routing=True):
+        routed = cross_val_score(
+            KNeighborsClassifier(1), X, y, cv=cv, params={"groups": np.zeros(len(y))}
+        )
+        assert_array_equal(routed, np.ones(10))
+        with pytest.raises(ValueError, match="n_way=4 .* best of 12 groups has 1"):
+            cross_val_score(KNeighborsClassifier(1), X, y, cv=cv, params={"groups": y})
+
+
+def test_splitter_repr_and_pickle():
+    cv = EpisodeSplit(3, n_shot=2, random_state=7)
+    assert repr(cv).startswith("EpisodeSplit(") and "n_way=3" in repr(cv)
+    assert repr(pickle.loads(pickle.dumps(cv))) == repr(cv)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("n_way", 1, ValueError),
+        ("n_shot", 0, ValueError),
+        ("n_query", -1, ValueError),
+        ("n_episodes", 0, ValueError),
+        ("n_way", 2.5, TypeError),
+        ("n_query", "all", TypeError),
+    ],
+)
+def test_bad_parameter_is_named(data, name, value, error):
+    X, y, _ = data
+    for call in (
+        lambda: EpisodeSplit(**{name: value}),
+        lambda: make_one_shot_scorer(**{name: value}),
+        lambda: one_shot_score(KNeighborsClassifier(1), X, y, **{name: value}),
+    ):
+        with pytest.raises(error, match=name):
+            call()
+
+
+def test_n_way_above_the_classes_there_are(data):
+    X, y, groups = data
+    expected = r"n_way=20 needs 20 classes with at least n_shot \+ n_query = 2 .* y has 12: lower"
+    with pytest.raises(ValueError, match=expected):
+        EpisodeSplit(20).split(X, y)
+    with pytest.raises(ValueError, match="n_way=5 .* best of 3 groups has 4"):
+        one_shot_score(KNeighborsClassifier(1), X, y, groups=groups, n_way=5)
+
+
+def test_no_class_with_enough_examples(data):
+    X, y, groups = data
+    for g in (None, groups):
+        with pytest.raises(ValueError, match=r"n_shot \+ n_query = 6 examples .* has 0"):
+            EpisodeSplit(2, n_shot=5).split(X, y, g)
+    with pytest.raises(ValueError, match="y has 0"):
+        EpisodeSplit(2).split([], [])
+
+
+def test_lengths_that_differ(data):
+    X, y, groups = data
+    knn = KNeighborsClassifier(1)
+    with pytest.raises(ValueError, match=r"y has shape \(59,\) but X has 60 samples"):
+        one_shot_score(knn, X, y[1:])
+    with pytest.raises(ValueError, match=r"groups has shape \(58,\) but X has 60 samples"):
+        one_shot_score(knn, X, y, groups=groups[2:], n_way=4)
+    with pytest.raises(ValueError, match=r"y has shape \(60, 3\)"):
+        EpisodeSplit(2).split(X, np.zeros((60, 3), dtype=int))
+    with pytest.raises(ValueError, match="y is None"):
+        EpisodeSplit(2).split(X)
+    with pytest.raises(ValueError, match="y contains NaN"):
+        EpisodeSplit(2).split(X, np.full(60, np.nan))
+    with pytest.raises(ValueError, match="random_state|seed"):
+        make_one_shot_scorer(random_state="zero")
+
+
+# one_shot_score
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_scored_and_left_as_it_was(data, kind):
+    X, y, groups = data
+    fake = kind().fit(X, y)
+    before = {key: value for key, value in vars(fake).items() if key != "encoded_"}
+    score = one_shot_score(fake, X, y, groups=groups, n_way=4, n_query=2, random_state=0)
+    assert score == OneShotScore(1.0, score.interval, 160, 4, 1, "within groups")
+    assert isinstance(score.accuracy, float) and float(score) == 1.0
+    after = {key: value for key, value in vars(fake).items() if key != "encoded_"}
+    assert before.keys() == after.keys()
+    assert all(before[key] is after[key] for key in before)
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_images_are_encoded_once_and_only_those_in_trials(data, in_pipeline):
+    X, y, _ = data
+    fake = FakeTwin()
+    if in_pipeline:
+        fake = make_pipeline(FunctionTransformer(np.negative), make_pipeline("passthrough", fake))
+    fake.fit(X, y)
+    twin = fake[-1][-1] if in_pipeline else fake
+    kwargs = {"n_way": 3, "n_episodes": 4, "random_state": 0}
+    score = one_shot_score(fake, X, y, **kwargs)
+    assert score.accuracy == 1
+    episodes = np.hstack(list(EpisodeSplit(**kwargs).split(X, y)))
+    used = np.unique(episodes)
+    (encoded,) = twin.encoded_
+    assert_array_equal(encoded, (-1 if in_pipeline else 1) * X[used])
+
+    twin.encoded_.clear()
+    one_shot_score(fake, X, y, n_way=12, n_shot=3, n_query=2, random_state=0)
+    (encoded,) = twin.encoded_
+    assert len(encoded) == len(X)
+
+
+def test_three_kinds_agree(data):
+    X, y, _ = data
+    X = X / 50 + np.random.RandomState(1).normal(size=X.shape)  # too hard to be always right
+    scores = [
+        one_shot_score(kind().fit(X, y), X, y, n_way=6, n_shot=2, random_state=3).accuracy
+        for kind in KINDS
+    ]
+    assert 0.2 < scores[0] < 1
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_support_pipeline_is_transformed_not_fitted_again(data):
+    X, y, _ = data
+    pipe = make_pipeline(StandardScaler(), FakeSupport()).fit(X.reshape(len(X), -1), y)
+    mean, support = pipe[0].mean_.copy(), pipe[-1].support_
+    assert one_shot_score(pipe, X.reshape(len(X), -1), y, n_way=5).accuracy == 1
+    assert_array_equal(pipe[0].mean_, mean)
+    assert pipe[-1].support_ is support
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [KNeighborsClassifier(1), make_pipeline(StandardScaler(), KNeighborsClassifier(1))],
+)
+def test_nearest_neighbour_on_the_pixels_of_images(data, estimator):
+    X, y, groups = data
+    kwargs = {"n_way": 4, "random_state": 0}
+    assert one_shot_score(estimator, X, y, groups=groups, **kwargs).accuracy == 1
+    flat = X.reshape(len(X), -1)
+    noise = np.random.RandomState(0).normal(scale=60, size=flat.shape)
+    images = (flat + noise).reshape(X.shape)
+    expected = one_shot_score(estimator, flat + noise, y, **kwargs)
+    assert 0.2 < expected.accuracy < 1
+    for same in (images, images.tolist(), pd.DataFrame(flat + noise), images[:, None]):
+        assert one_shot_score(estimator, same, y, **kwargs) == expected
+    with pytest.raises(NotFittedError):
+        estimator.predict(flat)  # clones were fitted, not it
+
+
+@pytest.mark.parametrize("convert", [list, pd.Series, pd.Categorical, lambda y: y[:, None]])
+def test_labels_of_any_kind(data, convert):
+    X, y, _ = data
+    integers = np.unique(y, return_inverse=True)[1]
+    for labels in (y, y.astype(object), integers, integers.astype(float), integers - 6):
+        for kind in KINDS:
+            score = one_shot_score(kind().fit(X, labels), X, convert(labels), n_way=5)
+            assert score.accuracy == 1
+
+
+def test_wilson_interval():
+    assert_allclose(wilson_interval(392, 400), (0.9610, 0.9898), atol=1e-4)
+    assert_allclose(wilson_interval(368, 400), (0.8892, 0.9428), atol=1e-4)
+    assert_allclose(wilson_interval(5, 10), (0.2366, 0.7634), atol=1e-4)
+    assert wilson_interval(0, 10)[0] == 0 and wilson_interval(10, 10)[1] == 1
+    low, high = wilson_interval(2.5, 10)
+    assert wilson_interval(2, 10)[0] < low < 0.25 < high < wilson_interval(3, 10)[1]
+    for successes, n in ((11, 10), (-1, 10), (0, 0)):
+        with pytest.raises(ValueError, match=f"successes={successes}, n={n}"):
+            wilson_interval(successes, n)
+
+
+def test_score_prints_as_promised():
+    score = OneShotScore(0.92, wilson_interval(368, 400), 400, 20, 1, "within groups")
+    expected = "92.0 % (95 % interval 88.9-94.3), 20-way 1-shot, within groups, 400 trials"
+    assert str(score) == expected
+    with pytest.raises(AttributeError):
+        score.accuracy = 1.0
+
+
+# The scorer
+
+
+@pytest.mark.parametrize("kind", [*KINDS, KNeighborsClassifier])
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_scorer_in_cross_validation(data, kind, in_pipeline):
+    X, y, groups = data
+    if kind is KNeighborsClassifier:
+        X = X.reshape(len(X), -1)
+    estimator = kind() if kind in KINDS else kind(1)
+    if in_pipeline:
+        estimator = Pipeline([("same", FunctionTransformer()), ("clf", estimator)])
+    folds = {"groups": groups, "cv": GroupKFold(3)}
+    scorer = make_one_shot_scorer(n_way=4)
+    assert_array_equal(cross_val_score(estimator, X, y, **folds, scoring=scorer), np.ones(3))
+    if kind is KNeighborsClassifier:  # what the scorer is for: folds hold new classes
+        assert_array_equal(cross_val_score(estimator, X, y, **folds), np.zeros(3))
+
+
+@pytest.mark.parametrize("prefix", ["", "clf__"])
+def test_scorer_in_grid_search(data, prefix):
+    X, y, groups = data
+    estimator = Pipeline([("clf", FakeTwin())]) if prefix else FakeTwin()
+    search = GridSearchCV(
+        estimator,
+        {f"{prefix}constant": [True, False]},
+        scoring=make_one_shot_scorer(n_way=4),
+        cv=GroupKFold(3),
+        refit=False,
+    )
+    clone(search).fit(X, y, groups=groups)
+    search.fit(X, y, groups=groups)
+    assert search.best_params_ == {f"{prefix}constant": False}
+    assert_allclose(search.cv_results_["mean_test_score"], [0.25, 1])
+
+
+def test_scorer_repr_clone_pickle():
+    scorer = make_one_shot_scorer(n_way=7, class_groups={"a": 1})
+    assert repr(scorer) == "OneShotScorer(class_groups={'a': 1}, n_way=7)"
+    assert repr(clone(scorer)) == repr(pickle.loads(pickle.dumps(scorer))) == repr(scorer)
+
+
+class SpySupport(FakeSupport):
+    """Remembers, for all its copies, which labels a trial had."""
+
+    trials = []
+
+    def set_support(self, X, y):
+        self.trials.append(set(y))
+        return super().set_support(X, y)
+
+
+def groups_in_trials():
+    """How many groups the classes of each trial span, at most; forgets the trials."""
+    most = max(len({GROUP_OF[label] for label in trial}) for trial in SpySupport.trials)
+    SpySupport.trials.clear()
+    return most
+
+
+def test_class_groups_and_groups_keep_trials_inside(data):
+    X, y, groups = data
+    spy = SpySupport().fit(X, y)
+    for scorer, given_groups, expected in (
+        (make_one_shot_scorer(n_way=4), None, 3),
+        (make_one_shot_scorer(n_way=4), groups, 1),
+        (make_one_shot_scorer(n_way=4, class_groups=GROUP_OF), None, 1),
+        (make_one_shot_scorer(n_way=4, class_groups=pd.Series(GROUP_OF)), None, 1),
+        (make_one_shot_scorer(n_way=4, class_groups=GROUP_OF), np.arange(len(y)), 1),
+    ):
+        SpySupport.trials.clear()
+        score = scorer(spy, X, y, groups=given_groups)
+        assert type(score) is float and score == 1
+        assert groups_in_trials() == expected
+
+
+def test_metadata_routing_brings_groups_to_the_scorer(data):
+    X, y, groups = data
+    halves = np.array([int(label[1:]) % 2 for label in y])  # two classes of each group in a fold
+    SpySupport.trials.clear()
+    with config_context(enable_metadata_routing=True):
+        for scorer, expected in (
+            (make_one_shot_scorer(n_way=2), 1),
+            (make_one_shot_scorer(n_way=2).set_score_request(groups=False), 2),
+        ):
+            cv = EpisodeFolds(halves)
+            spy = SpySupport().set_score_request()
+            cross_val_score(spy, X, y, cv=cv, scoring=scorer, params={"groups": groups})
+            SpySupport.trials = [trial for trial in SpySupport.trials if len(trial) == 2]
+            assert groups_in_trials() == expected
+
+
+class EpisodeFolds(GroupKFold):
+    """Folds that take groups but are made of something else."""
+
+    def __init__(self, halves):
+        super().__init__(2)
+        self.halves = halves
+
+    def split(self, X, y=None, groups=None):
+        assert groups is not None
+        return super().split(X, y, self.halves)
+
+
+def test_unknown_label_in_class_groups(data):
+    X, y, _ = data
+    scorer = make_one_shot_scorer(class_groups={CLASSES[0]: 0})
+    with pytest.raises(ValueError, match="class_groups lacks 11 labels of y, such as 'c"):
+        scorer(KNeighborsClassifier(1), X, y)

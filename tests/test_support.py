@@ -1,0 +1,152 @@
+"""SupportSet: a value; adding and removing make new ones, and classes are scored by formula."""
+
+import pickle
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sksiamese._support import AGGREGATIONS, SupportSet
+from sksiamese.twin.heads import WeightedL1
+
+
+class Network:
+    """As much of a network as comparing codes needs."""
+
+    def __init__(self, n_features=3):
+        self.head = WeightedL1((n_features,))
+
+
+def codes_of(n, n_features=3, seed=0):
+    return torch.randn(n, n_features, generator=torch.Generator().manual_seed(seed))
+
+
+LABELS = np.array(["b", "a", "b", "c", "b", "c"])
+
+
+@pytest.fixture
+def support():
+    return SupportSet(codes_of(6), LABELS)
+
+
+def test_classes_are_sorted_and_exemplars_keep_their_order(support):
+    assert support.classes.tolist() == ["a", "b", "c"]
+    assert support.labels.tolist() == LABELS.tolist()
+    assert len(support) == 6
+
+
+def test_it_cannot_be_changed(support):
+    with pytest.raises(FrozenInstanceError):
+        support.labels = LABELS[:2]
+
+
+def test_labels_are_its_own():
+    y = np.array([0, 1, 1])
+    support = SupportSet(codes_of(3), y)
+    y[:] = 7
+    assert support.labels.tolist() == [0, 1, 1]
+
+
+def test_add_returns_a_new_support(support):
+    larger = support.add(codes_of(2, seed=1), np.array(["a", "d"]))
+    assert larger.classes.tolist() == ["a", "b", "c", "d"]
+    assert larger.labels.tolist() == [*LABELS, "a", "d"]
+    torch.testing.assert_close(larger.codes, torch.cat([support.codes, codes_of(2, seed=1)]))
+    assert len(support) == 6
+    assert support.classes.tolist() == ["a", "b", "c"]
+
+
+def test_longer_strings_are_not_cut(support):
+    assert "longer" in support.add(codes_of(1), np.array(["longer"])).classes
+
+
+def test_an_empty_support_takes_labels_of_any_kind():
+    empty = SupportSet(codes_of(1), np.array(["a"])).remove(["a"])
+    assert len(empty) == 0
+    assert empty.add(codes_of(1), np.array([5])).classes.tolist() == [5]
+
+
+@pytest.mark.parametrize("labels", [["b"], np.array(["b"]), ["a", "c"], ["a", "b", "c"]])
+def test_remove_returns_a_new_support(support, labels):
+    smaller = support.remove(labels)
+    keep = ~np.isin(LABELS, labels)
+    assert smaller.labels.tolist() == LABELS[keep].tolist()
+    torch.testing.assert_close(smaller.codes, support.codes[torch.from_numpy(keep)])
+    assert len(support) == 6
+
+
+def test_removing_unknown_labels_names_them_and_the_known(support):
+    with pytest.raises(ValueError, match=r"labels=\['x'\].*'a', 'b', 'c'.*Nothing was removed"):
+        support.remove(["a", "x"])
+
+
+def test_many_classes_are_not_all_listed():
+    support = SupportSet(codes_of(30), np.arange(30))
+    with pytest.raises(ValueError, match=r"9, \.\.\. \(30 in all\)"):
+        support.remove([99])
+
+
+def test_labels_of_another_kind_are_refused(support):
+    with pytest.raises(ValueError, match="y has labels of dtype int64, the support's are <U1"):
+        support.add(codes_of(1), np.array([1]))
+
+
+def expected_logits(network, queries, codes, labels, aggregation):
+    """The definition, class by class in numpy."""
+    weights = network.head.bias.item()
+    columns = []
+    for label in np.unique(labels):
+        own = codes[torch.from_numpy(labels == label)]
+        if aggregation == "prototype":
+            own = own.mean(0, keepdim=True)
+        logits = weights - (queries[:, None] - own).abs().sum(2).numpy()
+        columns.append(logits.max(1) if aggregation == "max" else logits.mean(1))
+    return np.stack(columns, 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(0, 4), min_size=1, max_size=12),
+    st.sampled_from(AGGREGATIONS),
+    st.integers(0, 2**16),
+)
+def test_class_logits_are_the_definition(labels, aggregation, seed):
+    labels, network = np.array(labels), Network()
+    codes, queries = codes_of(len(labels), seed=seed), codes_of(5, seed=seed + 1)
+    logits = SupportSet(codes, labels).class_logits(network, queries, aggregation)
+    assert logits.dtype == np.float32
+    expected = expected_logits(network, queries, codes, labels, aggregation)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_one_exemplar_a_class_is_the_same_under_every_aggregation():
+    support, network, queries = SupportSet(codes_of(4), np.arange(4)), Network(), codes_of(3)
+    logits = [support.class_logits(network, queries, name) for name in AGGREGATIONS]
+    np.testing.assert_array_equal(logits[0], logits[1])
+    np.testing.assert_array_equal(logits[0], logits[2])
+
+
+def test_codes_may_be_maps():
+    class Flat(WeightedL1):
+        def logits(self, codes_a, codes_b):
+            return super().logits(codes_a.flatten(1), codes_b.flatten(1))
+
+    network = Network()
+    network.head = Flat((8,))
+    maps = torch.randn(5, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+    support = SupportSet(maps, np.array([1, 0, 1, 0, 0]))
+    for aggregation in AGGREGATIONS:
+        assert support.class_logits(network, maps, aggregation).shape == (5, 2)
+
+
+def test_it_pickles(support):
+    again = pickle.loads(pickle.dumps(support))
+    assert again.classes.tolist() == support.classes.tolist()
+    network, queries = Network(), codes_of(2, seed=3)
+    np.testing.assert_array_equal(
+        again.class_logits(network, queries, "mean"),
+        support.class_logits(network, queries, "mean"),
+    )
