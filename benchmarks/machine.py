@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("SKSIAMESE_RESULTS", Path(__file__).parent / "results"))
 
 
 def machine():
@@ -28,7 +28,10 @@ def machine():
 
 
 def report(name, result):
-    """Print a result with the machine, and write both to ``results/<name>.json``."""
+    """Print a result with the machine, and write both to ``results/<name>.json``.
+
+    The environment variable SKSIAMESE_RESULTS names another folder.
+    """
     record = {"benchmark": name, **result, "machine": machine()}
     text = json.dumps(record, indent=1)
     print(text)

@@ -7,6 +7,7 @@
 - step: a training step of `fit`, against the same step in a hand-written torch loop.
 """
 
+import argparse
 import copy
 import itertools
 import math
@@ -47,7 +48,7 @@ def alternate(ours, theirs, n_rounds):
     }
 
 
-def predict_ratio(clf, data):
+def predict_ratio(clf, data, n_rounds):
     """20 queries against 20 supports, over the bare encoder on the 40 images."""
     run = data.runs[0]
     images = np.concatenate([run.support_images, run.query_images])
@@ -62,7 +63,7 @@ def predict_ratio(clf, data):
         with torch.no_grad():
             network.encoder(scaled)
 
-    return alternate(ours, bare, 60)
+    return alternate(ours, bare, n_rounds)
 
 
 class FixedBatches(Dataset):
@@ -96,7 +97,7 @@ def by_hand(network, batches, learning_rate=2e-3):
         loss.item()
 
 
-def step_ratio(clf, data):
+def step_ratio(clf, data, n_rounds):
     """20 training steps through `train` over the same 20 steps written by hand."""
     store = ImageStore(data.images)
     classes, groups = check_groups(data.alphabets, data.target)
@@ -114,14 +115,23 @@ def step_ratio(clf, data):
             averaging=0.998, bfloat16=False, device="cpu",
         )  # fmt: skip
 
-    return alternate(ours, lambda: by_hand(networks[1], batches), 12)
+    return alternate(ours, lambda: by_hand(networks[1], batches), n_rounds)
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
     data = load_omniglot_minimal()
     clf = SiameseOneShotClassifier(max_iter=1, random_state=0)
     clf.fit(data.images, data.target, data.alphabets)
-    report("speed", {"predict": predict_ratio(clf, data), "step": step_ratio(clf, data)})
+    report(
+        "speed",
+        {
+            "predict": predict_ratio(clf, data, 8 * rounds),
+            "step": step_ratio(clf, data, rounds),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -90,4 +90,3 @@ for ax, exemplar, label, p in zip(
         spine.set(color=color, linewidth=4 if color != "lightgray" else 1)
 figure.savefig(args.picture, dpi=120)
 print(f"one trial drawn to {args.picture}")
-plt.show()

@@ -3,7 +3,7 @@
 import copy
 import functools
 import math
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Integral
 
 import numpy as np
@@ -154,9 +154,7 @@ class TwinEstimator(BaseEstimator):
         if isinstance(name, nn.Module):
             encoder = copy.deepcopy(name).float()
         elif callable(name):
-            # A builder draws its weights from torch's global generator: lend it a seeded one.
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+            with _lent_generator(seed):
                 encoder = name(working)
             if not isinstance(encoder, nn.Module):
                 raise TypeError(
@@ -255,24 +253,35 @@ class TwinEstimator(BaseEstimator):
             context.call_on_fit_task_begin(estimator=self, X=X, y=y)
             attributes = functools.partial(self._attributes_so_far, store, y)
             callbacks.append(EpochTasks(self, context, X, y, attributes))
-        self.network_, self.history_, interrupted = training.train(
-            network,
-            plan,
-            loss=self.loss,
-            max_iter=self.max_iter,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            averaging=self.averaging,
-            bfloat16=self.precision == "bfloat16"
-            or (self.precision == "auto" and training.supports_bfloat16(self.device)),
-            device=self.device,
-            validation=validation,
-            callbacks=callbacks,
-            net_params=self.net_params,
-        )
+        foreign = not isinstance(self.encoder, str)
+        with _lent_generator(seed) if foreign else nullcontext():
+            self.network_, self.history_, interrupted = training.train(
+                network,
+                plan,
+                loss=self.loss,
+                max_iter=self.max_iter,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                averaging=self.averaging,
+                bfloat16=self.precision == "bfloat16"
+                or (self.precision == "auto" and training.supports_bfloat16(self.device)),
+                device=self.device,
+                validation=validation,
+                callbacks=callbacks,
+                net_params=self.net_params,
+            )
         self.n_iter_ = len(self.history_)
         self._n_features_out = inference.encode(self.network_, store, indices=[0]).numel()
         return context, interrupted
+
+
+@contextmanager
+def _lent_generator(seed):
+    """Layers that are not ours draw weights and dropout from torch's global generator: lend them
+    a seeded one."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def _trial_classes(classes, groups):

@@ -4,19 +4,19 @@ import copy
 
 import numpy as np
 import torch
-from scipy.special import expit, softmax
-from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from scipy.special import softmax
+from sklearn.base import ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import TwinEstimator
 from ._callbacks import CallbackSupportMixin, with_callbacks
+from ._metric import TwinMetricMixin
 from ._support import AGGREGATIONS, SupportSet
 from ._validation import (
     check_choice,
     check_groups,
     check_labels,
-    check_number,
     check_pairs,
     check_trainable,
     is_pairs,
@@ -25,11 +25,7 @@ from .twin import inference
 
 
 class SiameseOneShotClassifier(
-    ClassNamePrefixFeaturesOutMixin,
-    CallbackSupportMixin,
-    ClassifierMixin,
-    TransformerMixin,
-    TwinEstimator,
+    CallbackSupportMixin, ClassifierMixin, TwinMetricMixin, TwinEstimator
 ):
     """One-shot classifier by a twin network.
 
@@ -106,16 +102,13 @@ class SiameseOneShotClassifier(
     network_ : TwinNetwork
         The trained twin, on the CPU, in evaluation mode.
     history_ : list of dict
-        What each epoch recorded: ``train_loss``, ``dur`` in seconds and, with early stopping,
-        ``one_shot_accuracy``.
+        Of each epoch: train_loss, dur in seconds and, with early stopping, one_shot_accuracy.
     n_iter_ : int
         Epochs trained.
     input_shape_ : tuple
         (C, H, W) or (D,).
     n_features_in_ : int
-        Numbers in one sample.
-    feature_names_in_ : ndarray
-        Column names, when X was a DataFrame.
+        Numbers in one sample; feature_names_in_ has their names when X was a DataFrame.
 
     References
     ----------
@@ -228,12 +221,7 @@ class SiameseOneShotClassifier(
         check_choice(self.aggregation, "aggregation", AGGREGATIONS)
         store = self._store(X, reset=True)
         if y is not None and is_pairs(y, len(store)):
-            if groups is not None:
-                raise ValueError(
-                    "groups was given together with pairs in y; pairs already say what is "
-                    "compared, so pass groups=None."
-                )
-            pairs = check_pairs(y, len(store))
+            pairs = check_pairs(y, len(store), groups)
             context, interrupted = self._train(store, X, y, pairs=pairs)
             self.support_ = None
         else:
@@ -250,8 +238,7 @@ class SiameseOneShotClassifier(
         """What a callback of scikit-learn needs to predict in the middle of training."""
         averaging = dict(net.callbacks_)["averaging"]
         network = copy.deepcopy(averaging.model_.module).to("cpu").eval().requires_grad_(False)
-        labels = y is not None and np.ndim(y) == 1
-        support = SupportSet(inference.encode(network, store), y) if labels else None
+        support = SupportSet(inference.encode(network, store), y) if np.ndim(y) == 1 else None
         return {"network_": network, "support_": support, "n_iter_": len(net.history)}
 
     @property
@@ -261,10 +248,6 @@ class SiameseOneShotClassifier(
         if support is None:
             raise AttributeError(f"{type(self).__name__} has no support yet, so no classes_")
         return support.classes
-
-    def _encode(self, X):
-        check_is_fitted(self, "network_")
-        return inference.encode(self.network_, self._store(X))
 
     def _require_support(self):
         check_is_fitted(self, "network_")
@@ -305,7 +288,7 @@ class SiameseOneShotClassifier(
         NotFittedError
             If the twin has not been trained.
         ValueError
-            If X or y cannot be used; the support stays as it was.
+            If X or y cannot be used; the support is then as it was.
         """
         self.support_ = self._exemplars(X, y)
         return self
@@ -384,55 +367,6 @@ class SiameseOneShotClassifier(
         """
         return softmax(self._class_logits(X)[0], axis=1)
 
-    def transform(self, X):
-        """Codes in which, for the "weighted_l1" head, L1 distance is the twin's own metric.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-
-        Returns
-        -------
-        codes : ndarray of shape (n, n_codes), float32
-        """
-        return self._encode(X).flatten(1).numpy()
-
-    def pair_proba(self, XA, XB):
-        """The twin's p(same class) of each row of XA with the same row of XB.
-
-        Parameters
-        ----------
-        XA, XB : array-like of shape (n, ...)
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n,), float32
-        """
-        codes_a, codes_b = self._encode(XA), self._encode(XB)
-        if len(codes_a) != len(codes_b):
-            raise ValueError(
-                f"XA has {len(codes_a)} samples and XB {len(codes_b)}; pair_proba compares row by "
-                "row: pass as many of each, or use similarity for all pairs."
-            )
-        return expit(inference.pair_logits(self.network_, codes_a, codes_b).numpy())
-
-    def similarity(self, XA, XB):
-        """Twin logit of every row of XA with every row of XB.
-
-        Parameters
-        ----------
-        XA : array-like of shape (n_a, ...)
-        XB : array-like of shape (n_b, ...)
-
-        Returns
-        -------
-        logits : ndarray of shape (n_a, n_b), float32
-            ``scipy.special.expit`` of them is p(same class).
-        """
-        codes_a = self._encode(XA)
-        codes_b = codes_a if XB is XA else self._encode(XB)
-        return inference.logits(self.network_, codes_a, codes_b).numpy()
-
     def kneighbors(self, X, n_neighbors=5, return_distance=True):
         """Nearest exemplars of the support.
 
@@ -449,19 +383,10 @@ class SiameseOneShotClassifier(
         indices : ndarray of shape (n_queries, n_neighbors)
             Rows of the support, in the order they were given.
         """
-        support = self._require_support()
-        check_number(n_neighbors, "n_neighbors", int, 1)
-        if n_neighbors > len(support):
-            raise ValueError(
-                f"n_neighbors={n_neighbors} is more than the {len(support)} exemplars of the "
-                "support: ask for fewer, or add_support."
-            )
-        logits = inference.logits(self.network_, self._encode(X), support.codes)
-        distances = self.network_.head.bias.detach() - logits
-        indices = distances.argsort(dim=1, stable=True)[:, :n_neighbors]
-        if not return_distance:
-            return indices.numpy()
-        return distances.gather(1, indices).numpy(), indices.numpy()
+        distances, indices = self._require_support().kneighbors(
+            self.network_, self._encode(X), n_neighbors
+        )
+        return (distances, indices) if return_distance else indices
 
     def _episode_decision(self, X):
         """Encode X once; a function that scores trials made of its rows (`model_selection`)."""
@@ -473,10 +398,3 @@ class SiameseOneShotClassifier(
             return trial.class_logits(self.network_, queries, self.aggregation), trial.classes
 
         return decision
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.target_tags.one_d_labels = True
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ._validation import check_number
 from .twin import inference
 
 AGGREGATIONS = ("mean", "max", "prototype")
@@ -78,6 +79,18 @@ class SupportSet:
         if aggregation == "max":
             return np.maximum.reduceat(logits, self._first, axis=1)
         return np.add.reduceat(logits, self._first, axis=1) / counts.astype(logits.dtype)
+
+    def kneighbors(self, network, codes, n_neighbors):
+        """Distances and rows of the nearest exemplars, two (n_queries, n_neighbors) arrays."""
+        check_number(n_neighbors, "n_neighbors", int, 1)
+        if n_neighbors > len(self):
+            raise ValueError(
+                f"n_neighbors={n_neighbors} is more than the {len(self)} exemplars of the "
+                "support: ask for fewer, or add_support."
+            )
+        distances = network.head.bias.detach() - inference.logits(network, codes, self.codes)
+        indices = distances.argsort(dim=1, stable=True)[:, :n_neighbors]
+        return distances.gather(1, indices).numpy(), indices.numpy()
 
 
 def _shortened(classes):

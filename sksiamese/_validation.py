@@ -109,7 +109,7 @@ def is_pairs(y, n_samples):
     y = np.asarray(y)
     if y.ndim != 2 or y.shape[1] != 3:
         return False
-    if len(y) == n_samples and np.isin(y, (0, 1)).all() and (y[:, 0] == y[:, 1]).any():
+    if len(y) == n_samples and np.isin(y, (0, 1)).all():
         raise ValueError(
             f"y has shape {y.shape} and holds only 0 and 1, which looks like a multilabel "
             "indicator; expected (n_samples,) class labels, or (n_pairs, 3) rows (i, j, same) of "
@@ -118,8 +118,13 @@ def is_pairs(y, n_samples):
     return True
 
 
-def check_pairs(pairs, n_samples):
+def check_pairs(pairs, n_samples, groups=None):
     """Validated (n_pairs, 3) int64 rows (i, j, same)."""
+    if groups is not None:
+        raise ValueError(
+            "groups was given together with pairs in y; pairs already say what is compared, so "
+            "pass groups=None."
+        )
     pairs = np.asarray(pairs)
     if pairs.dtype.kind not in "iub":
         raise ValueError(

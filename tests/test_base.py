@@ -1,4 +1,4 @@
-"""What joins scikit-learn and torch: scaling, working size, building, holding out, rolling back."""
+"""Joining scikit-learn and torch: scaling, working size, building, holding out, rolling back."""
 
 import numpy as np
 import pytest

@@ -16,12 +16,14 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils import Bunch
 
 from sksiamese.model_selection import (
     EpisodeSplit,
     OneShotScore,
     make_one_shot_scorer,
     one_shot_score,
+    score_runs,
     wilson_interval,
 )
 
@@ -601,3 +603,18 @@ def test_unknown_label_in_class_groups(data):
     scorer = make_one_shot_scorer(class_groups={CLASSES[0]: 0})
     with pytest.raises(ValueError, match="class_groups lacks 11 labels of y, such as 'c"):
         scorer(KNeighborsClassifier(1), X, y)
+
+
+def test_given_runs_are_scored_as_they_are():
+    run = Bunch(
+        support_images=np.arange(3.0).reshape(3, 1, 1),
+        support_labels=np.array(["a", "b", "c"]),
+        query_images=np.array([2.1, 0.1, 0.9]).reshape(3, 1, 1),
+        query_labels=np.array(["c", "a", "a"]),
+    )
+    other = Bunch(**{**run, "query_labels": np.array(["c", "a", "b"])})
+    score = score_runs(KNeighborsClassifier(1), [run, other])
+    assert score.accuracy == pytest.approx(5 / 6)
+    assert (score.n_trials, score.n_way, score.n_shot) == (6, 3, 1)
+    assert score.interval == wilson_interval(5, 6)
+    assert "3-way 1-shot, given runs, 6 trials" in str(score)
