@@ -169,7 +169,7 @@ class TwinEstimator(BaseEstimator):
                 )
             encoder = encoders.build_encoder(name, working, torch.Generator().manual_seed(seed))
         head = heads.HEADS[self.head](encoders.feature_shape(encoder, working))
-        scaling = InputScaling(*_learn_scaling(store), working[1:] or None)
+        scaling = InputScaling(*_learn_scaling(store), store.input_shape[1:], working[1:])
         return TwinNetwork(scaling, encoder, head)
 
     def _distortion(self, shape):

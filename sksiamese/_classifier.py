@@ -237,7 +237,7 @@ class SiameseOneShotClassifier(
     def _attributes_so_far(self, store, y, net):
         """What a callback of scikit-learn needs to predict in the middle of training."""
         averaging = dict(net.callbacks_)["averaging"]
-        network = copy.deepcopy(averaging.model_.module).to("cpu").eval().requires_grad_(False)
+        network = copy.deepcopy(averaging.model_.module).to("cpu").fold()
         support = SupportSet(inference.encode(network, store), y) if np.ndim(y) == 1 else None
         return {"network_": network, "support_": support, "n_iter_": len(net.history)}
 

@@ -217,3 +217,15 @@ def test_feature_shape_refuses_a_wrong_encoder(value, got):
     with pytest.raises(ValueError, match=f"encoder returned {got} for one input of shape"):
         feature_shape(encoder, (1, 8, 8))
     assert encoder.training
+
+
+def test_folding_batch_norm_away_changes_nothing_but_rounding():
+    encoder = build_encoder("conv", (2, 20, 28), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for _ in range(3):  # running statistics of their own
+            encoder(torch.rand(16, 2, 20, 28))
+        folded = encoder.eval().folded()
+        images = torch.rand(5, 2, 20, 28)
+        torch.testing.assert_close(folded(images), encoder(images), rtol=1e-4, atol=1e-4)
+    assert any(isinstance(m, nn.BatchNorm2d) for m in encoder.modules())
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())

@@ -10,11 +10,11 @@ from sksiamese.twin.heads import HEADS
 from sksiamese.twin.network import InputScaling, TwinNetwork
 
 
-def image_scaling(offset, scale, image_size=None):
+def image_scaling(offset, scale, size=None, image_size=None):
     offset, scale = (
         torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (offset, scale)
     )
-    return InputScaling(offset, scale, image_size)
+    return InputScaling(offset, scale, size, image_size)
 
 
 def twin(shape, head="weighted_l1", encoder="conv"):
@@ -54,13 +54,13 @@ def test_flat_rows_are_scaled_feature_by_feature():
 
 def test_images_of_the_working_size_stay_as_they_are():
     x = torch.rand(2, 1, 6, 9)
-    torch.testing.assert_close(image_scaling([0.0], [1.0], (6, 9))(x), x)
+    torch.testing.assert_close(image_scaling([0.0], [1.0], (6, 9), (6, 9))(x), x)
     torch.testing.assert_close(image_scaling([0.0], [1.0])(x), x)
 
 
 def test_smaller_images_are_areas_of_the_larger():
     x = torch.rand(2, 3, 12, 8)
-    scaled = image_scaling([0.0] * 3, [1.0] * 3, (4, 4))(x)
+    scaled = image_scaling([0.0] * 3, [1.0] * 3, (12, 8), (4, 4))(x)
     areas = x.view(2, 3, 4, 3, 4, 2).mean((3, 5))
     torch.testing.assert_close(scaled, areas)
 
@@ -73,7 +73,7 @@ def test_smaller_images_are_areas_of_the_larger():
 )
 def test_any_size_becomes_the_working_size_within_the_range_of_the_ink(height, width, size):
     x = torch.rand(2, 1, height, width)
-    scaled = image_scaling([0.0], [1.0], size)(x)
+    scaled = image_scaling([0.0], [1.0], (height, width), size)(x)
     assert scaled.shape == (2, 1, *size)
     assert x.min() - 1e-6 <= scaled.min() and scaled.max() <= x.max() + 1e-6
 
@@ -81,7 +81,7 @@ def test_any_size_becomes_the_working_size_within_the_range_of_the_ink(height, w
 def test_larger_images_keep_ground_ink_and_place():
     x = torch.zeros(1, 1, 4, 4)
     x[..., :2] = 1  # ink on the left
-    scaled = image_scaling([0.0], [1.0], (8, 12))(x)[0, 0]
+    scaled = image_scaling([0.0], [1.0], (4, 4), (8, 12))(x)[0, 0]
     assert (scaled[:, :4] == 1).all() and (scaled[:, -4:] == 0).all()
     assert (scaled.diff(dim=1) <= 0).all()
 

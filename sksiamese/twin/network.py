@@ -5,6 +5,17 @@ import torch.nn.functional as F
 from torch import nn
 
 
+def resize_weights(n_in, n_out):
+    """(n_in, n_out) weights that resize one axis: area means to shrink, linear to grow."""
+    if n_out > n_in:
+        eye = torch.eye(n_in, dtype=torch.float64)[None]
+        return F.interpolate(eye, n_out, mode="linear", align_corners=False)[0]
+    edges = torch.arange(n_out + 1, dtype=torch.float64) * n_in / n_out
+    pixels = torch.arange(n_in, dtype=torch.float64)[:, None]
+    overlap = torch.minimum(edges[1:], pixels + 1) - torch.maximum(edges[:-1], pixels)
+    return overlap.clamp(min=0) * n_out / n_in
+
+
 class InputScaling(nn.Module):
     """Raw inputs to what the encoder sees: ground 0 and ink 1, at the working size.
 
@@ -12,25 +23,25 @@ class InputScaling(nn.Module):
     ----------
     offset, scale : Tensor
         (C, 1, 1) for images, (D,) for flat rows: x -> (x - offset) / scale.
-    image_size : tuple of 2 ints or None
-        (height, width) that images are resized to; None leaves them as they come.
+    size, image_size : tuples of 2 ints or None
+        (height, width) that images have and are resized to; equal or None leaves them.
     """
 
-    def __init__(self, offset, scale, image_size=None):
+    def __init__(self, offset, scale, size=None, image_size=None):
         super().__init__()
         self.register_buffer("offset", offset)
         self.register_buffer("scale", scale)
-        self.image_size = image_size
+        self.resizes = size != image_size
+        if self.resizes:  # two small matrix products: several times faster than pooling kernels
+            self.register_buffer("rows", resize_weights(size[0], image_size[0]).T.contiguous())
+            self.register_buffer("columns", resize_weights(size[1], image_size[1]))
 
-    def forward(self, x):  # (B, C, H, W) or (B, D), floating -> float32, on the scaling's device
+    def forward(self, x):  # (B, C, H, W) or (B, D), floating -> float32, on the buffers' device
         x = x.to(self.offset.device)
+        if self.resizes:
+            x = self.rows.to(x.dtype) @ (x @ self.columns.to(x.dtype))
         # Subtract in the precision of x: large float64 offsets would eat up float32's digits.
-        x = ((x - self.offset.to(x.dtype)) / self.scale.to(x.dtype)).float()
-        if self.image_size is None or tuple(x.shape[-2:]) == self.image_size:
-            return x
-        if x.shape[-2] >= self.image_size[0] and x.shape[-1] >= self.image_size[1]:
-            return F.adaptive_avg_pool2d(x, self.image_size)
-        return F.interpolate(x, self.image_size, mode="bilinear", align_corners=False)
+        return ((x - self.offset.to(x.dtype)) / self.scale.to(x.dtype)).float()
 
 
 class TwinNetwork(nn.Module):
@@ -44,12 +55,25 @@ class TwinNetwork(nn.Module):
         self.scaling = scaling
         self.encoder = encoder
         self.head = head
+        self._folded = ()
 
     def codes(self, images):
         """Scaled images (B, C, H, W) or rows (B, D) -> codes (B, ...)."""
         if images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
-        return self.head.codes(self.encoder(images))
+        (encoder,) = self._folded or (self.encoder,)
+        return self.head.codes(encoder(images))
+
+    def fold(self):
+        """End training; from now on encode by the encoder's folded copy, where it makes one.
+
+        Call it again whenever weights change. The copy is kept in a tuple so that its weights do
+        not count as parameters.
+        """
+        self.eval().requires_grad_(False)
+        if hasattr(self.encoder, "folded"):
+            self._folded = (self.encoder.folded(),)
+        return self
 
     def forward(self, images, i=None, j=None):
         """Twin logits of all pairs of a batch (B, B), or of the pairs (i, j), (P,)."""

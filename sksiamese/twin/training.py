@@ -262,7 +262,7 @@ def train(
     network = averager.model_.module
     if validator is not None and validator.best_state_ is not None:
         network.load_state_dict(validator.best_state_)
-    network = network.to("cpu").eval().requires_grad_(False)
+    network = network.to("cpu").fold()
     if has_collapsed(network, batches.store):
         warnings.warn(
             "the twin has collapsed: it gives the same logit to every pair. Lower learning_rate, "
