@@ -29,7 +29,7 @@ from .model_selection import EpisodeSplit
 from .twin import batches, distortions, encoders, heads, inference, losses, training
 from .twin.network import InputScaling, TwinNetwork
 
-AUTO_SIDE = 32
+AUTO_SIDE = 36
 VALIDATION_TRIALS = 320
 
 

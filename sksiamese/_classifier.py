@@ -59,14 +59,14 @@ class SiameseOneShotClassifier(
         Where images of three axes have their channels; "auto" finds an axis of 1, 3 or 4.
     image_size : {"auto", None}, int or tuple of 2 ints, default="auto"
         Size the encoder works at: the longer side, or (height, width). "auto" brings images
-        larger than 32 pixels down to it for "conv"; None leaves them.
-    batch_shape : tuple of 3 ints, default=(2, 20, 2)
+        larger than 36 pixels down to it for "conv"; None leaves them.
+    batch_shape : tuple of 3 ints, default=(1, 20, 2)
         Groups a step, classes of each, drawings of each class.
     batch_size : int, default=128
         Pairs a step when `fit` is given pairs.
     max_iter : int, default=30
         Epochs; one shows about as many images as X has.
-    learning_rate : float, default=2e-3
+    learning_rate : float, default=5e-3
         Greatest learning rate of AdamW; it rises over 2 % of the steps and falls as a cosine.
     weight_decay : float, default=0.01
         The L2 term.
@@ -141,10 +141,10 @@ class SiameseOneShotClassifier(
         image_shape=None,
         channels="auto",
         image_size="auto",
-        batch_shape=(2, 20, 2),
+        batch_shape=(1, 20, 2),
         batch_size=128,
         max_iter=30,
-        learning_rate=2e-3,
+        learning_rate=5e-3,
         weight_decay=0.01,
         averaging=0.998,
         early_stopping=False,
