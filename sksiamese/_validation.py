@@ -6,7 +6,6 @@ import numbers
 import numpy as np
 import torch
 from sklearn.utils import check_array, check_scalar
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 _CHANNELS = (1, 3, 4)
@@ -154,25 +153,29 @@ def check_pairs(pairs, n_samples, groups=None):
     return pairs
 
 
-def check_labels(y, n_samples, name="y"):
+def check_labels(y, n_samples):
     """Class labels as a (n_samples,) array of any dtype."""
     if y is None:
-        raise ValueError(
-            f"This estimator requires {name} to be passed, but the target {name} is None."
-        )
-    y = check_array(
-        y,
-        ensure_2d=False,
-        dtype=None,
-        input_name=name,
-        ensure_min_samples=0,
-        ensure_all_finite=False,
-    )
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise ValueError(f"Input {name} contains NaN or infinity: every sample needs a label.")
+        raise ValueError("This estimator requires y to be passed, but the target y is None.")
     y = column_or_1d(y, warn=True)
-    check_classification_targets(y)
-    check_length(y, n_samples, name)
+    # scikit-learn's check_classification_targets would take one exemplar a class for regression.
+    strange = []
+    if y.dtype.kind == "f":
+        if not np.isfinite(y).all():
+            raise ValueError("Input y contains NaN or infinity: every sample needs a label.")
+        strange = [f"the continuous value {value}" for value in y[y % 1 != 0]]
+    elif y.dtype == object and not all(isinstance(value, str) for value in y):
+        found = np.array(y.tolist())  # as a DataFrame of mixed columns holds them
+        if found.dtype.kind in "iub":
+            y = found
+        else:
+            strange = [repr(value) for value in y if not isinstance(value, str)]
+    if strange:
+        raise ValueError(
+            f"Unknown label type: y holds {strange[0]}; expected class labels, all strings or all "
+            "whole numbers."
+        )
+    check_length(y, n_samples, "y")
     return y
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.profiler import profile
 
-from sksiamese.twin.heads import HEADS, SignedL1
+from sksiamese.twin.heads import HEADS, TILE, SignedL1, l1_distances
 
 BOTH = pytest.mark.parametrize("name", HEADS)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -55,6 +55,15 @@ def test_logits_are_the_paper_s_formula_in_float32(name):
     a, b = (random_features(20, (256,), seed, torch.float32) for seed in (1, 2))
     logits = head.logits(head.codes(a), head.codes(b))
     torch.testing.assert_close(logits, naive(head, a, b), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_a", [1, TILE // 4 - 1, TILE // 4, TILE, 2 * TILE + 3])
+@pytest.mark.parametrize("n_b", [1, TILE, TILE + 1])
+def test_l1_distances_of_any_number_of_rows(n_a, n_b):
+    """By cdist or in tiles, and of a block with itself."""
+    a, b = random_features(n_a, (5,), 1), random_features(n_b, (5,), 2)
+    torch.testing.assert_close(l1_distances(a, b), (a[:, None] - b).abs().sum(2))
+    torch.testing.assert_close(l1_distances(a, a), (a[:, None] - a).abs().sum(2))
 
 
 @BOTH

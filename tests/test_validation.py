@@ -1,5 +1,7 @@
 """X, y, pairs and groups of every form become stores and integer targets, or a clear error."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -191,13 +193,29 @@ def test_labels_keep_their_values(y):
     np.testing.assert_array_equal(check_labels(y.tolist(), 3), y)
 
 
+def test_numbers_in_an_object_array_are_numbers():
+    y = np.array([2, 0, 2], dtype=object)
+    assert check_labels(y, 3).tolist() == [2, 0, 2]
+    assert check_labels(y, 3).dtype.kind == "i"
+
+
+def test_one_exemplar_a_class_is_no_regression_target():
+    """scikit-learn warns of it where more than 20 values are nearly all different."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_labels(np.arange(50), 50)
+        check_labels([f"part {i}" for i in range(50)], 50)
+
+
 @pytest.mark.parametrize(
     ("y", "message"),
     [
         (None, "target y is None"),
         ([0, 1], "y has 2 values for 3 samples"),
         ([0.0, 1.0, np.nan], "y contains NaN"),
-        ([0.5, 1.5, 2.25], "continuous"),
+        ([0.5, 1.5, 2.25], "continuous value 0.5"),
+        (np.array(["a", None, "b"], dtype=object), "Unknown label type: y holds None"),
+        (np.array(["a", 7, "b"], dtype=object), "y holds 7; expected class labels, all strings"),
         ([[0, 1], [1, 0], [1, 1]], r"shape \(3, 2\)"),
     ],
 )

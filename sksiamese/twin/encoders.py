@@ -38,7 +38,7 @@ class Residual(nn.Module):
             self.shortcut = nn.Sequential(pool, _conv_norm(in_channels, out_channels, 1))
 
     def forward(self, x):  # (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride))
-        return torch.relu(self.convs(x) + self.shortcut(x))
+        return torch.relu_(self.convs(x).add_(self.shortcut(x)))
 
 
 class _HeNormal(nn.Module):

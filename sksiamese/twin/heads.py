@@ -18,6 +18,30 @@ from torch import nn
 # Adam moves every parameter at one pace. Logits are GAIN times (margin - mean distance), so that
 # the bias and the spread of the logits arrive within few steps.
 GAIN = 20.0
+TILE = 64
+
+
+def l1_distances(a, b):
+    """L1 distance of every row of a with every row of b, without a (A, B, D) temporary.
+
+    (A, D), (B, D) -> (A, B). On the CPU ``pdist`` takes a seventh of the time of ``cdist(p=1)`` a
+    pair, so that it is faster even where, in tiles, it compares the rows of each side too.
+    """
+    if a is b:
+        return _distances_within(a)
+    if a.device.type != "cpu" or min(len(a), len(b)) < TILE // 4:
+        return torch.cdist(a, b, p=1)
+    rows = []
+    for x in a.split(TILE):
+        tiles = [_distances_within(torch.cat([x, y]))[: len(x), len(x) :] for y in b.split(TILE)]
+        rows.append(torch.cat(tiles, 1))
+    return torch.cat(rows)
+
+
+def _distances_within(x):  # (N, D) -> (N, N)
+    i, j = torch.triu_indices(len(x), len(x), 1, device=x.device)
+    upper = x.new_zeros(len(x), len(x)).index_put((i, j), torch.pdist(x, p=1))
+    return upper + upper.T
 
 
 class WeightedL1(nn.Module):
@@ -26,8 +50,7 @@ class WeightedL1(nn.Module):
     .. math:: \operatorname{logit} p(x_1 \circ x_2) = b + \sum_j \alpha_j |h_{1j} - h_{2j}|
 
     With alpha_j = -exp(rho_j) the weights go into the codes, ``exp(rho) * h``, and the logit is b
-    minus the L1 distance of two codes: a true pseudo-metric, computed for all pairs by one
-    ``cdist`` without a (A, B, D) temporary.
+    minus the L1 distance of two codes: a true pseudo-metric.
     """
 
     def __init__(self, feature_shape):
@@ -44,7 +67,7 @@ class WeightedL1(nn.Module):
         return features.flatten(1) * (GAIN * self.log_weight.exp())
 
     def logits(self, codes_a, codes_b):  # (A, D), (B, D) -> (A, B)
-        return self.bias - torch.cdist(codes_a, codes_b, p=1)
+        return self.bias - l1_distances(codes_a, codes_b)
 
     def pair_logits(self, codes_a, codes_b):  # (P, D), (P, D) -> (P,)
         return self.bias - (codes_a - codes_b).abs().sum(1)
@@ -53,7 +76,7 @@ class WeightedL1(nn.Module):
 class SignedL1(nn.Module):
     """The paper's head with alpha left free: more general, but no longer a metric.
 
-    The positive and the negative weights each make one ``cdist``.
+    The positive and the negative weights each make one distance.
     """
 
     def __init__(self, feature_shape):
@@ -70,12 +93,13 @@ class SignedL1(nn.Module):
         return features.flatten(1)
 
     def logits(self, codes_a, codes_b):  # (A, D), (B, D) -> (A, B)
-        gain, cost = self.alpha.clamp(min=0), (-self.alpha).clamp(min=0)
-        return (
-            self.bias
-            + torch.cdist(codes_a * gain, codes_b * gain, p=1)
-            - torch.cdist(codes_a * cost, codes_b * cost, p=1)
-        )
+        signed = []
+        for weight in (self.alpha.clamp(min=0), (-self.alpha).clamp(min=0)):
+            weighted = codes_a * weight
+            signed.append(
+                l1_distances(weighted, weighted if codes_b is codes_a else codes_b * weight)
+            )
+        return self.bias + signed[0] - signed[1]
 
     def pair_logits(self, codes_a, codes_b):  # (P, D), (P, D) -> (P,)
         return self.bias + (codes_a - codes_b).abs() @ self.alpha

@@ -227,7 +227,7 @@ def train(
         ("averaging", averager),
         ("finite", FiniteLoss()),
     ]
-    callbacks = list(callbacks)
+    callbacks, net_params = list(callbacks), net_params or {}
     validator = None
     if validation is not None:
         validator = OneShotValidation(averager, *validation)
@@ -239,6 +239,8 @@ def train(
             "criterion": TwinLoss(loss),
             "optimizer": torch.optim.AdamW,
             "optimizer__weight_decay": weight_decay,
+            # One kernel for all parameters. An optimizer of the user's may not have it.
+            **({} if "optimizer" in net_params else {"optimizer__fused": True}),
             "lr": learning_rate,
             "max_epochs": max_iter,
             "device": device,
@@ -248,7 +250,7 @@ def train(
             "callbacks__print_log": None,
             "callbacks__train_loss": None,
             "callbacks__valid_loss": None,
-            **(net_params or {}),
+            **net_params,
         },
         callbacks=own + callbacks,
     )
