@@ -3,6 +3,7 @@
 import copy
 import functools
 import math
+import threading
 from contextlib import contextmanager, nullcontext
 from numbers import Integral
 
@@ -56,10 +57,11 @@ class TwinEstimator(BaseEstimator):
         elif self.image_size is not None:
             check_shape(self.image_size, "image_size", (2,))
         check_shape(self.batch_shape, "batch_shape", (3,))
-        if self.batch_shape[0] * self.batch_shape[1] < 2 or self.batch_shape[2] < 2:
+        if min(self.batch_shape[1:]) < 2:
             raise ValueError(
                 f"batch_shape={self.batch_shape!r}; expected (groups, classes, drawings) with at "
-                "least two classes and two drawings of each: pairs are made inside the batch."
+                "least two classes of each group and two drawings of each class: pairs are made "
+                "inside a group of the batch."
             )
         check_number(self.batch_size, "batch_size", int, 2)
         check_number(self.max_iter, "max_iter", int, 1)
@@ -90,17 +92,6 @@ class TwinEstimator(BaseEstimator):
                 f"random_state={self.random_state!r}; expected None, an integer from 0 to 2**32 - "
                 "1, or a numpy RandomState."
             ) from error
-
-    @contextmanager
-    def _unchanged_on_error(self):
-        """An attempt that fails leaves the estimator as it was."""
-        before = self.__dict__.copy()
-        try:
-            yield
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
 
     def _store(self, X, reset=False):
         """Validated X as an image store; on `reset` its shape becomes the fitted one."""
@@ -154,8 +145,7 @@ class TwinEstimator(BaseEstimator):
         if isinstance(name, nn.Module):
             encoder = copy.deepcopy(name).float()
         elif callable(name):
-            with _lent_generator(seed):
-                encoder = name(working)
+            encoder = name(working)
             if not isinstance(encoder, nn.Module):
                 raise TypeError(
                     f"encoder, called with the input shape {working}, returned "
@@ -220,8 +210,7 @@ class TwinEstimator(BaseEstimator):
         held = np.isin(units, names[:n_held])
         try:
             check_trainable(classes[~held], classes[~held], groups[~held])
-            n_classes = _trial_classes(classes[held], groups[held])
-            n_way = min(20, max(n_classes, 2))  # EpisodeSplit says that two are not there
+            n_way = _trial_way(classes[held], groups[held])
             n_episodes = math.ceil(VALIDATION_TRIALS / n_way)
             splitter = EpisodeSplit(n_way, n_episodes=n_episodes, random_state=seed)
             trials = list(splitter.split(np.empty(held.sum()), classes[held], groups[held]))
@@ -245,16 +234,15 @@ class TwinEstimator(BaseEstimator):
             Whether Ctrl-C cut the training short.
         """
         seed = int(self._rng().randint(2**31 - 1))
-        network = self._build_network(store, seed)
-        plan, validation = self._batches(store, network.scaling, seed, **targets)
-        callbacks = list(self.callbacks or ())
-        context = self._init_callback_context(max_subtasks=self.max_iter)
-        if context is not None:
-            context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-            attributes = functools.partial(self._attributes_so_far, store, y)
-            callbacks.append(EpochTasks(self, context, X, y, attributes))
-        foreign = not isinstance(self.encoder, str)
-        with _lent_generator(seed) if foreign else nullcontext():
+        with nullcontext() if isinstance(self.encoder, str) else _lent_generator(seed):
+            network = self._build_network(store, seed)
+            plan, validation = self._batches(store, network.scaling, seed, **targets)
+            callbacks = list(self.callbacks or ())
+            context = self._init_callback_context(max_subtasks=self.max_iter)
+            if context is not None:
+                context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+                attributes = functools.partial(self._attributes_so_far, store, y)
+                callbacks.append(EpochTasks(self, context, X, y, attributes))
             self.network_, self.history_, interrupted = training.train(
                 network,
                 plan,
@@ -275,19 +263,24 @@ class TwinEstimator(BaseEstimator):
         return context, interrupted
 
 
+_lending = threading.RLock()
+
+
 @contextmanager
 def _lent_generator(seed):
-    """Layers that are not ours draw weights and dropout from torch's global generator: lend them
-    a seeded one."""
-    with torch.random.fork_rng(devices=[]):
+    """Layers that are not ours draw weights and dropout from torch's global generators: lend them
+    seeded ones, to one thread at a time."""
+    with _lending, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 
 
-def _trial_classes(classes, groups):
-    """Greatest number of classes with two examples in one group."""
+def _trial_way(classes, groups):
+    """Way of trials inside each of the groups: the fewest classes with two examples that one of
+    them has, but 20 at most; groups with fewer than two such classes have no trials."""
     names, counts = np.unique(np.stack([groups, classes]), axis=1, return_counts=True)
-    return np.bincount(names[0, counts > 1], minlength=1).max()
+    per_group = np.bincount(names[0, counts > 1], minlength=1)
+    return min(20, *per_group[per_group > 1]) if per_group.max() > 1 else 2
 
 
 def _learn_scaling(store):

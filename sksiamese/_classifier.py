@@ -208,8 +208,11 @@ class SiameseOneShotClassifier(
         KeyboardInterrupt
             After Ctrl-C; the estimator then has the twin trained so far.
         """
-        with self._unchanged_on_error():
-            interrupted = self._fit(X, y, groups)
+        fitted = copy.copy(self)
+        interrupted = fitted._fit(X, y, groups)
+        # One assignment: an attempt that fails changes nothing, and a thread that is predicting
+        # sees the old twin or the new one.
+        self.__dict__ = fitted.__dict__
         if interrupted:
             # The model is kept, and whoever called, a grid search say, stops too.
             raise KeyboardInterrupt("training was interrupted; the twin trained so far is kept")
@@ -229,7 +232,10 @@ class SiameseOneShotClassifier(
             classes, group_codes = check_groups(groups, y)
             check_trainable(y, classes, group_codes)
             context, interrupted = self._train(store, X, y, classes=classes, groups=group_codes)
-            self.support_ = SupportSet(inference.encode(self.network_, store), y)
+            try:
+                self.support_ = SupportSet(inference.encode(self.network_, store), y)
+            except KeyboardInterrupt:
+                self.support_, interrupted = None, True
         if context is not None:
             context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
         return interrupted

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ._validation import check_number
+from ._validation import check_choice, check_number
 from .twin import inference
 
 AGGREGATIONS = ("mean", "max", "prototype")
@@ -68,6 +68,7 @@ class SupportSet:
         aggregation : {"mean", "max", "prototype"}
             Mean or greatest logit over a class's exemplars, or the logit with their mean code.
         """
+        check_choice(aggregation, "aggregation", AGGREGATIONS)
         counts = np.diff(np.append(self._first, len(self)))
         own = self.codes[self._order]
         if aggregation == "prototype" and len(own) > len(counts):

@@ -257,14 +257,34 @@ def check_shape(value, name, lengths):
         raise ValueError(f"{name}={value!r}; expected a tuple of {expected} positive integers.")
 
 
+# What the estimator itself says to skorch, and the parameter that says it.
+_OWN_SKORCH = {
+    "callbacks": "callbacks",
+    "device": "device",
+    "lr": "learning_rate",
+    "max_epochs": "max_iter",
+    "bfloat16": "precision",
+    "optimizer__weight_decay": "weight_decay",
+}
+
+
 def check_skorch(callbacks, net_params):
     """What is handed to skorch as it comes."""
     entries = callbacks if isinstance(callbacks, list | tuple) else (callbacks,)
     for entry in () if callbacks is None else entries:
         callback = entry[-1] if isinstance(entry, tuple) and entry else entry  # (name, callback)
-        if entries is not callbacks or not hasattr(callback, "on_epoch_end"):
+        known = hasattr(callback, "on_epoch_end") and not isinstance(callback, type)
+        if entries is not callbacks or not known:
             raise TypeError(
                 f"callbacks={callbacks!r}; expected a list of skorch callbacks, or None."
             )
-    if net_params is not None and not isinstance(net_params, dict):
+    if net_params is None:
+        return
+    if not isinstance(net_params, dict):
         raise TypeError(f"net_params={net_params!r}; expected a dict, or None.")
+    for name in net_params:
+        if name in _OWN_SKORCH:
+            raise ValueError(
+                f"net_params has {name!r}, which the estimator sets itself: use its parameter "
+                f"{_OWN_SKORCH[name]}."
+            )

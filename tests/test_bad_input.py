@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
+from skorch.callbacks import EarlyStopping
 
 from sksiamese import SiameseOneShotClassifier
 
@@ -239,6 +240,7 @@ PARAMETERS = [
     ("image_size", 8.5, "8.5; expected a tuple of 2 positive integers"),
     ("batch_shape", (2, 20), r"\(2, 20\); expected a tuple of 3 positive integers"),
     ("batch_shape", (1, 1, 4), r"\(1, 1, 4\); expected .*at least two classes"),
+    ("batch_shape", (4, 1, 4), r"\(4, 1, 4\); expected .*at least two classes of each group"),
     ("batch_shape", (1, 4, 1), r"\(1, 4, 1\); expected .*two drawings"),
     ("batch_size", 1, "1.*>= 2"),
     ("batch_size", 64.0, "int.*float"),
@@ -266,6 +268,9 @@ PARAMETERS = [
     ("callbacks", ["bar"], r"\['bar'\]; expected a list of skorch callbacks"),
     ("net_params", 3, "3; expected a dict"),
     ("net_params", [("lr", 1)], r"\('lr', 1\)\]; expected a dict"),
+    ("net_params", {"lr": 0.1}, "has 'lr', .*: use its parameter learning_rate"),
+    ("net_params", {"max_epochs": 3}, "has 'max_epochs', .*: use its parameter max_iter"),
+    ("callbacks", [EarlyStopping], r"EarlyStopping'>\]; expected a list of skorch callbacks"),
     ("random_state", "a", "'a'; expected None, an integer"),
     ("random_state", -1, "-1; expected None, an integer"),
 ]

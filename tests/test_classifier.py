@@ -2,6 +2,7 @@
 
 import copy
 import random
+import signal
 import threading
 import warnings
 
@@ -19,6 +20,8 @@ from torch import nn
 
 from sksiamese import SiameseOneShotClassifier
 from sksiamese.datasets import make_glyphs
+from sksiamese.twin import inference
+from sksiamese.twin.inference import encode
 from sksiamese.twin.training import StopTraining
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -487,8 +490,10 @@ class StopAfter(Callback):
 
 
 class CtrlC(StopAfter):
+    """What the terminal sends, and Python raises."""
+
     def stop(self):
-        return KeyboardInterrupt()
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_ctrl_c_keeps_the_twin_trained_so_far_and_goes_on_up(background, new):
@@ -512,6 +517,43 @@ def test_ctrl_c_before_the_first_step_leaves_the_estimator_as_it_was(fitted, bac
         clf.fit(*background)
     assert vars(clf).keys() == before.keys()
     assert all(vars(clf)[name] is before[name] for name in before)
+
+
+def test_ctrl_c_while_the_support_is_encoded_keeps_the_twin(background, new, monkeypatch):
+    def interrupted(network, store, indices=None):
+        if indices is None:  # all of X
+            signal.raise_signal(signal.SIGINT)
+        return encode(network, store, indices)
+
+    X, y = new
+    monkeypatch.setattr(inference, "encode", interrupted)
+    clf = classifier()
+    with pytest.raises(KeyboardInterrupt, match="the twin trained so far is kept"):
+        clf.fit(*background)
+    monkeypatch.undo()
+    with pytest.raises(NotFittedError, match="no support yet: call set_support"):
+        clf.predict(X)
+    assert clf.set_support(X[::8], y[::8]).predict(X).shape == (48,)
+
+
+def test_a_thread_that_predicts_does_not_see_a_refit_that_fails(twin, new):
+    X, _ = new
+    errors, wrong = [], np.zeros((6, 20, 20))
+
+    def refit():
+        for _ in range(30):
+            with pytest.raises(ValueError, match="y has 3 values for 6 samples"):
+                twin.fit(wrong, [0, 1, 2])
+
+    thread = threading.Thread(target=refit)
+    thread.start()
+    while thread.is_alive():
+        try:
+            twin.predict(X[:2])
+        except ValueError as error:
+            errors.append(error)
+    thread.join()
+    assert not errors
 
 
 def test_ctrl_c_stops_a_grid_search(background):
@@ -597,6 +639,46 @@ def test_an_encoder_with_dropout_is_decided_by_random_state_too(background):
     fits = [classifier(build).fit(*background) for _ in range(2)]
     assert torch.equal(torch.get_rng_state(), before)
     assert_same_weights(*fits)
+
+
+def test_an_encoder_of_the_user_s_may_hold_a_view(background):
+    """`view` fails on channels-last tensors, which only our own encoders get."""
+
+    class Viewed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 3)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return x.view(x.size(0), -1)
+
+    X = background[0]
+    assert classifier(Viewed()).fit(*background).transform(X).shape == (80, 2 * 14 * 14)
+
+
+def test_lazy_layers_are_decided_by_random_state_too(background):
+    before = torch.get_rng_state()
+    fits = [
+        classifier(nn.Sequential(nn.Flatten(), nn.LazyLinear(8))).fit(*background)
+        for _ in range(2)
+    ]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert_same_weights(*fits)
+
+
+def test_threads_learn_the_same_bits_with_an_encoder_of_the_user_s(background):
+    def build(shape):
+        return nn.Sequential(small(), nn.Dropout(0.5))
+
+    before = torch.get_rng_state()
+    here = classifier(build).fit(*background)
+    fits = joblib.Parallel(n_jobs=3, backend="threading")(
+        joblib.delayed(classifier(build).fit)(*background) for _ in range(3)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    for there in fits:
+        assert_same_weights(here, there)
 
 
 def test_the_papers_encoder_at_its_smallest_images():

@@ -122,6 +122,11 @@ def test_class_logits_are_the_definition(labels, aggregation, seed):
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_an_unknown_aggregation_is_said_wherever_it_is_met(support):
+    with pytest.raises(ValueError, match="aggregation='median' is not known; expected one of 'me"):
+        support.class_logits(Network(), codes_of(2), "median")
+
+
 def test_one_exemplar_a_class_is_the_same_under_every_aggregation():
     support, network, queries = SupportSet(codes_of(4), np.arange(4)), Network(), codes_of(3)
     logits = [support.class_logits(network, queries, name) for name in AGGREGATIONS]

@@ -1,5 +1,7 @@
 """The network: raw inputs to ground 0 and ink 1, and pairs that are entries of one matrix."""
 
+import pickle
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -128,3 +130,28 @@ def test_scaling_is_saved_with_the_network_but_not_trained():
     network = twin((1, 8, 8))
     assert {"scaling.offset", "scaling.scale"} <= network.state_dict().keys()
     assert not any(name.startswith("scaling") for name, _ in network.named_parameters())
+
+
+def warmed_up():
+    """A network whose batch-norm has seen images, folded for prediction."""
+    network = twin((1, 12, 12)).train()
+    images = torch.rand(16, 1, 12, 12, generator=torch.Generator().manual_seed(1))
+    network(images)
+    return network.fold(), images
+
+
+def test_training_goes_on_with_the_encoder_and_not_its_folded_copy():
+    network, images = warmed_up()
+    network.requires_grad_(True).train()(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_a_pickle_holds_the_encoder_once_and_predicts_by_the_folded_one_again():
+    network, images = warmed_up()
+    pickled = pickle.dumps(network)
+    n_bytes = sum(tensor.nbytes for tensor in network.state_dict().values())
+    assert len(pickled) < 1.2 * n_bytes
+    again = pickle.loads(pickled)
+    assert len(again._folded) == 1
+    assert torch.equal(again.codes(images), network.codes(images))
+    assert not pickle.loads(pickle.dumps(twin((1, 12, 12))))._folded

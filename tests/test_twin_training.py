@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from torch import nn
 
 from sksiamese.twin.batches import ClassBatches, PairBatches
@@ -186,14 +186,15 @@ def test_averaging_zero_returns_the_last_weights():
 
 
 def rates(learning_rate, n_steps, warmup=0.02):
-    schedule = CosineSchedule(learning_rate, n_steps, warmup)
-    net = SimpleNamespace(optimizer_=SimpleNamespace(param_groups=[{"lr": None}, {"lr": None}]))
+    schedule = CosineSchedule(n_steps, warmup)
+    groups = [{"lr": learning_rate}, {"lr": 3 * learning_rate}]
+    net = SimpleNamespace(optimizer_=SimpleNamespace(param_groups=groups))
     schedule.on_train_begin(net)
     came = []
     for _ in range(n_steps):
         schedule.on_batch_begin(net, training=True)
         first, second = net.optimizer_.param_groups
-        assert first["lr"] == second["lr"]
+        assert second["lr"] == pytest.approx(3 * first["lr"])
         came.append(first["lr"])
     return came
 
@@ -218,6 +219,36 @@ def test_training_follows_the_schedule():
     run(callbacks=[spy], max_iter=4, learning_rate=0.02)
     assert len(spy.rates) == 12
     assert spy.rates == pytest.approx(rates(0.02, 12))
+
+
+def test_parameter_groups_keep_their_own_rates():
+    spy = Spy()
+    still = {"optimizer__param_groups": [("encoder.*", {"lr": 0.0})]}
+    network = network_of("mlp", SHAPES["mlp"])
+    before = weights(network)
+    run(network=network, callbacks=[spy], net_params=still)
+    for name, value in before.items():
+        if name.startswith("encoder") and "running" not in name and "num_batches" not in name:
+            assert torch.equal(spy.steps[-1][name], value)
+    assert not torch.equal(spy.steps[-1]["head.log_weight"], before["head.log_weight"])
+
+
+@pytest.mark.parametrize("wrap", [lambda callback: callback, lambda callback: ("mine", callback)])
+def test_a_schedule_of_the_user_s_takes_the_place_of_ours(wrap):
+    spy = Spy()
+    schedule = LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
+    run(callbacks=[spy, wrap(schedule)], max_iter=3, learning_rate=0.02)
+    assert spy.rates == pytest.approx([0.02] * 3 + [0.01] * 3 + [0.005] * 3)
+
+
+def test_early_stopping_of_skorch_is_no_interruption():
+    """skorch stops by raising KeyboardInterrupt."""
+    last = Raising("on_epoch_end", None, nth=-1)
+    impatient = EarlyStopping(monitor="train_loss", patience=2, threshold=1e9)
+    _, history, interrupted = run(callbacks=[impatient, last], max_iter=9)
+    assert not interrupted
+    assert len(history) == 3
+    assert last.left == -1 - 3  # callbacks after it saw every epoch end
 
 
 def test_a_single_step_already_learns():

@@ -28,9 +28,9 @@ class Affine:
     scale : tuple of 2 floats
         Range of the scale of each axis.
     shift : float
-        Largest shift along each axis, in pixels.
+        Largest shift along each axis, in pixels of the images given.
     p : float
-        Probability of each of the four components.
+        Probability of each of the seven components: angle, two shears, two scales, two shifts.
     """
 
     rotation: float = 10.0
@@ -45,11 +45,11 @@ class Affine:
         shear = _uniform(-self.shear, self.shear, (n, 2), generator)
         scale = _uniform(*self.scale, (n, 2), generator)
         shift = _uniform(-self.shift, self.shift, (n, 2), generator)
-        on = torch.rand(n, 4, generator=generator) < self.p
-        angle = torch.where(on[:, :1], angle, 0.0)[:, 0]
-        shear = torch.where(on[:, 1:2], shear, 0.0)
-        scale = torch.where(on[:, 2:3], scale, 1.0)
-        shift = torch.where(on[:, 3:4], shift, 0.0)
+        on = torch.rand(n, 7, generator=generator) < self.p
+        angle = torch.where(on[:, 0], angle[:, 0], 0.0)
+        shear = torch.where(on[:, 1:3], shear, 0.0)
+        scale = torch.where(on[:, 3:5], scale, 1.0)
+        shift = torch.where(on[:, 5:7], shift, 0.0)
         return angle, shear, scale, shift
 
     def matrices(self, n, size, generator):

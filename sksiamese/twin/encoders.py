@@ -44,6 +44,8 @@ class Residual(nn.Module):
 class _HeNormal(nn.Module):
     """An encoder whose weights start as N(0, 2 / fan_in), for ReLU (He et al. 2015)."""
 
+    memory_format = torch.channels_last
+
     def initialise(self, generator):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -91,7 +93,7 @@ class ConvEncoder(_HeNormal):
                     if isinstance(block[at], nn.BatchNorm2d):
                         block[at - 1] = fuse_conv_bn_eval(block[at - 1], block[at])
                         block[at] = nn.Identity()
-        return folded.to(memory_format=torch.channels_last)
+        return folded.to(memory_format=self.memory_format)
 
 
 class KochEncoder(nn.Module):
@@ -110,6 +112,7 @@ class KochEncoder(nn.Module):
     """
 
     min_side = 65
+    memory_format = torch.channels_last
 
     def __init__(self, input_shape, n_units=4096):
         super().__init__()

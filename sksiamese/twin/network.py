@@ -53,27 +53,37 @@ class TwinNetwork(nn.Module):
     def __init__(self, scaling, encoder, head):
         super().__init__()
         self.scaling = scaling
-        self.encoder = encoder
+        # Encoders that are not ours may hold a `view`, which takes one memory format only.
+        self.memory_format = getattr(encoder, "memory_format", torch.contiguous_format)
+        self.encoder = encoder.to(memory_format=self.memory_format)
         self.head = head
         self._folded = ()
 
     def codes(self, images):
         """Scaled images (B, C, H, W) or rows (B, D) -> codes (B, ...)."""
         if images.ndim == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
-        (encoder,) = self._folded or (self.encoder,)
+            images = images.contiguous(memory_format=self.memory_format)
+        encoder = self.encoder if self.training or not self._folded else self._folded[0]
         return self.head.codes(encoder(images))
 
     def fold(self):
         """End training; from now on encode by the encoder's folded copy, where it makes one.
 
         Call it again whenever weights change. The copy is kept in a tuple so that its weights do
-        not count as parameters.
+        not count as parameters, and made anew where the network is unpickled.
         """
         self.eval().requires_grad_(False)
         if hasattr(self.encoder, "folded"):
             self._folded = (self.encoder.folded(),)
         return self
+
+    def __getstate__(self):
+        return {**self.__dict__, "_folded": bool(self._folded)}
+
+    def __setstate__(self, state):
+        super().__setstate__({**state, "_folded": ()})
+        if state["_folded"]:
+            self._folded = (self.encoder.folded(),)
 
     def forward(self, images, i=None, j=None):
         """Twin logits of all pairs of a batch (B, B), or of the pairs (i, j), (P,)."""

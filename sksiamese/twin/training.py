@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, GradientNormClipping
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from .inference import encode
@@ -28,7 +28,7 @@ class TwinNet(NeuralNet):
 
     Three things differ from stock skorch: batches come from ``batches.epoch(number)``, a pure
     function of the epoch; a batch holds images and pairs of different lengths; and Ctrl-C is not
-    swallowed (skorch's early stopping uses it, so that a grid search would go on).
+    swallowed, so that it ends a grid search too.
     """
 
     def __init__(self, *args, bfloat16=False, **kwargs):
@@ -43,6 +43,22 @@ class TwinNet(NeuralNet):
         device = torch.device(self.device).type
         with torch.autocast(device, torch.bfloat16, enabled=self.bfloat16):
             return self.module_(**x).float()
+
+    def notify(self, method_name, **kwargs):
+        """Tell every callback, and only then stop for those that want to."""
+        getattr(self, method_name)(self, **kwargs)
+        stop = False
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **kwargs)
+            except StopTraining:
+                stop = True
+            except KeyboardInterrupt:  # skorch's own way to stop early, or the user's Ctrl-C
+                if not isinstance(callback, EarlyStopping):
+                    raise
+                stop = True
+        if stop:
+            raise StopTraining
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         if iterator is None:
@@ -67,21 +83,25 @@ class TwinNet(NeuralNet):
 
 
 class CosineSchedule(Callback):
-    """Learning rate: a short linear rise, then half a cosine to zero; a function of the step."""
+    """Learning rate: a short linear rise, then half a cosine to zero; a function of the step.
 
-    def __init__(self, learning_rate, n_steps, warmup=0.02):
-        self.learning_rate = learning_rate
+    Each parameter group of the optimizer keeps its own greatest rate.
+    """
+
+    def __init__(self, n_steps, warmup=0.02):
         self.n_steps = n_steps
         self.warmup = warmup
 
     def on_train_begin(self, net, **kwargs):
         self.step_ = 0
+        self.rates_ = [group["lr"] for group in net.optimizer_.param_groups]
 
     def on_batch_begin(self, net, training=False, **kwargs):
         progress = self.step_ / self.n_steps  # below 1: even a single step learns
         rise = min(1.0, (self.step_ + 1) / (self.n_steps * self.warmup))
-        for group in net.optimizer_.param_groups:
-            group["lr"] = self.learning_rate * rise * (1 + math.cos(math.pi * progress)) / 2
+        factor = rise * (1 + math.cos(math.pi * progress)) / 2
+        for group, rate in zip(net.optimizer_.param_groups, self.rates_, strict=True):
+            group["lr"] = rate * factor
         self.step_ += 1
 
 
@@ -92,15 +112,15 @@ class Averaging(Callback):
         self.decay = decay
 
     def on_train_begin(self, net, **kwargs):
-        def average(averaged, new, n_averaged):  # lists of tensors of one dtype
-            n = int(n_averaged)
-            decay = min(self.decay, (1 + n) / (10 + n))
-            if averaged[0].is_floating_point():
-                torch._foreach_lerp_(averaged, new, 1 - decay)
-            else:
-                torch._foreach_copy_(averaged, new)
+        self.model_ = AveragedModel(net.module_, multi_avg_fn=self.average, use_buffers=True)
 
-        self.model_ = AveragedModel(net.module_, multi_avg_fn=average, use_buffers=True)
+    def average(self, averaged, new, n_averaged):  # lists of tensors of one dtype
+        n = int(n_averaged)
+        decay = min(self.decay, (1 + n) / (10 + n))
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, new, 1 - decay)
+        else:
+            torch._foreach_copy_(averaged, new)
 
     def on_batch_end(self, net, training=False, **kwargs):
         self.model_.update_parameters(net.module_)
@@ -150,6 +170,8 @@ class OneShotValidation(Callback):
         if score > self.best_score_:
             self.best_score_, self.best_epoch_ = score, epoch
             self.best_state_ = copy.deepcopy(network.state_dict())
+        if epoch - self.best_epoch_ >= self.patience:
+            raise StopTraining
 
     def accuracy(self, network):
         used = np.unique(np.concatenate([np.concatenate(trial) for trial in self.trials]))
@@ -166,24 +188,13 @@ class OneShotValidation(Callback):
         return right / total
 
 
-class Patience(Callback):
-    """Stops without improvement; the last of all, so that every callback sees the epoch end."""
-
-    def __init__(self, validation):
-        self.validation = validation
-
-    def on_epoch_end(self, net, **kwargs):
-        if len(net.history) - self.validation.best_epoch_ >= self.validation.patience:
-            raise StopTraining
-
-
 def has_collapsed(network, store):
     """Whether the logits of up to 64 images with each other are all the same number."""
     n = min(64, len(store))
     codes = encode(network, store, indices=np.linspace(0, len(store) - 1, n).astype(int))
     with torch.no_grad():
         logits = network.head.logits(codes, codes)
-    return n > 1 and bool(logits.max() - logits.min() < 1e-3)
+    return n > 1 and not logits.max() - logits.min() >= 1e-3  # nor are they any numbers
 
 
 def train(
@@ -208,6 +219,7 @@ def train(
     validation : tuple (store, trials, classes, patience) or None
         Early stopping on one-shot trials; the best weights are restored.
     callbacks : sequence of skorch callbacks
+        An ``LRScheduler`` among them takes the place of the cosine schedule.
     net_params : dict or None
         Further arguments of the skorch net, such as ``optimizer`` or ``optimizer__betas``.
 
@@ -222,19 +234,20 @@ def train(
     """
     averager = Averaging(averaging)
     own = [
-        ("schedule", CosineSchedule(learning_rate, max_iter * batches.n_batches)),
         ("clip", GradientNormClipping(5.0)),
         ("averaging", averager),
         ("finite", FiniteLoss()),
     ]
     callbacks, net_params = list(callbacks), net_params or {}
+    named = (callback[1] if isinstance(callback, tuple) else callback for callback in callbacks)
+    if not any(isinstance(callback, LRScheduler) for callback in named):
+        own.append(("schedule", CosineSchedule(max_iter * batches.n_batches)))
     validator = None
     if validation is not None:
         validator = OneShotValidation(averager, *validation)
         own.append(("validation", validator))
-        callbacks.append(("patience", Patience(validator)))
     net = TwinNet(
-        network.to(memory_format=torch.channels_last),
+        network,
         **{
             "criterion": TwinLoss(loss),
             "optimizer": torch.optim.AdamW,
@@ -265,7 +278,7 @@ def train(
     if validator is not None and validator.best_state_ is not None:
         network.load_state_dict(validator.best_state_)
     network = network.to("cpu").fold()
-    if has_collapsed(network, batches.store):
+    if not interrupted and has_collapsed(network, batches.store):
         warnings.warn(
             "the twin has collapsed: it gives the same logit to every pair. Lower learning_rate, "
             "train longer (max_iter), or check that y separates the images.",
