@@ -22,7 +22,7 @@ from sksiamese.model_selection import score_runs
 shared = Path("../shared/omniglot")
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
 parser.add_argument("--data-home", default=shared if shared.exists() else None)
-parser.add_argument("--epochs", type=int, default=25)
+parser.add_argument("--epochs", type=int, default=18)
 parser.add_argument("--seed", type=int, default=0)
 args = parser.parse_args()
 

@@ -22,7 +22,7 @@ from sksiamese.datasets import load_omniglot_minimal
 from sksiamese.model_selection import score_runs
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
-parser.add_argument("--epochs", type=int, default=60, help="epochs of training (default 60)")
+parser.add_argument("--epochs", type=int, default=50, help="epochs of training (default 50)")
 parser.add_argument("--picture", default="quickstart.png", help="where the picture goes")
 args, _ = parser.parse_known_args()
 

@@ -61,11 +61,11 @@ class ConvEncoder(_HeNormal):
         (C, H, W).
     width : int, default=32
         Channels after the first layer; the later ones have two and four times as many.
-    max_cells : int, default=5
+    max_cells : int, default=3
         The feature map is pooled to at most this many cells a side.
     """
 
-    def __init__(self, input_shape, width=32, max_cells=5):
+    def __init__(self, input_shape, width=32, max_cells=3):
         super().__init__()
         channels, height, width_px = input_shape
         self.layers = nn.Sequential(
