@@ -127,9 +127,8 @@ class TwinEstimator(BaseEstimator):
         size = self.image_size
         if size is None or len(shape) == 1:
             return shape
-        if isinstance(size, str):  # "auto": small images stay, and the paper's encoder needs 105
-            longer = max(shape[1:])
-            if self.encoder not in ("auto", "conv") or longer <= AUTO_SIDE:
+        if isinstance(size, str):
+            if self.encoder not in ("auto", "conv"):  # the paper's needs 105, others are not ours
                 return shape
             size = AUTO_SIDE
         if isinstance(size, Integral):
@@ -300,4 +299,6 @@ def _learn_scaling(store):
         low = offset - sample.amin((0, 2, 3))[:, None, None]
         sign = 1.0 if high.sum() >= low.sum() else -1.0
         scale = sign * torch.maximum(high, low)
+    if not (offset.isfinite().all() and scale.isfinite().all()):
+        raise ValueError("X has values whose spread is beyond float64: scale it down.")
     return offset, torch.where(scale == 0, torch.ones_like(scale), scale)

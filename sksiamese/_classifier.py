@@ -3,7 +3,6 @@
 import copy
 
 import numpy as np
-import torch
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import NotFittedError
@@ -52,24 +51,26 @@ class SiameseOneShotClassifier(
         flat rows. A callable takes ``(images, generator)`` and returns images: (B, C, H, W)
         float tensors with ground 0 and ink 1.
     class_transforms : {None, "rotate", "rotate_reflect"}, default="rotate"
-        Turned (and reflected) classes are new background classes. Flat rows have none.
+        Turned (and reflected) classes are new background classes. Flat rows and pairs have none.
+        Take None where a turned image may be another class, as 6 and 9 are.
     image_shape : tuple or None, default=None
         What flat rows hold: (height, width), or three sizes with channels. None: rows are tables.
     channels : {"auto", "first", "last"}, default="auto"
         Where images of three axes have their channels; "auto" finds an axis of 1, 3 or 4.
     image_size : {"auto", None}, int or tuple of 2 ints, default="auto"
-        Size the encoder works at: the longer side, or (height, width). "auto" brings images
-        larger than 36 pixels down to it for "conv"; None leaves them.
+        Size the encoder works at: the longer side, or (height, width). "auto" brings images to 36
+        pixels for "conv", larger or smaller; None leaves them.
     batch_shape : tuple of 3 ints, default=(1, 20, 2)
-        Groups a step, classes of each, drawings of each class.
+        Groups a step, classes of each, drawings of each class, when `fit` is given labels.
     batch_size : int, default=128
         Pairs a step when `fit` is given pairs.
     max_iter : int, default=30
-        Epochs; one shows about as many images as X has.
+        Epochs; one shows about as many images as X has, or each pair once.
     learning_rate : float, default=5e-3
-        Greatest learning rate of AdamW; it rises over 2 % of the steps and falls as a cosine.
+        Greatest learning rate of AdamW; it rises over 2 % of the steps and falls as a cosine. A
+        skorch ``LRScheduler`` among the callbacks takes the place of that.
     weight_decay : float, default=0.01
-        The L2 term.
+        Of AdamW, decoupled from the loss; the paper's L2 term with ``torch.optim.SGD``.
     averaging : float, default=0.998
         Decay of the moving average of the weights, which is what predicts; 0 turns it off.
     early_stopping : bool, default=False
@@ -81,17 +82,19 @@ class SiameseOneShotClassifier(
         Epochs without improvement before stopping.
     aggregation : {"mean", "max", "prototype"}, default="mean"
         How several exemplars of a class make one logit: their mean or greatest logit, or the logit
-        with their mean code.
+        with their mean code. "max" suits many exemplars a class that do not look alike.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of training; "auto" takes bfloat16 where the processor has instructions for it.
     device : str, default="cpu"
         Where to train. The fitted network is on the CPU.
     callbacks : list of skorch callbacks or None, default=None
-        Called while training. Progress bars are better set by ``set_callbacks``.
+        Called while training; what they may monitor is train_loss and, with early stopping,
+        one_shot_accuracy. For a progress bar take scikit-learn's, by ``set_callbacks``.
     net_params : dict or None, default=None
         Further arguments of the skorch net, such as ``{"optimizer": torch.optim.SGD}``.
     random_state : int, RandomState instance or None, default=None
-        Decides weights, batches and distortions; no global generator is read or moved.
+        Decides weights, batches and distortions; no global generator is read or moved. While an
+        encoder of yours trains, torch's is lent to it, seeded, and given back as it was.
 
     Attributes
     ----------
@@ -393,14 +396,3 @@ class SiameseOneShotClassifier(
             self.network_, self._encode(X), n_neighbors
         )
         return (distances, indices) if return_distance else indices
-
-    def _episode_decision(self, X):
-        """Encode X once; a function that scores trials made of its rows (`model_selection`)."""
-        codes = self._encode(X)
-
-        def decision(query, support, y_support):
-            trial = SupportSet(codes[torch.from_numpy(support)], np.asarray(y_support))
-            queries = codes[torch.from_numpy(query)]
-            return trial.class_logits(self.network_, queries, self.aggregation), trial.classes
-
-        return decision

@@ -1,9 +1,11 @@
 """TwinMetricMixin: what a fitted twin says of two images, whatever the support."""
 
+import numpy as np
 from scipy.special import expit
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ._support import SupportSet
 from .twin import inference
 
 
@@ -62,6 +64,16 @@ class TwinMetricMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         codes_a = self._encode(XA)
         codes_b = codes_a if XB is XA else self._encode(XB)
         return inference.logits(self.network_, codes_a, codes_b).numpy()
+
+    def _episode_decision(self, X):
+        """Encode X once; a function that scores trials made of its rows (`model_selection`)."""
+        codes = self._encode(X)
+
+        def decision(query, support, y_support):
+            trial = SupportSet(codes[support], np.asarray(y_support))
+            return trial.class_logits(self.network_, codes[query], self.aggregation), trial.classes
+
+        return decision
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -59,9 +59,10 @@ class ImageStore:
         return len(self.X)
 
     def take(self, indices):
-        """Images (B, C, H, W) or rows (B, D) at `indices`, float32 (float64 stays)."""
+        """Images (B, C, H, W) or rows (B, D) at `indices`, float32, or float64 where X has more
+        digits than that holds."""
         rows = np.asarray(self.X[indices])
-        dtype = np.float64 if rows.dtype == np.float64 else np.float32
+        dtype = np.float64 if rows.dtype.itemsize > 2 and rows.dtype != np.float32 else np.float32
         rows = np.array(rows, dtype=dtype).reshape(-1, *self.row_shape)
         if self.is_last:
             rows = np.moveaxis(rows, -1, 1)

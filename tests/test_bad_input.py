@@ -296,6 +296,10 @@ CALLS = {
     "NaN": (lambda X: spoilt(X, np.nan), "X contains NaN"),
     "infinity": (lambda X: spoilt(X, -np.inf), "X contains infinity"),
     "empty": (lambda X: X[:0], r"X (has no samples|holds no exemplars).*expected at least one"),
+    "beyond float32": (
+        lambda X: 1e300 * X.astype(float),
+        "row 0 of X is infinite or NaN: X has values too large for float32.*Bring X to that range",
+    ),
     "ambiguous": (lambda X: np.stack([X, X], -1), r"X .*\(16, 16, 2\).*ambiguous.*channels="),
 }
 
@@ -494,3 +498,9 @@ def test_a_table_of_another_width_than_fitted(images, labels):
     clf = classifier().fit(images[:, 0], labels)
     with pytest.raises(ValueError, match="X has 15 features, but .* is expecting 16 features"):
         clf.predict(images[:, 0, 1:])
+
+
+def test_a_spread_beyond_float64(fresh, labels):
+    X = np.random.RandomState(0).randn(N, 3) * 1e160
+    with pytest.raises(ValueError, match="X has values whose spread is beyond float64"):
+        fresh.fit(X, labels)

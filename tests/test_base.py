@@ -95,7 +95,9 @@ def test_many_images_are_sampled():
     [
         ("auto", "auto", (1, 105, 105), (1, AUTO_SIDE, AUTO_SIDE)),
         ("auto", "conv", (3, 64, 32), (3, AUTO_SIDE, AUTO_SIDE // 2)),
-        ("auto", "auto", (1, 28, 28), (1, 28, 28)),
+        ("auto", "auto", (1, 28, 28), (1, AUTO_SIDE, AUTO_SIDE)),
+        ("auto", "auto", (3, 8, 4), (3, AUTO_SIDE, AUTO_SIDE // 2)),
+        ("auto", "mlp", (1, 8, 8), (1, 8, 8)),
         ("auto", "koch", (1, 105, 105), (1, 105, 105)),
         (None, "auto", (1, 105, 105), (1, 105, 105)),
         (20, "auto", (1, 105, 50), (1, 20, 10)),

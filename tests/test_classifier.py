@@ -688,6 +688,15 @@ def test_the_papers_encoder_at_its_smallest_images():
     assert clf.predict(X).shape == (6,)
 
 
+def test_integers_keep_their_digits():
+    """Seconds since 1970 and serial numbers differ in digits that float32 does not hold."""
+    X = np.random.RandomState(0).randint(0, 100, (40, 6)) + np.repeat([0, 200], 20)[:, None]
+    y = np.repeat([0, 1], 20)
+    near = classifier().fit(X, y).predict_proba(X)
+    far = classifier().fit(X + 1_700_000_000, y).predict_proba(X + 1_700_000_000)
+    np.testing.assert_allclose(far, near, **CLOSE)
+
+
 # Nothing but random_state decides
 
 

@@ -62,8 +62,10 @@ def test_every_form_becomes_channels_height_width(X, options, expected):
     [
         (np.uint8, torch.float32),
         (bool, torch.float32),
-        (np.int64, torch.float32),
+        (np.int16, torch.float32),
         (np.float16, torch.float32),
+        (np.int32, torch.float64),
+        (np.int64, torch.float64),
         (np.float32, torch.float32),
         (np.float64, torch.float64),
     ],

@@ -146,29 +146,38 @@ class KochEncoder(nn.Module):
 
 
 class MLPEncoder(_HeNormal):
-    """Two layers with batch-norm, for flat rows; images are flattened.
+    """Flat rows plus what two layers with batch-norm make of them; images are flattened.
+
+    The second layer starts at zero and counts a tenth, so that the twin starts as a weighted L1
+    distance of the rows and leaves it slowly: a few background classes teach a table's metric
+    little, and are soon overfitted.
 
     Parameters
     ----------
     input_shape : tuple of ints
         (D,) or (C, H, W).
     n_units : int, default=256
-        Width of both layers.
+        Width between the layers.
     """
 
     def __init__(self, input_shape, n_units=256):
         super().__init__()
+        n_features = math.prod(input_shape)
         self.layers = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(math.prod(input_shape), n_units, bias=False),
+            nn.Linear(n_features, n_units, bias=False),
             nn.BatchNorm1d(n_units),
             nn.ReLU(inplace=True),
-            nn.Linear(n_units, n_units, bias=False),
-            nn.BatchNorm1d(n_units),
+            nn.Linear(n_units, n_features),
         )
 
-    def forward(self, x):  # (B, ...) -> (B, n_units)
-        return self.layers(x)
+    def forward(self, x):  # (B, ...) -> (B, D)
+        x = x.flatten(1)
+        return x + 0.1 * self.layers(x)
+
+    def initialise(self, generator):
+        super().initialise(generator)
+        for parameter in self.layers[-1].parameters():
+            nn.init.zeros_(parameter)
 
 
 ENCODERS = {"conv": ConvEncoder, "koch": KochEncoder, "mlp": MLPEncoder}

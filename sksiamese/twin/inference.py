@@ -8,12 +8,13 @@ def encode(network, store, indices=None, batch_size=256):
     """Codes (n, ...) of the images of `store`, or of those at `indices`, in evaluation mode.
 
     Batch-norm uses its running statistics, so an image's code does not depend on the others.
+    ValueError if a code is no number.
     """
     if indices is None:
         indices = np.arange(len(store))
     device = network.scaling.offset.device
     with torch.no_grad():
-        return torch.cat(
+        codes = torch.cat(
             [
                 network.codes(
                     network.scaling(store.take(indices[start : start + batch_size]).to(device))
@@ -21,6 +22,14 @@ def encode(network, store, indices=None, batch_size=256):
                 for start in range(0, len(indices), batch_size)
             ]
         )
+    if not codes.isfinite().all():
+        row = int((~codes.isfinite()).flatten(1).any(1).nonzero()[0])
+        raise ValueError(
+            f"the twin's code of row {indices[row]} of X is infinite or NaN: X has values too "
+            "large for float32, or far outside those that the twin was trained on. Bring X to "
+            "that range."
+        )
+    return codes
 
 
 def logits(network, codes_a, codes_b, chunk_size=1024):

@@ -33,15 +33,15 @@ class InputScaling(nn.Module):
         self.register_buffer("scale", scale)
         self.resizes = size != image_size
         if self.resizes:  # two small matrix products: several times faster than pooling kernels
-            self.register_buffer("rows", resize_weights(size[0], image_size[0]).T.contiguous())
-            self.register_buffer("columns", resize_weights(size[1], image_size[1]))
+            rows, columns = map(resize_weights, size, image_size)
+            self.register_buffer("rows", rows.T.float().contiguous())
+            self.register_buffer("columns", columns.float())
 
     def forward(self, x):  # (B, C, H, W) or (B, D), floating -> float32, on the buffers' device
         x = x.to(self.offset.device)
-        if self.resizes:
-            x = self.rows.to(x.dtype) @ (x @ self.columns.to(x.dtype))
-        # Subtract in the precision of x: large float64 offsets would eat up float32's digits.
-        return ((x - self.offset.to(x.dtype)) / self.scale.to(x.dtype)).float()
+        # In the precision of x: large float64 offsets would eat up float32's digits.
+        x = ((x - self.offset.to(x.dtype)) / self.scale.to(x.dtype)).float()
+        return self.rows @ (x @ self.columns) if self.resizes else x
 
 
 class TwinNetwork(nn.Module):

@@ -194,7 +194,7 @@ def has_collapsed(network, store):
     codes = encode(network, store, indices=np.linspace(0, len(store) - 1, n).astype(int))
     with torch.no_grad():
         logits = network.head.logits(codes, codes)
-    return n > 1 and not logits.max() - logits.min() >= 1e-3  # nor are they any numbers
+    return n > 1 and bool(logits.max() - logits.min() < 1e-3)
 
 
 def train(
