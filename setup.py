@@ -12,7 +12,8 @@ version = next(
 )
 
 plot = ["matplotlib>=3.7"]
-progress = ["rich>=13", "scikit-learn>=1.9"]  # scikit-learn's own progress bar
+# scikit-learn's own progress bar, which Python 3.10 is too old for
+progress = ["rich>=13", "scikit-learn>=1.9; python_version >= '3.11'"]
 
 setup(
     name="sksiamese",

@@ -81,7 +81,7 @@ class FixedBatches(Dataset):
 def by_hand(network, batches, learning_rate=2e-3):
     """The loop one would write: the same loss, clipping, optimizer, schedule and averaging."""
     loss_function = TwinLoss("both")
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01, fused=True)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
     network.train()
     for step, (inputs, same) in enumerate(batches.epoch(0), start=1):
@@ -102,7 +102,6 @@ def step_ratio(clf, data, n_rounds):
     store = ImageStore(data.images)
     classes, groups = check_groups(data.alphabets, data.target)
     networks = [copy.deepcopy(clf.network_).requires_grad_(True) for _ in range(2)]
-    networks = [network.to(memory_format=torch.channels_last) for network in networks]
     plan = ClassBatches(
         store, networks[0].scaling, classes, groups, (2, 20, 2), (0, 1, 2, 3),
         DISTORTIONS["strokes"], 0,
@@ -115,7 +114,12 @@ def step_ratio(clf, data, n_rounds):
             averaging=0.998, bfloat16=False, device="cpu",
         )  # fmt: skip
 
-    return alternate(ours, lambda: by_hand(networks[1], batches), n_rounds)
+    result = alternate(ours, lambda: by_hand(networks[1], batches), n_rounds)
+    untrained = clf.network_.encoder.state_dict()
+    for network in networks:  # both sides have trained the whole network
+        for name, weight in network.encoder.named_parameters():
+            assert not torch.equal(weight, untrained[name]), name
+    return result
 
 
 def main():

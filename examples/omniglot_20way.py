@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from sklearn.callback import ProgressBar
 from sklearn.neighbors import KNeighborsClassifier
 
 from sksiamese import SiameseOneShotClassifier
@@ -37,7 +36,10 @@ print(
 clf = SiameseOneShotClassifier(
     class_transforms="rotate_reflect", max_iter=args.epochs, random_state=args.seed
 )
-clf.set_callbacks(ProgressBar())
+if hasattr(clf, "set_callbacks"):  # scikit-learn 1.9 and later
+    from sklearn.callback import ProgressBar
+
+    clf.set_callbacks(ProgressBar())
 start = time.perf_counter()
 clf.fit(background.images, background.target, groups=background.alphabets)
 print(f"trained {clf.n_iter_} epochs in {(time.perf_counter() - start) / 60:.1f} minutes")
@@ -46,5 +48,6 @@ print(f"trained {clf.n_iter_} epochs in {(time.perf_counter() - start) / 60:.1f}
 # The 20 official runs: alphabets that the twin has never seen, one exemplar a character.
 
 runs = fetch_omniglot_runs(data_home=args.data_home)
+print("20 official runs, each within one alphabet that the twin has never seen:")
 print("twin network:  ", score_runs(clf, runs))
 print("1-NN on pixels:", score_runs(KNeighborsClassifier(1), runs))

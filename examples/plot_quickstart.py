@@ -14,7 +14,6 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.callback import ProgressBar
 from sklearn.neighbors import KNeighborsClassifier
 
 from sksiamese import SiameseOneShotClassifier
@@ -41,7 +40,10 @@ print(
 clf = SiameseOneShotClassifier(
     class_transforms="rotate_reflect", max_iter=args.epochs, random_state=0
 )
-clf.set_callbacks(ProgressBar())
+if hasattr(clf, "set_callbacks"):  # scikit-learn 1.9 and later
+    from sklearn.callback import ProgressBar
+
+    clf.set_callbacks(ProgressBar())
 start = time.perf_counter()
 clf.fit(omniglot.images, omniglot.target, groups=omniglot.alphabets)
 print(f"trained {clf.n_iter_} epochs in {(time.perf_counter() - start) / 60:.1f} minutes")
@@ -49,6 +51,7 @@ print(f"trained {clf.n_iter_} epochs in {(time.perf_counter() - start) / 60:.1f}
 # %%
 # Each official run has 20 new characters of one alphabet, one exemplar of each, and 20 queries.
 
+print("20 official runs, each within one alphabet that the twin has never seen:")
 print("twin network:  ", score_runs(clf, omniglot.runs))
 print("1-NN on pixels:", score_runs(KNeighborsClassifier(1), omniglot.runs))
 

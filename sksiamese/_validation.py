@@ -126,6 +126,8 @@ def check_pairs(pairs, n_samples, groups=None):
             "pass groups=None."
         )
     pairs = np.asarray(pairs)
+    if pairs.dtype == object:  # as a DataFrame of int and bool columns is
+        pairs = np.array(pairs.tolist())
     if pairs.dtype.kind not in "iub":
         raise ValueError(
             f"y has shape {pairs.shape} and dtype {pairs.dtype}; pairs are integer rows "
@@ -154,16 +156,22 @@ def check_pairs(pairs, n_samples, groups=None):
     return pairs
 
 
-def check_labels(y, n_samples):
-    """Class labels as a (n_samples,) array of any dtype."""
+def check_labels(y, n_samples, name="y"):
+    """Labels of classes, or of groups, as a (n_samples,) array of any dtype."""
     if y is None:
-        raise ValueError("This estimator requires y to be passed, but the target y is None.")
+        raise ValueError(
+            f"This estimator requires {name} to be passed, but the target {name} is None."
+        )
+    shape = np.shape(y)
+    if len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1):
+        pairs = ", or in fit (n_pairs, 3) integer rows (i, j, same)" if name == "y" else ""
+        raise ValueError(f"{name} has shape {shape}; expected (n_samples,) labels{pairs}.")
     y = column_or_1d(y, warn=True)
     # scikit-learn's check_classification_targets would take one exemplar a class for regression.
     strange = []
     if y.dtype.kind == "f":
         if not np.isfinite(y).all():
-            raise ValueError("Input y contains NaN or infinity: every sample needs a label.")
+            raise ValueError(f"Input {name} contains NaN or infinity: every sample needs a label.")
         strange = [f"the continuous value {value}" for value in y[y % 1 != 0]]
     elif y.dtype == object and not all(isinstance(value, str) for value in y):
         found = np.array(y.tolist())  # as a DataFrame of mixed columns holds them
@@ -173,10 +181,10 @@ def check_labels(y, n_samples):
             strange = [repr(value) for value in y if not isinstance(value, str)]
     if strange:
         raise ValueError(
-            f"Unknown label type: y holds {strange[0]}; expected class labels, all strings or all "
+            f"Unknown label type: {name} holds {strange[0]}; expected labels, all strings or all "
             "whole numbers."
         )
-    check_length(y, n_samples, "y")
+    check_length(y, n_samples, name)
     return y
 
 
@@ -193,10 +201,7 @@ def check_groups(groups, y):
     """Classes and groups as integers; a label that occurs in two groups is two classes."""
     if groups is None:
         return np.unique(y, return_inverse=True)[1], np.zeros(len(y), dtype=np.int64)
-    groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
-    groups = column_or_1d(groups)
-    check_length(groups, len(y), "groups")
-    codes = np.unique(groups, return_inverse=True)[1]
+    codes = np.unique(check_labels(groups, len(y), "groups"), return_inverse=True)[1]
     labels = np.unique(y, return_inverse=True)[1]
     classes = np.unique(codes * (labels.max() + 1) + labels, return_inverse=True)[1]
     return classes, codes
@@ -215,8 +220,9 @@ def check_trainable(y, classes, groups):
     count = np.bincount(classes)
     if count.max() < 2:
         raise ValueError(
-            f"y has {n_classes} classes and no class with two examples; a twin learns from pairs "
-            "of the same class: give at least two examples of some class."
+            f"y has {n_classes} classes and no class with two examples (inside one group, where "
+            "groups are given); a twin learns from pairs of the same class: give at least two "
+            "examples of some class."
         )
     group_of_class = groups[np.unique(classes, return_index=True)[1]]
     per_group = np.bincount(group_of_class)

@@ -132,7 +132,7 @@ FITS = {
     "no class with two examples": (
         lambda X, y: (X, np.arange(N)),
         {},
-        "y has 16 classes and no class with two examples; .*at least two examples",
+        "y has 16 classes and no class with two examples .*at least two examples",
     ),
     "y is None": (lambda X, y: (X, None), {}, "requires y to be passed, but .* y is None"),
     "y is shorter": (lambda X, y: (X, y[:-2]), {}, "y has 14 values for 16 samples in X"),
@@ -151,7 +151,7 @@ FITS = {
     "y is a multilabel of four": (
         lambda X, y: (X, np.eye(4, dtype=int)[y]),
         {},
-        r"y should be a 1d array, got an array of shape \(16, 4\)",
+        r"y has shape \(16, 4\); expected \(n_samples,\) labels, or in fit \(n_pairs, 3\)",
     ),
     "a pair beyond X": (
         lambda X, y: (X, changed(1, [0, N, 0])),
@@ -189,7 +189,7 @@ FITS = {
     "groups of two axes": (
         lambda X, y: (X, y, np.zeros((N, 2))),
         {},
-        r"1d array, got an array of shape \(16, 2\)",
+        r"groups has shape \(16, 2\); expected \(n_samples,\) labels",
     ),
     "groups of one class": (
         lambda X, y: (X, y, y),
@@ -313,7 +313,7 @@ SUPPORTS = {
     "images but no labels": (lambda X: (X, None), "requires y to be passed, .* y is None"),
     "images and an empty list": (lambda X: (X, []), "y has 0 values for 16 samples in X"),
     "fewer labels": (lambda X: (X, [1, 2]), "y has 2 values for 16 samples in X"),
-    "a multilabel": (lambda X: (X, np.ones((N, 3))), r"1d array, got an array of shape \(16, 3\)"),
+    "a multilabel": (lambda X: (X, np.ones((N, 3))), r"y has shape \(16, 3\); expected \(n_"),
     "a missing label": (lambda X: (X[:2], [1.0, np.nan]), "y contains NaN"),
     "another size": (lambda X: (X[:, 1:], np.ones(N)), "X has images of 15x16.*fitted on .*16x16"),
 }

@@ -201,6 +201,25 @@ def test_numbers_in_an_object_array_are_numbers():
     assert check_labels(y, 3).dtype.kind == "i"
 
 
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (np.array(["a", None, "b"], dtype=object), "groups holds None; expected labels"),
+        ([("a", 1), ("b", 1), ("a", 2)], r"groups has shape \(3, 2\); expected \(n_samples,\)"),
+        ("a", r"groups has shape \(\)"),
+        ([0, 1], "groups has 2 values for 3 samples"),
+    ],
+)
+def test_bad_groups_are_called_groups(groups, message):
+    with pytest.raises(ValueError, match=message):
+        check_groups(groups, np.array([0, 1, 1]))
+
+
+def test_a_data_frame_of_pairs_holds_objects():
+    frame = np.array([[0, 1, True], [1, 2, False]], dtype=object)
+    assert check_pairs(frame, 3).tolist() == [[0, 1, 1], [1, 2, 0]]
+
+
 def test_one_exemplar_a_class_is_no_regression_target():
     """scikit-learn warns of it where more than 20 values are nearly all different."""
     with warnings.catch_warnings():
@@ -217,7 +236,7 @@ def test_one_exemplar_a_class_is_no_regression_target():
         ([0.0, 1.0, np.nan], "y contains NaN"),
         ([0.5, 1.5, 2.25], "continuous value 0.5"),
         (np.array(["a", None, "b"], dtype=object), "Unknown label type: y holds None"),
-        (np.array(["a", 7, "b"], dtype=object), "y holds 7; expected class labels, all strings"),
+        (np.array(["a", 7, "b"], dtype=object), "y holds 7; expected labels, all strings"),
         ([[0, 1], [1, 0], [1, 1]], r"shape \(3, 2\)"),
     ],
 )

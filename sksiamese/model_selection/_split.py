@@ -104,7 +104,9 @@ class EpisodeSplit(BaseCrossValidator):
                 "or n_query, or give more data."
             )
 
-        rng = check_random_state(self.random_state)
+        # check_random_state(None) would draw from numpy's global generator.
+        seed = self.random_state
+        rng = np.random.RandomState() if seed is None else check_random_state(seed)
         drawn_group = rng.choice(large, self.n_episodes)
         drawn = first_class[drawn_group, None] + _draw(rng, n_classes[drawn_group], self.n_way)
         drawn_class = eligible[drawn].ravel()  # (n_episodes * n_way,)
