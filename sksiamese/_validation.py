@@ -162,7 +162,7 @@ def check_labels(y, n_samples, name="y"):
         raise ValueError(
             f"This estimator requires {name} to be passed, but the target {name} is None."
         )
-    shape = np.shape(y)
+    shape = np.asarray(y).shape
     if len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1):
         pairs = ", or in fit (n_pairs, 3) integer rows (i, j, same)" if name == "y" else ""
         raise ValueError(f"{name} has shape {shape}; expected (n_samples,) labels{pairs}.")

@@ -53,11 +53,15 @@ class TwinNetwork(nn.Module):
     def __init__(self, scaling, encoder, head):
         super().__init__()
         self.scaling = scaling
-        # Encoders that are not ours may hold a `view`, which takes one memory format only.
-        self.memory_format = getattr(encoder, "memory_format", torch.contiguous_format)
-        self.encoder = encoder.to(memory_format=self.memory_format)
+        self.encoder = encoder
+        self.encoder.to(memory_format=self.memory_format)
         self.head = head
         self._folded = ()
+
+    @property
+    def memory_format(self):
+        """That of our encoders; others may hold a `view`, which takes contiguous tensors only."""
+        return getattr(self.encoder, "memory_format", torch.contiguous_format)
 
     def codes(self, images):
         """Scaled images (B, C, H, W) or rows (B, D) -> codes (B, ...)."""
