@@ -40,8 +40,10 @@ class InputScaling(nn.Module):
     def forward(self, x):  # (B, C, H, W) or (B, D), floating -> float32, on the buffers' device
         x = x.to(self.offset.device)
         # In the precision of x: large float64 offsets would eat up float32's digits.
-        x = ((x - self.offset.to(x.dtype)) / self.scale.to(x.dtype)).float()
-        return self.rows @ (x @ self.columns) if self.resizes else x
+        x = x - self.offset.to(x.dtype)
+        if self.resizes:
+            return self.rows @ (x.float() @ self.columns) / self.scale.float()
+        return (x / self.scale.to(x.dtype)).float()
 
 
 class TwinNetwork(nn.Module):
