@@ -172,7 +172,7 @@ def test_the_weights_are_averaged():
 def test_running_statistics_are_averaged_too():
     spy = Spy()
     network, _, _ = run(callbacks=[spy])
-    name = "encoder.layers.2.running_mean"
+    name = "encoder.layers.1.running_mean"
     seen = torch.stack([step[name] for step in spy.steps])
     assert not torch.equal(weights(network)[name], seen[-1])
     assert (weights(network)[name] >= seen.min(0).values - 1e-6).all()
@@ -427,7 +427,7 @@ def test_other_errors_of_callbacks_are_raised():
 @pytest.mark.parametrize("loss", ["verification", "episodic", "both"])
 def test_divergence_is_an_error_that_names_the_learning_rate(loss):
     with pytest.raises(FloatingPointError, match="learning_rate"):
-        run(loss=loss, learning_rate=1e30, weight_decay=0.0)
+        run("conv", loss=loss, learning_rate=1e30, weight_decay=0.0)
 
 
 class Constant(nn.Module):
