@@ -93,7 +93,8 @@ def describe_shape(input_shape):
 
 def check_images(X):
     """Image arrays (n, h, w) or with channels: finite, numeric, not copied; (n, ...) ndarray."""
-    X = check_array(X, allow_nd=True, ensure_2d=True, dtype="numeric", input_name="X")
+    if not (type(X) is np.ndarray and X.ndim > 2 and X.dtype.kind in "bui"):  # never NaN
+        X = check_array(X, allow_nd=True, ensure_2d=True, dtype="numeric", input_name="X")
     if X.ndim > 4:
         raise ValueError(
             f"X has {X.ndim} dimensions, shape {X.shape}; expected (n, features), "

@@ -437,6 +437,15 @@ def test_three_kinds_agree(data):
     assert scores[0] == scores[1] == scores[2]
 
 
+def test_of_a_fitted_search_the_best_estimator_is_scored(data):
+    X, y, _ = data
+    options = {"n_way": 4, "n_episodes": 20, "random_state": 0}
+    flat = np.reshape(X, (len(X), -1))
+    search = GridSearchCV(KNeighborsClassifier(), {"n_neighbors": [1]}, cv=2).fit(flat, y)
+    expected = one_shot_score(KNeighborsClassifier(1), flat, y, **options)
+    assert one_shot_score(search, flat, y, **options) == expected
+
+
 def test_support_pipeline_is_transformed_not_fitted_again(data):
     X, y, _ = data
     pipe = make_pipeline(StandardScaler(), FakeSupport()).fit(X.reshape(len(X), -1), y)

@@ -50,8 +50,8 @@ def one_shot_score(
     """Accuracy of a classifier over one-shot trials drawn from X, with its 95 % interval.
 
     X should hold classes that the estimator was not trained on. The estimator is left as it was.
-    How it takes a trial depends on the first of these that holds. Of a fitted Pipeline the last
-    step counts, and X goes once through the steps before it.
+    How it takes a trial depends on the first of these that holds. Of a fitted search its best
+    estimator counts, of a fitted Pipeline the last step, and X goes once through those before it.
 
     1. A classifier of this package: every image is encoded once, and trials are cut out of the
        codes. A query whose class shares the greatest score with k - 1 others counts 1/k.
@@ -252,6 +252,7 @@ def wilson_interval(successes, n):
 
 def _trial_credit(estimator, X, y):
     """A function (support, query) -> (n_query,) share of each query that is right."""
+    estimator = getattr(estimator, "best_estimator_", estimator)  # of a fitted search
     last, transformers = estimator, []
     while isinstance(last, Pipeline):
         if len(last) > 1:
