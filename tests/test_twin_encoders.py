@@ -224,13 +224,31 @@ def test_feature_shape_refuses_a_wrong_encoder(value, got):
     assert encoder.training
 
 
-def test_folding_batch_norm_away_changes_nothing_but_rounding():
-    encoder = build_encoder("conv", (2, 20, 28), torch.Generator().manual_seed(0))
+def seen_encoder(input_shape):
+    """A conv encoder whose batch-norm has running statistics of its own."""
+    encoder = build_encoder("conv", input_shape, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        for _ in range(3):  # running statistics of their own
-            encoder(torch.rand(16, 2, 20, 28))
-        folded = encoder.eval().folded()
-        images = torch.rand(5, 2, 20, 28)
-        torch.testing.assert_close(folded(images), encoder(images), rtol=1e-4, atol=1e-4)
+        for _ in range(3):
+            encoder(torch.rand(16, *input_shape))
+    return encoder.eval()
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN")
+@pytest.mark.parametrize("input_shape", [(1, 36, 36), (3, 20, 28), (2, 7, 5)])
+def test_the_folded_encoder_computes_the_same_but_for_rounding(input_shape):
+    encoder = seen_encoder(input_shape)
+    folded = encoder.folded()
+    with torch.no_grad():
+        for n_images in (1, 5, 300):
+            images = torch.rand(n_images, *input_shape).contiguous(
+                memory_format=torch.channels_last
+            )
+            torch.testing.assert_close(folded(images), encoder(images), rtol=1e-4, atol=1e-4)
     assert any(isinstance(m, nn.BatchNorm2d) for m in encoder.modules())
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+    assert not any(isinstance(m, nn.Conv2d | nn.BatchNorm2d) for m in folded.modules())
+
+
+def test_without_onednn_the_encoder_itself_predicts(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    encoder = seen_encoder((1, 12, 12))
+    assert encoder.folded() is encoder

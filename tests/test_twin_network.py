@@ -123,7 +123,7 @@ def test_gradients_reach_encoder_and_head():
     network(torch.rand(4, 1, 9, 9)).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
     assert network.head.log_weight.grad.abs().sum() > 0
-    assert network.encoder.layers[0][0].weight.grad.abs().sum() > 0
+    assert network.encoder.layers[0].conv.weight.grad.abs().sum() > 0
 
 
 def test_scaling_is_saved_with_the_network_but_not_trained():

@@ -493,7 +493,7 @@ def test_gradients_are_cut_at_norm_five():
 def test_bfloat16_is_for_the_layers_alone(bfloat16):
     network = network_of("conv", SHAPES["conv"])
     seen = set()
-    handle = network.encoder.layers[0][0].register_forward_hook(
+    handle = network.encoder.layers[0].conv.register_forward_hook(
         lambda module, _, out: seen.add(out.dtype) if module.training else None
     )
     trained, history, _ = run("conv", network=network, bfloat16=bfloat16, max_iter=12)

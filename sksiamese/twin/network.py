@@ -32,9 +32,9 @@ class InputScaling(nn.Module):
         self.register_buffer("offset", offset)
         self.register_buffer("scale", scale)
         self.resizes = size != image_size
-        if self.resizes:  # two small matrix products: several times faster than pooling kernels
+        if self.resizes:  # two small matrix products, which scale too
             rows, columns = map(resize_weights, size, image_size)
-            self.register_buffer("rows", rows.T.float().contiguous())
+            self.register_buffer("rows", (rows.T / scale).float().contiguous())
             self.register_buffer("columns", columns.float())
 
     def forward(self, x):  # (B, C, H, W) or (B, D), floating -> float32, on the buffers' device
@@ -42,7 +42,7 @@ class InputScaling(nn.Module):
         # In the precision of x: large float64 offsets would eat up float32's digits.
         x = x - self.offset.to(x.dtype)
         if self.resizes:
-            return self.rows @ (x.float() @ self.columns) / self.scale.float()
+            return self.rows @ x.float() @ self.columns
         return (x / self.scale.to(x.dtype)).float()
 
 
