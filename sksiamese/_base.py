@@ -103,15 +103,20 @@ class TwinEstimator(BaseEstimator):
             X = validate_data(self, X, reset=reset, dtype="numeric")
         else:
             X = check_images(X)
+        single = ""  # what to do, if X seems to be one image
+        if not reset and math.prod(shape) == self.n_features_in_:
+            single = " A single image goes in as X[None], a batch of one."
         if X.ndim == 2 and not reset and not self._fitted_flat and self.image_shape is None:
             raise ValueError(
                 f"X has flat rows of {X.shape[1]} features, but {type(self).__name__} was fitted "
-                f"on {describe_shape(self.input_shape_)}: pass images of that shape."
+                f"on {describe_shape(self.input_shape_)}: pass images of that shape.{single}"
             )
         store = ImageStore(X, self.image_shape, self.channels)
         if reset:
-            if X.ndim > 2 and hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
+            if X.ndim > 2:
+                self._check_image_shape(store)
+                if hasattr(self, "feature_names_in_"):
+                    del self.feature_names_in_
             self._fitted_flat = X.ndim == 2
             self.input_shape_ = store.input_shape
             self.n_features_in_ = math.prod(store.input_shape)
@@ -119,8 +124,21 @@ class TwinEstimator(BaseEstimator):
             raise ValueError(
                 f"X has {describe_shape(store.input_shape)}, but {type(self).__name__} was fitted "
                 f"on {describe_shape(self.input_shape_)}: bring X to that shape, or fit anew."
+                f"{single}"
             )
         return store
+
+    def _check_image_shape(self, store):
+        """`image_shape` is for flat rows, and must not contradict images."""
+        shape = self.image_shape
+        if shape is None:
+            return
+        rows = ImageStore(np.empty((0, math.prod(shape))), shape, self.channels)
+        if rows.input_shape != store.input_shape:
+            raise ValueError(
+                f"X has {describe_shape(store.input_shape)}, but image_shape={shape!r} says "
+                f"{describe_shape(rows.input_shape)}: leave it None, or give that of the images."
+            )
 
     def _working_shape(self, shape):
         """Shape of what the encoder sees, once images are brought to `image_size`."""

@@ -267,6 +267,7 @@ def check_shape(value, name, lengths):
 
 # What the estimator itself says to skorch, and the parameter that says it.
 _OWN_SKORCH = {
+    "batch_size": "batch_shape, or batch_size for pairs",
     "callbacks": "callbacks",
     "device": "device",
     "lr": "learning_rate",

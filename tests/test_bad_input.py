@@ -109,6 +109,11 @@ FITS = {
         {"image_shape": (16, 16)},
         r"X has rows of 255 features, but image_shape=\(16, 16\) needs 256",
     ),
+    "images that are not of image_shape": (
+        lambda X, y: (X, y),
+        {"image_shape": (8, 32)},
+        r"X has images of 16x16 pixels.*image_shape=\(8, 32\) says images of 8x32 pixels and 1",
+    ),
     "flat rows for an image encoder": (
         lambda X, y: (X.reshape(N, -1), y),
         {"encoder": "conv"},
@@ -269,6 +274,7 @@ PARAMETERS = [
     ("net_params", 3, "3; expected a dict"),
     ("net_params", [("lr", 1)], r"\('lr', 1\)\]; expected a dict"),
     ("net_params", {"lr": 0.1}, "has 'lr', .*: use its parameter learning_rate"),
+    ("net_params", {"batch_size": 3}, "has 'batch_size', .*: use its parameter batch_shape, or b"),
     ("net_params", {"max_epochs": 3}, "has 'max_epochs', .*: use its parameter max_iter"),
     ("callbacks", [EarlyStopping], r"EarlyStopping'>\]; expected a list of skorch callbacks"),
     ("random_state", "a", "'a'; expected None, an integer"),
@@ -291,7 +297,8 @@ CALLS = {
     ),
     "one image without its axis": (
         lambda X: X[0],
-        "X has flat rows of 16 features, .*fitted on images of 16x16 pixels and 1 channel",
+        "X has flat rows of 16 features, .*fitted on images of 16x16 pixels and 1 channel.*"
+        r"A single image goes in as X\[None\]",
     ),
     "NaN": (lambda X: spoilt(X, np.nan), "X contains NaN"),
     "infinity": (lambda X: spoilt(X, -np.inf), "X contains infinity"),

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sksiamese import SiameseOneShotClassifier
+
+callback = pytest.importorskip("sklearn.callback", reason="scikit-learn 1.9 has callbacks")
 
 
 class Recorder:
@@ -115,7 +116,7 @@ def test_a_callback_set_through_a_grid_search(data):
 
 
 def test_a_scoring_monitor_scores_every_epoch(data):
-    monitor = ScoringMonitor(scoring="accuracy")
+    monitor = callback.ScoringMonitor(scoring="accuracy")
     clf = classifier().set_callbacks(monitor).fit(*data)
     rows = monitor.get_logs().data
     scores = [row["accuracy"] for row in rows if row["task_name"] == "epoch"]
@@ -125,7 +126,7 @@ def test_a_scoring_monitor_scores_every_epoch(data):
 
 @pytest.mark.parametrize("wrap", [lambda clf: clf, make_pipeline])
 def test_the_progress_bar_reaches_its_end(data, wrap, capsys):
-    wrap(classifier()).set_callbacks(ProgressBar()).fit(*data)
+    wrap(classifier()).set_callbacks(callback.ProgressBar()).fit(*data)
     shown = capsys.readouterr().out
     assert "SiameseOneShotClassifier" in shown
     assert "100%" in shown

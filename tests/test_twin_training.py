@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler, ProgressBar
 from torch import nn
 
 from sksiamese.twin.batches import ClassBatches, PairBatches
@@ -249,6 +249,14 @@ def test_early_stopping_of_skorch_is_no_interruption():
     assert not interrupted
     assert len(history) == 3
     assert last.left == -1 - 3  # callbacks after it saw every epoch end
+
+
+def test_skorch_s_progress_bar_counts_the_batches():
+    bar = ProgressBar(detect_notebook=False)
+    _, history, _ = run(callbacks=[bar], max_iter=2)
+    assert bar.pbar_.n == bar.pbar_.total == 3
+    assert "train_loss=" in bar.pbar_.postfix
+    assert "batches" not in history[0]
 
 
 def test_a_single_step_already_learns():

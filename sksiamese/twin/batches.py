@@ -21,6 +21,9 @@ class _Batches(Dataset):
         self.distortion = distortion
         self.seed = seed
 
+    def __len__(self):  # skorch's callbacks ask
+        return self.n_batches
+
     def epoch(self, epoch):
         """Yield the batches of epoch number `epoch`."""
         generator = torch.Generator().manual_seed(

@@ -65,9 +65,12 @@ class TwinNet(NeuralNet):
             return
         total = n_batches = 0
         for batch in iterator.epoch(len(self.history) - 1):
+            self.history.new_batch()
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
-            total += step["loss"].item()
+            loss = step["loss"].item()
+            self.history.record_batch(prefix + "_loss", loss)
+            total += loss
             n_batches += 1
             self.notify("on_batch_end", batch=batch, training=training, **step)
         self.history.record(prefix + "_loss", total / n_batches)
@@ -256,6 +259,7 @@ def train(
             **({} if "optimizer" in net_params else {"optimizer__fused": True}),
             "lr": learning_rate,
             "max_epochs": max_iter,
+            "batch_size": 1,  # of what we give skorch, which is batches
             "device": device,
             "bfloat16": bfloat16,
             "train_split": None,
