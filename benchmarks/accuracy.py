@@ -11,6 +11,7 @@ read once, to report; nothing is chosen by them. 1-NN on pixels is scored by the
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 from machine import report
@@ -45,7 +46,8 @@ def main():
     parser.add_argument("data", choices=["minimal", "background"])
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--data-home", default="../shared/omniglot")
+    shared = Path("../shared/omniglot")
+    parser.add_argument("--data-home", default=shared if shared.exists() else None)
     args = parser.parse_args()
 
     runs = fetch_omniglot_runs()

@@ -1,11 +1,14 @@
 """scikit-learn's own suite on the default classifier: every check, its status, the time.
 
-SCIPY_ARRAY_API=1 python benchmarks/contract.py
+python benchmarks/contract.py
 """
 
+import os
 import time
 import warnings
 from collections import Counter
+
+os.environ["SCIPY_ARRAY_API"] = "1"  # read on import
 
 import torch
 from machine import report

@@ -4,10 +4,13 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+
+from sksiamese.twin.training import supports_bfloat16
 
 RESULTS = Path(os.environ.get("SKSIAMESE_RESULTS", Path(__file__).parent / "results"))
 
@@ -17,12 +20,16 @@ def machine():
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    describe = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    commit = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True)
     return {
         "processor": models[0] if models else platform.processor(),
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "scikit-learn", "skorch", "numpy")},
+        "bfloat16": supports_bfloat16("cpu"),
+        "commit": commit.stdout.strip(),
         "date": datetime.date.today().isoformat(),
     }
 

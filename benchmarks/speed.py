@@ -2,9 +2,10 @@
 
     python benchmarks/speed.py
 
-- predict: set_support with 20 images and predict 20 queries, against encoding the same 40 images
-  with the bare encoder.
-- step: a training step of `fit`, against the same step in a hand-written torch loop.
+- predict: set_support with 20 images and predict 20 queries, from pixels to labels, against one
+  call of the trained encoder, a plain torch module, on the same 40 images already scaled. Ours
+  encodes in two calls, by the encoder's folded copy.
+- step: a training step of `fit` on prepared batches, against one in a hand-written torch loop.
 """
 
 import argparse
@@ -79,7 +80,7 @@ class FixedBatches(Dataset):
 
 
 def by_hand(network, batches, learning_rate=2e-3):
-    """The loop one would write: the same loss, clipping, optimizer, schedule and averaging."""
+    """The loop one would write: the same loss, clipping and optimizer; a cosine; averaging."""
     loss_function = TwinLoss("both")
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01, fused=True)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)

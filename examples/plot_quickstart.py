@@ -23,7 +23,7 @@ from sksiamese.model_selection import score_runs
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
 parser.add_argument("--epochs", type=int, default=50, help="epochs of training (default 50)")
 parser.add_argument("--picture", default="quickstart.png", help="where the picture goes")
-args, _ = parser.parse_known_args()
+args = parser.parse_args()
 
 # %%
 # Five background alphabets ship with the package: 136 characters, 20 drawings of each.
@@ -87,8 +87,8 @@ for ax, exemplar, label, p in zip(
     ax.imshow(exemplar, cmap="gray_r")
     ax.set(xticks=[], yticks=[])
     ax.set_title(f"{label}  {p:.0%}", fontsize=9)
+    # The truth is blue; a wrong answer orange.
     color = {answer: "tab:orange", truth: "tab:blue"}.get(label, "lightgray")
-    color = "tab:blue" if label == truth else color  # blue: the truth; orange: a wrong answer
     for spine in ax.spines.values():
         spine.set(color=color, linewidth=4 if color != "lightgray" else 1)
 figure.savefig(args.picture, dpi=120)

@@ -15,19 +15,17 @@ from sklearn.utils.validation import validate_data
 from torch import nn
 
 from ._callbacks import EpochTasks
+from ._params import check_choice, check_number, check_shape, check_skorch
 from ._validation import (
     ImageStore,
     SubStore,
-    check_choice,
+    as_array,
     check_images,
-    check_number,
-    check_shape,
-    check_skorch,
     check_trainable,
     describe_shape,
 )
 from .model_selection import EpisodeSplit
-from .twin import batches, distortions, encoders, heads, inference, losses, training
+from .twin import batches, distortions, encoders, heads, losses, training
 from .twin.network import InputScaling, TwinNetwork
 
 AUTO_SIDE = 36
@@ -95,7 +93,7 @@ class TwinEstimator(BaseEstimator):
 
     def _store(self, X, reset=False):
         """Validated X as an image store; on `reset` its shape becomes the fitted one."""
-        shape = tuple(X.shape) if hasattr(X, "shape") else np.asarray(X).shape
+        shape = tuple(X.shape) if hasattr(X, "shape") else as_array(X, "X").shape
         if shape[:1] == (0,):
             raise ValueError(f"X has no samples, shape {shape}; expected at least one.")
         ndim = len(shape)
@@ -104,7 +102,7 @@ class TwinEstimator(BaseEstimator):
         else:
             X = check_images(X)
         single = ""  # what to do, if X seems to be one image
-        if not reset and math.prod(shape) == self.n_features_in_:
+        if not reset and shape in self._single_shapes():
             single = " A single image goes in as X[None], a batch of one."
         if X.ndim == 2 and not reset and not self._fitted_flat and self.image_shape is None:
             raise ValueError(
@@ -128,6 +126,11 @@ class TwinEstimator(BaseEstimator):
             )
         return store
 
+    def _single_shapes(self):
+        """Shapes of one image, channels first, last or left out, without its batch axis."""
+        channels, *size = self.input_shape_
+        return {(channels, *size), (*size, channels), *([tuple(size)] if channels == 1 else [])}
+
     def _check_image_shape(self, store):
         """`image_shape` is for flat rows, and must not contradict images."""
         shape = self.image_shape
@@ -146,7 +149,7 @@ class TwinEstimator(BaseEstimator):
         if size is None or len(shape) == 1:
             return shape
         if isinstance(size, str):
-            if self.encoder not in ("auto", "conv"):  # the paper's needs 105, others are not ours
+            if self.encoder not in ("auto", "conv"):  # koch needs 65, a user's knows its own
                 return shape
             size = AUTO_SIDE
         if isinstance(size, Integral):
@@ -175,7 +178,10 @@ class TwinEstimator(BaseEstimator):
                     "rows hold by image_shape=(height, width), or use encoder='mlp'."
                 )
             encoder = encoders.build_encoder(name, working, torch.Generator().manual_seed(seed))
-        head = heads.HEADS[self.head](encoders.feature_shape(encoder, working))
+        features = encoders.feature_shape(encoder, working)
+        head = heads.HEADS[self.head](features)
+        with torch.no_grad():
+            self._n_features_out = head.codes(torch.zeros(1, *features)).numel()
         scaling = InputScaling(*_learn_scaling(store), store.input_shape[1:], working[1:])
         return TwinNetwork(scaling, encoder, head)
 
@@ -219,7 +225,7 @@ class TwinEstimator(BaseEstimator):
 
     def _hold_out(self, store, classes, groups, seed):
         """Background classes kept from training, whole groups if there are several, and one-shot
-        trials of them: (indices to train on, validation for `training.train`)."""
+        episodes of them: (indices to train on, validation for `training.train`)."""
         rng = np.random.default_rng(seed)
         units = groups if groups.max() > 0 else classes
         names = rng.permutation(units.max() + 1)
@@ -227,10 +233,10 @@ class TwinEstimator(BaseEstimator):
         held = np.isin(units, names[:n_held])
         try:
             check_trainable(classes[~held], classes[~held], groups[~held])
-            n_way = _trial_way(classes[held], groups[held])
+            n_way = _episode_way(classes[held], groups[held])
             n_episodes = math.ceil(VALIDATION_TRIALS / n_way)
             splitter = EpisodeSplit(n_way, n_episodes=n_episodes, random_state=seed)
-            trials = list(splitter.split(np.empty(held.sum()), classes[held], groups[held]))
+            episodes = list(splitter.split(np.empty(held.sum()), classes[held], groups[held]))
         except ValueError as error:
             raise ValueError(
                 f"early_stopping=True holds out {n_held} of {len(names)} "
@@ -239,7 +245,7 @@ class TwinEstimator(BaseEstimator):
                 f"({error}): change validation_fraction, or set early_stopping=False."
             ) from error
         kept_out = SubStore(store, np.flatnonzero(held))
-        return np.flatnonzero(~held), (kept_out, trials, classes[held], self.n_iter_no_change)
+        return np.flatnonzero(~held), (kept_out, episodes, classes[held], self.n_iter_no_change)
 
     def _train(self, store, X, y, **targets):
         """Train a new network; sets network_, history_ and n_iter_.
@@ -276,8 +282,20 @@ class TwinEstimator(BaseEstimator):
                 net_params=self.net_params,
             )
         self.n_iter_ = len(self.history_)
-        self._n_features_out = inference.encode(self.network_, store, indices=[0]).numel()
         return context, interrupted
+
+
+@contextmanager
+def undrawn_on_error(random_state):
+    """An attempt that fails leaves a RandomState as it was."""
+    drawn = isinstance(random_state, np.random.RandomState)
+    before = random_state.get_state() if drawn else None
+    try:
+        yield
+    except BaseException:
+        if drawn:
+            random_state.set_state(before)
+        raise
 
 
 _lending = threading.RLock()
@@ -292,21 +310,23 @@ def _lent_generator(seed):
         yield
 
 
-def _trial_way(classes, groups):
-    """Way of trials inside each of the groups: the fewest classes with two examples that one of
-    them has, but 20 at most; groups with fewer than two such classes have no trials."""
+def _episode_way(classes, groups):
+    """Way of episodes inside each of the groups: the fewest classes with two examples that one of
+    them has, but 20 at most; groups with fewer than two such classes have none."""
     names, counts = np.unique(np.stack([groups, classes]), axis=1, return_counts=True)
     per_group = np.bincount(names[0, counts > 1], minlength=1)
     return min(20, *per_group[per_group > 1]) if per_group.max() > 1 else 2
 
 
 def _learn_scaling(store):
-    """Offset and scale that bring ground to 0 and ink to 1, from up to 1,000 training images.
+    """Offset and scale that bring ground to 0 and ink to 1, from a sample of the training images.
 
     Ground is the median of the border, channel by channel; ink is the side of it, light or dark,
     that reaches farther. Flat rows are standardised, feature by feature.
     """
-    sample = store.take(np.unique(np.linspace(0, len(store) - 1, 1000).astype(int))).double()
+    n_images = min(1000, max(8, 20_000_000 // math.prod(store.input_shape)))  # within 160 MB
+    indices = np.unique(np.linspace(0, len(store) - 1, n_images).astype(int))
+    sample = store.take(indices).double()
     if sample.ndim == 2:
         offset, scale = sample.mean(0), sample.std(0, correction=0)
     else:

@@ -8,12 +8,12 @@ from sklearn.base import ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import TwinEstimator
+from ._base import TwinEstimator, undrawn_on_error
 from ._callbacks import CallbackSupportMixin, with_callbacks
 from ._metric import TwinMetricMixin
+from ._params import check_choice
 from ._support import AGGREGATIONS, SupportSet
 from ._validation import (
-    check_choice,
     check_groups,
     check_labels,
     check_pairs,
@@ -63,7 +63,7 @@ class SiameseOneShotClassifier(
     batch_shape : tuple of 3 ints, default=(1, 20, 2)
         Groups a step, classes of each, drawings of each class, when `fit` is given labels.
     batch_size : int, default=128
-        Pairs a step when `fit` is given pairs.
+        Pairs a step, at most, when `fit` is given pairs.
     max_iter : int, default=30
         Epochs; one shows about as many images as X has, or each pair once.
     learning_rate : float, default=5e-3
@@ -206,13 +206,14 @@ class SiameseOneShotClassifier(
 
         Raises
         ------
-        ValueError
-            If an argument cannot be used. The estimator is then as it was before.
+        ValueError, TypeError, FloatingPointError
+            If an argument cannot be used, or training diverges. The estimator is then as before.
         KeyboardInterrupt
             After Ctrl-C; the estimator then has the twin trained so far.
         """
         fitted = copy.copy(self)
-        interrupted = fitted._fit(X, y, groups)
+        with undrawn_on_error(self.random_state):
+            interrupted = fitted._fit(X, y, groups)
         # One assignment: an attempt that fails changes nothing, and a thread that is predicting
         # sees the old twin or the new one.
         self.__dict__ = fitted.__dict__
@@ -270,10 +271,8 @@ class SiameseOneShotClassifier(
 
     def _exemplars(self, X, y):
         check_is_fitted(self, "network_")
-        if X is None or np.size(X) == 0:
-            raise ValueError(
-                "X holds no exemplars; expected at least one image for each label of y."
-            )
+        if X is None:
+            raise ValueError("X is None; expected at least one image for each label of y.")
         store = self._store(X)
         labels = check_labels(y, len(store))
         return SupportSet(inference.encode(self.network_, store), labels)
@@ -329,6 +328,7 @@ class SiameseOneShotClassifier(
         return self
 
     def _class_logits(self, X):
+        self = copy.copy(self)  # one twin and its support, though another thread may fit anew
         support = self._require_support()
         logits = support.class_logits(self.network_, self._encode(X), self.aggregation)
         return logits, support.classes
@@ -392,6 +392,7 @@ class SiameseOneShotClassifier(
         indices : ndarray of shape (n_queries, n_neighbors)
             Rows of the support, in the order they were given.
         """
+        self = copy.copy(self)  # see _class_logits
         distances, indices = self._require_support().kneighbors(
             self.network_, self._encode(X), n_neighbors
         )

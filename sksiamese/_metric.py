@@ -1,5 +1,7 @@
 """TwinMetricMixin: what a fitted twin says of two images, whatever the support."""
 
+import copy
+
 import numpy as np
 from scipy.special import expit
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -40,6 +42,7 @@ class TwinMetricMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         probabilities : ndarray of shape (n,), float32
         """
+        self = copy.copy(self)  # one twin, though another thread may fit anew
         codes_a, codes_b = self._encode(XA), self._encode(XB)
         if len(codes_a) != len(codes_b):
             raise ValueError(
@@ -61,12 +64,14 @@ class TwinMetricMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         logits : ndarray of shape (n_a, n_b), float32
             ``scipy.special.expit`` of them is p(same class).
         """
+        self = copy.copy(self)  # see pair_proba
         codes_a = self._encode(XA)
         codes_b = codes_a if XB is XA else self._encode(XB)
         return inference.logits(self.network_, codes_a, codes_b).numpy()
 
     def _episode_decision(self, X):
         """Encode X once; a function that scores trials made of its rows (`model_selection`)."""
+        self = copy.copy(self)  # see pair_proba
         codes = self._encode(X)
 
         def decision(query, support, y_support):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ._validation import check_choice, check_number
+from ._params import check_choice, check_number
 from .twin import inference
 
 AGGREGATIONS = ("mean", "max", "prototype")
@@ -42,7 +42,10 @@ class SupportSet:
         """A new support with these exemplars too."""
         if not len(self):
             return SupportSet(codes, labels)
-        if (self.labels.dtype.kind in "OUS") != (labels.dtype.kind in "OUS"):
+        joined = np.result_type(self.labels, labels)  # of int64 and uint64 it would be float64
+        if _kind(self.labels.dtype) != _kind(labels.dtype) or (
+            joined.kind == "f" and "f" not in (self.labels.dtype.kind, labels.dtype.kind)
+        ):
             raise ValueError(
                 f"y has labels of dtype {labels.dtype}, the support's are {self.labels.dtype}; "
                 "give labels of the same kind, or start anew with set_support."
@@ -92,6 +95,11 @@ class SupportSet:
         distances = network.head.bias.detach() - inference.logits(network, codes, self.codes)
         indices = distances.argsort(dim=1, stable=True)[:, :n_neighbors]
         return distances.gather(1, indices).numpy(), indices.numpy()
+
+
+def _kind(dtype):
+    """Labels of one kind can stand beside each other: text, truth values, numbers."""
+    return {"O": "text", "U": "text", "S": "text", "b": "bool"}.get(dtype.kind, "number")
 
 
 def _shortened(classes):

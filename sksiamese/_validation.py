@@ -1,11 +1,10 @@
 """X, y, pairs and groups of every accepted form -> image store and integer targets."""
 
 import math
-import numbers
 
 import numpy as np
 import torch
-from sklearn.utils import check_array, check_scalar
+from sklearn.utils import check_array
 from sklearn.utils.validation import column_or_1d
 
 _CHANNELS = (1, 3, 4)
@@ -105,9 +104,20 @@ def check_images(X):
     return X
 
 
+def as_array(values, name):
+    """An array of numbers or labels; error where the items differ in shape."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        what = "images of one size: resize them" if name == "X" else "one label a sample"
+        raise ValueError(
+            f"{name} holds items of different shapes ({error}); expected {what}."
+        ) from error
+
+
 def is_pairs(y, n_samples):
     """Whether y is (n_pairs, 3) rows (i, j, same) rather than labels."""
-    y = np.asarray(y)
+    y = as_array(y, "y")
     if y.ndim != 2 or y.shape[1] != 3:
         return False
     if len(y) == n_samples and np.isin(y, (0, 1)).all():
@@ -163,7 +173,7 @@ def check_labels(y, n_samples, name="y"):
         raise ValueError(
             f"This estimator requires {name} to be passed, but the target {name} is None."
         )
-    shape = np.asarray(y).shape
+    shape = as_array(y, name).shape
     if len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1):
         pairs = ", or in fit (n_pairs, 3) integer rows (i, j, same)" if name == "y" else ""
         raise ValueError(f"{name} has shape {shape}; expected (n_samples,) labels{pairs}.")
@@ -234,66 +244,3 @@ def check_trainable(y, classes, groups):
             "groups leaves no group with two classes, one of them with two examples: negatives "
             "are drawn inside a group, so pass coarser groups, or groups=None."
         )
-
-
-def check_choice(value, name, choices):
-    """One of the names in `choices`."""
-    if not (value is None or isinstance(value, str)) or value not in choices:
-        names = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{name}={value!r} is not known; expected one of {names}.")
-
-
-def check_number(value, name, kind, low, high=None, include="both"):
-    """A number in its range; bool is no number."""
-    types = numbers.Integral if kind is int else numbers.Real
-    if isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} is a bool; expected a number.")
-    check_scalar(value, name, types, min_val=low, max_val=high, include_boundaries=include)
-    if not math.isfinite(value):
-        raise ValueError(f"{name}={value!r}; expected a finite number.")
-
-
-def check_shape(value, name, lengths):
-    """A tuple of positive integers, of one of the lengths."""
-    ok = (
-        isinstance(value, (tuple, list))
-        and len(value) in lengths
-        and all(isinstance(v, numbers.Integral) and v > 0 for v in value)
-    )
-    if not ok:
-        expected = " or ".join(map(str, lengths))
-        raise ValueError(f"{name}={value!r}; expected a tuple of {expected} positive integers.")
-
-
-# What the estimator itself says to skorch, and the parameter that says it.
-_OWN_SKORCH = {
-    "batch_size": "batch_shape, or batch_size for pairs",
-    "callbacks": "callbacks",
-    "device": "device",
-    "lr": "learning_rate",
-    "max_epochs": "max_iter",
-    "bfloat16": "precision",
-    "optimizer__weight_decay": "weight_decay",
-}
-
-
-def check_skorch(callbacks, net_params):
-    """What is handed to skorch as it comes."""
-    entries = callbacks if isinstance(callbacks, list | tuple) else (callbacks,)
-    for entry in () if callbacks is None else entries:
-        callback = entry[-1] if isinstance(entry, tuple) and entry else entry  # (name, callback)
-        known = hasattr(callback, "on_epoch_end") and not isinstance(callback, type)
-        if entries is not callbacks or not known:
-            raise TypeError(
-                f"callbacks={callbacks!r}; expected a list of skorch callbacks, or None."
-            )
-    if net_params is None:
-        return
-    if not isinstance(net_params, dict):
-        raise TypeError(f"net_params={net_params!r}; expected a dict, or None.")
-    for name in net_params:
-        if name in _OWN_SKORCH:
-            raise ValueError(
-                f"net_params has {name!r}, which the estimator sets itself: use its parameter "
-                f"{_OWN_SKORCH[name]}."
-            )

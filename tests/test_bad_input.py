@@ -109,6 +109,16 @@ FITS = {
         {"image_shape": (16, 16)},
         r"X has rows of 255 features, but image_shape=\(16, 16\) needs 256",
     ),
+    "images of several sizes": (
+        lambda X, y: ([*X[:-1], X[0, :9]], y),
+        {},
+        "X holds items of different shapes.*expected images of one size: resize them",
+    ),
+    "labels of several lengths": (
+        lambda X, y: (X, [*y[:-1].tolist(), [1, 2]]),
+        {},
+        "y holds items of different shapes.*expected one label a sample",
+    ),
     "images that are not of image_shape": (
         lambda X, y: (X, y),
         {"image_shape": (8, 32)},
@@ -275,6 +285,14 @@ PARAMETERS = [
     ("net_params", [("lr", 1)], r"\('lr', 1\)\]; expected a dict"),
     ("net_params", {"lr": 0.1}, "has 'lr', .*: use its parameter learning_rate"),
     ("net_params", {"batch_size": 3}, "has 'batch_size', .*: use its parameter batch_shape, or b"),
+    ("net_params", {"criterion": 3}, "has 'criterion', .*: use its parameter loss"),
+    ("net_params", {"module": 3}, "has 'module', .*: use its parameter encoder"),
+    (
+        "net_params",
+        {"train_split": None},
+        "has 'train_split', .*: use its parameter early_s",
+    ),
+    ("net_params", {"optimizer__momentm": 0.9}, "momentm.* cannot be used: .*momentm"),
     ("net_params", {"max_epochs": 3}, "has 'max_epochs', .*: use its parameter max_iter"),
     ("callbacks", [EarlyStopping], r"EarlyStopping'>\]; expected a list of skorch callbacks"),
     ("random_state", "a", "'a'; expected None, an integer"),
@@ -302,21 +320,25 @@ CALLS = {
     ),
     "NaN": (lambda X: spoilt(X, np.nan), "X contains NaN"),
     "infinity": (lambda X: spoilt(X, -np.inf), "X contains infinity"),
-    "empty": (lambda X: X[:0], r"X (has no samples|holds no exemplars).*expected at least one"),
+    "empty": (lambda X: X[:0], r"X has no samples.*expected at least one"),
     "beyond float32": (
         lambda X: 1e300 * X.astype(float),
         "row 0 of X is infinite or NaN: X has values too large for float32.*Bring X to that range",
     ),
+    "several sizes": (lambda X: [X[0], X[1, :9]], "X holds items of different shapes"),
     "ambiguous": (lambda X: np.stack([X, X], -1), r"X .*\(16, 16, 2\).*ambiguous.*channels="),
 }
 
 SUPPORTS = {
     "labels but no images": (
         lambda X: (np.empty((0, 16, 16)), [1, 2]),
-        "X holds no exemplars; expected at least one image for each label of y",
+        "X has no samples, shape .*; expected at least one",
     ),
-    "labels and None": (lambda X: (None, [1, 2]), "X holds no exemplars; expected at least one"),
-    "labels and an empty list": (lambda X: ([], [1]), "X holds no exemplars; expected"),
+    "labels and None": (
+        lambda X: (None, [1, 2]),
+        "X is None; expected at least one image for",
+    ),
+    "labels and an empty list": (lambda X: ([], [1]), "X has no samples, .*; expected"),
     "images but no labels": (lambda X: (X, None), "requires y to be passed, .* y is None"),
     "images and an empty list": (lambda X: (X, []), "y has 0 values for 16 samples in X"),
     "fewer labels": (lambda X: (X, [1, 2]), "y has 2 values for 16 samples in X"),
@@ -457,6 +479,26 @@ def test_labels_of_another_kind_are_not_added(twin, images):
     with pytest.raises(ValueError, match="y has labels of dtype <U1, the support's are int64"):
         twin.add_support(images[:1], ["a"])
     assert_unchanged(twin, before)
+
+
+@pytest.mark.parametrize(
+    ("known", "new"),
+    [(np.array([0, 1]), [True]), (np.array([0, 2**63 + 1], dtype=np.uint64), [5])],
+)
+def test_labels_that_would_change_are_not_added(known, new, twin, images):
+    """True would become 1, and 2**63 + 1 a float."""
+    twin.set_support(images[:2], known)
+    before = state(twin)
+    with pytest.raises(ValueError, match="y has labels of dtype (bool|int64), the support's are"):
+        twin.add_support(images[:1], new)
+    assert_unchanged(twin, before)
+
+
+def test_a_fit_that_fails_does_not_draw(images, labels):
+    random_state = np.random.RandomState(3)
+    with pytest.raises(ValueError, match="encoder='koch' needs images"):
+        classifier(encoder="koch", random_state=random_state).fit(images, labels)
+    assert random_state.randint(2**31 - 1) == np.random.RandomState(3).randint(2**31 - 1)
 
 
 @pytest.mark.parametrize("labels", [99, [0, 99], "a", ["a", "b"], np.array([99])])

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from sksiamese import SiameseOneShotClassifier
-from sksiamese._base import AUTO_SIDE, _learn_scaling, _trial_way
+from sksiamese._base import AUTO_SIDE, _episode_way, _learn_scaling
 from sksiamese._validation import ImageStore
 from sksiamese.twin import distortions
 from sksiamese.twin.encoders import ConvEncoder, KochEncoder, MLPEncoder
@@ -72,6 +72,22 @@ def test_constant_input_becomes_zero(X):
 
 def test_images_of_a_single_pixel_have_a_border():
     assert np.isfinite(scaled(np.arange(4.0).reshape(4, 1, 1))).all()
+
+
+def test_large_images_are_sampled_within_memory():
+    class Large:
+        input_shape = (3, 1000, 1000)
+
+        def __len__(self):
+            return 500
+
+        def take(self, indices):
+            self.taken = len(indices)
+            return torch.rand(len(indices), 3, 8, 8)
+
+    store = Large()
+    _learn_scaling(store)
+    assert store.taken == 8
 
 
 def test_many_images_are_sampled():
@@ -247,11 +263,11 @@ def test_too_few_classes_to_hold_out_is_said(y, params):
 
 def test_the_way_of_trials_fits_every_group_that_can_have_them():
     classes = np.array([0, 0, 1, 1, 2, 3, 3])
-    assert _trial_way(classes, np.zeros(7, int)) == 3
-    assert _trial_way(classes, np.array([0, 0, 0, 0, 1, 1, 1])) == 2
+    assert _episode_way(classes, np.zeros(7, int)) == 3
+    assert _episode_way(classes, np.array([0, 0, 0, 0, 1, 1, 1])) == 2
     classes = np.repeat(np.arange(40), 2)
-    assert _trial_way(classes, np.zeros(80, int)) == 20
-    assert _trial_way(classes, np.repeat([0, 1, 2], [60, 18, 2])) == 9
+    assert _episode_way(classes, np.zeros(80, int)) == 20
+    assert _episode_way(classes, np.repeat([0, 1, 2], [60, 18, 2])) == 9
 
 
 def test_every_held_out_group_has_trials():

@@ -20,7 +20,7 @@ from torch import nn
 
 from sksiamese import SiameseOneShotClassifier
 from sksiamese.datasets import make_glyphs
-from sksiamese.twin import inference
+from sksiamese.twin import inference, training
 from sksiamese.twin.inference import encode
 from sksiamese.twin.training import StopTraining
 
@@ -538,12 +538,14 @@ def test_ctrl_c_while_the_support_is_encoded_keeps_the_twin(background, new, mon
 
 def test_a_thread_that_predicts_does_not_see_a_refit_that_fails(twin, new):
     X, _ = new
-    errors, wrong = [], np.zeros((6, 20, 20))
+    errors, refused, wrong = [], [], np.zeros((6, 20, 20))
 
     def refit():
         for _ in range(30):
-            with pytest.raises(ValueError, match="y has 3 values for 6 samples"):
+            try:
                 twin.fit(wrong, [0, 1, 2])
+            except ValueError as error:
+                refused.append("y has 3 values for 6 samples" in str(error))
 
     thread = threading.Thread(target=refit)
     thread.start()
@@ -554,6 +556,45 @@ def test_a_thread_that_predicts_does_not_see_a_refit_that_fails(twin, new):
             errors.append(error)
     thread.join()
     assert not errors
+    assert refused == [True] * 30
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda clf, X: clf.predict_proba(X),
+        lambda clf, X: clf.kneighbors(X, 1)[0],
+        lambda clf, X: clf.similarity(X, X.copy()),
+        lambda clf, X: clf.pair_proba(X, X[::-1]),
+    ],
+)
+def test_a_prediction_during_a_refit_is_of_one_twin(call, twin, background, new, monkeypatch):
+    X = new[0][:3]
+    other = classifier(max_iter=1, random_state=5).fit(*background).set_support(new[0], new[1])
+    expected, current = call(twin, X), copy.copy(twin)
+    encode = inference.encode
+
+    def encode_and_fit_anew(*args, **kwargs):
+        codes = encode(*args, **kwargs)
+        current.__dict__ = other.__dict__  # as another thread's fit does
+        return codes
+
+    monkeypatch.setattr(inference, "encode", encode_and_fit_anew)
+    np.testing.assert_array_equal(call(current, X), expected)
+    monkeypatch.undo()
+    assert not np.array_equal(call(current, X), expected)
+
+
+def test_ctrl_c_after_the_last_epoch_keeps_the_twin(background, new, monkeypatch):
+    def press(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "has_collapsed", press)
+    clf = classifier(max_iter=2)
+    with pytest.raises(KeyboardInterrupt, match="the twin trained so far is kept"):
+        clf.fit(*background)
+    assert clf.n_iter_ == 2
+    assert clf.set_support(*new).predict(new[0]).shape == new[1].shape
 
 
 def test_ctrl_c_stops_a_grid_search(background):

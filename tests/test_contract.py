@@ -5,12 +5,14 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -20,36 +22,39 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sksiamese import SiameseOneShotClassifier
 from sksiamese.model_selection import make_one_shot_scorer
 
-CHECKS = """
-import json, time, torch
-torch.set_num_threads(1)
-from sklearn.utils.estimator_checks import check_estimator
-from sksiamese import SiameseOneShotClassifier
-start = time.perf_counter()
-records = check_estimator(SiameseOneShotClassifier(), on_skip=None, on_fail=None)
-seconds = time.perf_counter() - start
-kept = "check_name", "status", "expected_to_fail"
-rows = [{**{k: r[k] for k in kept}, "why": str(r["exception"])} for r in records]
-print(json.dumps({"seconds": seconds, "records": rows}))
-"""
+CONTRACT = Path(__file__).parents[1] / "benchmarks" / "contract.py"
 
 
-def test_every_check_of_scikit_learn_passes(record_property):
+def test_every_check_of_scikit_learn_passes(tmp_path, record_property):
     """SCIPY_ARRAY_API is read on import, so this runs in an interpreter of its own."""
-    environment = {**os.environ, "SCIPY_ARRAY_API": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "SKSIAMESE_RESULTS": str(tmp_path)}
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CHECKS],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
+        [sys.executable, CONTRACT], capture_output=True, text=True, env=environment, check=False
     )
     assert run.returncode == 0, run.stderr
-    answer = json.loads(run.stdout.splitlines()[-1])
-    record_property("seconds", answer["seconds"])
-    records = answer["records"]
-    assert [r for r in records if r["status"] != "passed" or r["expected_to_fail"]] == []
-    assert len(records) >= 55
+    record = json.loads((tmp_path / "contract.json").read_text())
+    record_property("seconds", record["seconds"])
+    assert record["not_passed"] == []
+    assert record["checks"]["passed"] >= 55
+
+
+def weights(clf):
+    return torch.cat([p.flatten() for p in clf.network_.parameters()])
+
+
+def test_groups_reach_fit_through_a_pipeline_and_by_routing(data):
+    X, y = data
+    groups = y % 2
+    plain, other = classifier().fit(X, y, groups=groups), classifier().fit(X, y)
+    assert not torch.equal(weights(plain), weights(other))
+
+    named = {"siameseoneshotclassifier__groups": groups}
+    piped = make_pipeline(FunctionTransformer(), classifier()).fit(X, y, **named)
+    assert torch.equal(weights(piped[-1]), weights(plain))
+
+    with config_context(enable_metadata_routing=True):
+        routed = make_pipeline(FunctionTransformer(), classifier().set_fit_request(groups=True))
+        assert torch.equal(weights(routed.fit(X, y, groups=groups)[-1]), weights(plain))
 
 
 @pytest.fixture(scope="module")

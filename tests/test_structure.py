@@ -76,7 +76,7 @@ def test_only_the_joining_files_know_both_scikit_learn_and_torch(name):
     assert not both or name in JOIN_BOTH
 
 
-@pytest.mark.parametrize("name", ["_support.py", "_base.py", "_callbacks.py", "_validation.py"])
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"__init__.py", "_classifier.py"}))
 def test_what_the_estimators_stand_on_does_not_know_them(name):
     assert "sksiamese._classifier" not in inside(name)
 

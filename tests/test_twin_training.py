@@ -531,8 +531,7 @@ def test_bfloat16_is_not_assumed_where_torch_cannot_tell(monkeypatch):
     assert supports_bfloat16("cpu") is False
 
 
-def test_supports_bfloat16_answers_for_this_machine():
-    assert isinstance(supports_bfloat16("cpu"), bool)
+def test_bfloat16_is_not_for_devices_of_another_kind():
     assert supports_bfloat16("meta") is False
 
 

@@ -7,21 +7,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from skorch.callbacks import Callback
 
 from sksiamese._validation import (
     ImageStore,
     SubStore,
     channels_last,
-    check_choice,
     check_groups,
     check_images,
     check_labels,
     check_length,
-    check_number,
     check_pairs,
-    check_shape,
-    check_skorch,
     check_trainable,
     describe_shape,
     is_pairs,
@@ -308,49 +303,3 @@ def test_what_no_pairs_can_be_made_of(classes, groups, message):
 
 
 # Parameters
-
-
-@pytest.mark.parametrize("value", ["c", 1, None, ["a"], np.array(["a"])])
-def test_choices_are_named(value):
-    assert check_choice("a", "loss", ("a", "b")) is None
-    with pytest.raises(ValueError, match=r"loss=.*expected one of 'a', 'b'"):
-        check_choice(value, "loss", ("a", "b"))
-
-
-@pytest.mark.parametrize(
-    ("value", "error"),
-    [
-        (0, ValueError),
-        (2.5, TypeError),
-        (True, TypeError),
-        ("3", TypeError),
-        (None, TypeError),
-    ],
-)
-def test_numbers_are_of_their_kind_and_in_their_range(value, error):
-    assert check_number(np.int64(3), "max_iter", int, 1) is None
-    with pytest.raises(error, match="max_iter"):
-        check_number(value, "max_iter", int, 1)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_numbers_are_finite(value):
-    with pytest.raises(ValueError, match="learning_rate=(nan|inf); expected a finite number"):
-        check_number(value, "learning_rate", float, 0)
-
-
-@pytest.mark.parametrize("value", [(1,), (1, 0), (1, 2.0), "ab", 7, None])
-def test_shapes_are_tuples_of_positive_integers(value):
-    assert check_shape((2, np.int64(3)), "image_shape", (2, 3)) is None
-    with pytest.raises(ValueError, match="image_shape=.*tuple of 2 or 3 positive integers"):
-        check_shape(value, "image_shape", (2, 3))
-
-
-def test_what_goes_to_skorch_is_looked_at():
-    assert check_skorch(None, None) is None
-    assert check_skorch([Callback(), ("name", Callback())], {}) is None
-    for callbacks in (3, Callback(), ["a"], [()]):
-        with pytest.raises(TypeError, match="callbacks=.*expected a list of skorch callbacks"):
-            check_skorch(callbacks, None)
-    with pytest.raises(TypeError, match=r"net_params=\[1\]; expected a dict"):
-        check_skorch([], [1])

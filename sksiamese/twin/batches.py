@@ -114,7 +114,7 @@ class ClassBatches(_Batches):
 
 
 class PairBatches(_Batches):
-    """Given pairs, `batch_size` a step, in a new order each epoch.
+    """Given pairs, at most `batch_size` a step, in a new order each epoch.
 
     Parameters
     ----------

@@ -12,13 +12,10 @@ def encode(network, store, indices=None, batch_size=256):
     """
     if indices is None:
         indices = np.arange(len(store))
-    device = network.scaling.offset.device
     with torch.no_grad():
         codes = torch.cat(
             [
-                network.codes(
-                    network.scaling(store.take(indices[start : start + batch_size]).to(device))
-                )
+                network.codes(network.scaling(store.take(indices[start : start + batch_size])))
                 for start in range(0, len(indices), batch_size)
             ]
         )

@@ -11,7 +11,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from .inference import encode
+from . import inference
 from .losses import TwinLoss
 
 
@@ -26,9 +26,10 @@ class StopTraining(Exception):
 class TwinNet(NeuralNet):
     """skorch's training loop over our batches.
 
-    Three things differ from stock skorch: batches come from ``batches.epoch(number)``, a pure
-    function of the epoch; a batch holds images and pairs of different lengths; and Ctrl-C is not
-    swallowed, so that it ends a grid search too.
+    It differs from stock skorch in this: batches come from ``batches.epoch(number)``, a pure
+    function of the epoch, and hold images and pairs of different lengths; logits may be made in
+    bfloat16; every callback hears of an epoch before one of them stops the training; and Ctrl-C is
+    not swallowed, so that it ends a grid search too.
     """
 
     def __init__(self, *args, bfloat16=False, **kwargs):
@@ -142,23 +143,23 @@ class FiniteLoss(Callback):
 
 
 class OneShotValidation(Callback):
-    """One-shot accuracy of the averaged weights on fixed trials; best weights, early stopping.
+    """One-shot accuracy of the averaged weights on fixed episodes; best weights, early stopping.
 
     Parameters
     ----------
     averaging : Averaging
     store : store of the held-out background images
-    trials : list of (support, query) index arrays
+    episodes : list of (support, query) index arrays
     classes : ndarray
         Class of each held-out image.
     patience : int
         Epochs without improvement after which training stops.
     """
 
-    def __init__(self, averaging, store, trials, classes, patience):
+    def __init__(self, averaging, store, episodes, classes, patience):
         self.averaging = averaging
         self.store = store
-        self.trials = trials
+        self.episodes = episodes
         self.classes = classes
         self.patience = patience
 
@@ -177,14 +178,13 @@ class OneShotValidation(Callback):
             raise StopTraining
 
     def accuracy(self, network):
-        used = np.unique(np.concatenate([np.concatenate(trial) for trial in self.trials]))
-        codes = encode(network, self.store, indices=used)
+        used = np.unique(np.concatenate([np.concatenate(episode) for episode in self.episodes]))
+        codes = inference.encode(network, self.store, indices=used)
         right = total = 0
-        for support, query in self.trials:
-            with torch.no_grad():
-                logits = network.head.logits(
-                    codes[np.searchsorted(used, query)], codes[np.searchsorted(used, support)]
-                )
+        for support, query in self.episodes:
+            logits = inference.logits(
+                network, codes[np.searchsorted(used, query)], codes[np.searchsorted(used, support)]
+            )
             answers = self.classes[support][logits.argmax(1).cpu().numpy()]
             right += int((answers == self.classes[query]).sum())
             total += len(query)
@@ -194,9 +194,9 @@ class OneShotValidation(Callback):
 def has_collapsed(network, store):
     """Whether the logits of up to 64 images with each other are all the same number."""
     n = min(64, len(store))
-    codes = encode(network, store, indices=np.linspace(0, len(store) - 1, n).astype(int))
-    with torch.no_grad():
-        logits = network.head.logits(codes, codes)
+    indices = np.linspace(0, len(store) - 1, n).astype(int)
+    codes = inference.encode(network, store, indices)
+    logits = inference.logits(network, codes, codes)
     return n > 1 and bool(logits.max() - logits.min() < 1e-3)
 
 
@@ -219,8 +219,8 @@ def train(
 
     Parameters
     ----------
-    validation : tuple (store, trials, classes, patience) or None
-        Early stopping on one-shot trials; the best weights are restored.
+    validation : tuple (store, episodes, classes, patience) or None
+        Early stopping on one-shot episodes; the best weights are restored.
     callbacks : sequence of skorch callbacks
         An ``LRScheduler`` among them takes the place of the cosine schedule.
     net_params : dict or None
@@ -271,9 +271,15 @@ def train(
         },
         callbacks=own + callbacks,
     )
+    try:
+        net.initialize()
+    except (TypeError, ValueError) as error:
+        if not net_params:
+            raise
+        raise type(error)(f"net_params={net_params!r} cannot be used: {error}") from error
     interrupted = False
     try:
-        net.fit(batches)
+        net.partial_fit(batches)
     except KeyboardInterrupt:
         if not hasattr(averager, "model_") or not averager.model_.n_averaged:
             raise  # nothing has been trained yet
@@ -282,7 +288,11 @@ def train(
     if validator is not None and validator.best_state_ is not None:
         network.load_state_dict(validator.best_state_)
     network = network.to("cpu").fold()
-    if not interrupted and has_collapsed(network, batches.store):
+    try:
+        collapsed = not interrupted and has_collapsed(network, batches.store)
+    except KeyboardInterrupt:
+        collapsed, interrupted = False, True
+    if collapsed:
         warnings.warn(
             "the twin has collapsed: it gives the same logit to every pair. Lower learning_rate, "
             "train longer (max_iter), or check that y separates the images.",

@@ -1,0 +1,80 @@
+"""Parameters of an estimator: one of the choices, a number in its range, what skorch takes."""
+
+import math
+import numbers
+
+from sklearn.utils import check_scalar
+
+
+def check_choice(value, name, choices):
+    """One of the names in `choices`."""
+    if not (value is None or isinstance(value, str)) or value not in choices:
+        names = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name}={value!r} is not known; expected one of {names}.")
+
+
+def check_number(value, name, kind, low, high=None, include="both"):
+    """A number in its range; bool is no number."""
+    types = numbers.Integral if kind is int else numbers.Real
+    if isinstance(value, bool):
+        raise TypeError(f"{name}={value!r} is a bool; expected a number.")
+    check_scalar(value, name, types, min_val=low, max_val=high, include_boundaries=include)
+    if not math.isfinite(value):
+        raise ValueError(f"{name}={value!r}; expected a finite number.")
+
+
+def check_shape(value, name, lengths):
+    """A tuple of positive integers, of one of the lengths."""
+    ok = (
+        isinstance(value, (tuple, list))
+        and len(value) in lengths
+        and all(isinstance(v, numbers.Integral) and v > 0 for v in value)
+    )
+    if not ok:
+        expected = " or ".join(map(str, lengths))
+        raise ValueError(f"{name}={value!r}; expected a tuple of {expected} positive integers.")
+
+
+# What the estimator itself says to skorch, and the parameter that says it.
+_OWN_SKORCH = {
+    "batch_size": "batch_shape, or batch_size for pairs",
+    "callbacks": "callbacks",
+    "criterion": "loss",
+    "device": "device",
+    "iterator_train": "batch_shape",
+    "iterator_valid": "early_stopping",
+    "lr": "learning_rate",
+    "max_epochs": "max_iter",
+    "module": "encoder",
+    "bfloat16": "precision",
+    "optimizer__weight_decay": "weight_decay",
+    "train_split": "early_stopping",
+}
+
+
+def check_skorch(callbacks, net_params):
+    """What is handed to skorch as it comes."""
+    entries = callbacks if isinstance(callbacks, list | tuple) else (callbacks,)
+    for entry in () if callbacks is None else entries:
+        callback = entry[-1] if isinstance(entry, tuple) and entry else entry  # (name, callback)
+        known = hasattr(callback, "on_epoch_end") and not isinstance(callback, type)
+        if entries is not callbacks or not known:
+            raise TypeError(
+                f"callbacks={callbacks!r}; expected a list of skorch callbacks, or None."
+            )
+        if getattr(callback, "load_best", False):
+            raise ValueError(
+                f"callbacks has {callback!r} with load_best=True, but what predicts is the moving "
+                "average of the weights, which skorch does not know: use early_stopping=True, "
+                "which restores the best."
+            )
+    if net_params is None:
+        return
+    if not isinstance(net_params, dict):
+        raise TypeError(f"net_params={net_params!r}; expected a dict, or None.")
+    for name in net_params:
+        if name in _OWN_SKORCH:
+            raise ValueError(
+                f"net_params has {name!r}, which the estimator sets itself: use its parameter "
+                f"{_OWN_SKORCH[name]}."
+            )
