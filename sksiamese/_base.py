@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 from torch import nn
 
-from ._callbacks import EpochTasks
+from ._callbacks import CallbackSupportMixin, EpochTasks
 from ._params import check_choice, check_number, check_shape, check_skorch
 from ._validation import (
     ImageStore,
@@ -26,13 +26,13 @@ from ._validation import (
 )
 from .model_selection import EpisodeSplit
 from .twin import batches, distortions, encoders, heads, losses, training
-from .twin.network import InputScaling, TwinNetwork
+from .twin.network import InputScaling, TwinNetwork, learn_scaling
 
 AUTO_SIDE = 36
 VALIDATION_TRIALS = 320
 
 
-class TwinEstimator(BaseEstimator):
+class TwinEstimator(CallbackSupportMixin, BaseEstimator):
     """Base of the estimators that own a twin network; see `SiameseOneShotClassifier`."""
 
     def _check_params(self):
@@ -182,7 +182,7 @@ class TwinEstimator(BaseEstimator):
         head = heads.HEADS[self.head](features)
         with torch.no_grad():
             self._n_features_out = head.codes(torch.zeros(1, *features)).numel()
-        scaling = InputScaling(*_learn_scaling(store), store.input_shape[1:], working[1:])
+        scaling = InputScaling(*learn_scaling(store), store.input_shape[1:], working[1:])
         return TwinNetwork(scaling, encoder, head)
 
     def _distortion(self, shape):
@@ -316,27 +316,3 @@ def _episode_way(classes, groups):
     names, counts = np.unique(np.stack([groups, classes]), axis=1, return_counts=True)
     per_group = np.bincount(names[0, counts > 1], minlength=1)
     return min(20, *per_group[per_group > 1]) if per_group.max() > 1 else 2
-
-
-def _learn_scaling(store):
-    """Offset and scale that bring ground to 0 and ink to 1, from a sample of the training images.
-
-    Ground is the median of the border, channel by channel; ink is the side of it, light or dark,
-    that reaches farther. Flat rows are standardised, feature by feature.
-    """
-    n_images = min(1000, max(8, 20_000_000 // math.prod(store.input_shape)))  # within 160 MB
-    indices = np.unique(np.linspace(0, len(store) - 1, n_images).astype(int))
-    sample = store.take(indices).double()
-    if sample.ndim == 2:
-        offset, scale = sample.mean(0), sample.std(0, correction=0)
-    else:
-        border = torch.ones(sample.shape[2:], dtype=torch.bool)
-        border[1:-1, 1:-1] = False
-        offset = sample[..., border].movedim(1, 0).flatten(1).median(1).values[:, None, None]
-        high = sample.amax((0, 2, 3))[:, None, None] - offset
-        low = offset - sample.amin((0, 2, 3))[:, None, None]
-        sign = 1.0 if high.sum() >= low.sum() else -1.0
-        scale = sign * torch.maximum(high, low)
-    if not (offset.isfinite().all() and scale.isfinite().all()):
-        raise ValueError("X has values whose spread is beyond float64: scale it down.")
-    return offset, torch.where(scale == 0, torch.ones_like(scale), scale)

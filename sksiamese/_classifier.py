@@ -9,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import TwinEstimator, undrawn_on_error
-from ._callbacks import CallbackSupportMixin, with_callbacks
+from ._callbacks import with_callbacks
 from ._metric import TwinMetricMixin
 from ._params import check_choice
 from ._support import AGGREGATIONS, SupportSet
@@ -23,9 +23,7 @@ from ._validation import (
 from .twin import inference
 
 
-class SiameseOneShotClassifier(
-    CallbackSupportMixin, ClassifierMixin, TwinMetricMixin, TwinEstimator
-):
+class SiameseOneShotClassifier(ClassifierMixin, TwinMetricMixin, TwinEstimator):
     """One-shot classifier by a twin network.
 
     Train a twin once on many labelled examples of background classes; from then on each new class

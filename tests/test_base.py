@@ -6,102 +6,11 @@ import torch
 from torch import nn
 
 from sksiamese import SiameseOneShotClassifier
-from sksiamese._base import AUTO_SIDE, _episode_way, _learn_scaling
+from sksiamese._base import AUTO_SIDE, _episode_way
 from sksiamese._validation import ImageStore
 from sksiamese.twin import distortions
 from sksiamese.twin.encoders import ConvEncoder, KochEncoder, MLPEncoder
-from sksiamese.twin.network import InputScaling, TwinNetwork
-
-
-def scaled(X, **options):
-    store = ImageStore(X, **options)
-    return InputScaling(*_learn_scaling(store))(store.take(np.arange(len(store)))).numpy()
-
-
-# Ground becomes 0 and ink 1
-
-
-@pytest.mark.parametrize(
-    ("ground", "ink", "dtype"),
-    [
-        (0, 1, np.float32),
-        (0, 255, np.uint8),
-        (255, 0, np.uint8),
-        (1, 0, bool),
-        (-3, 5, np.float64),
-    ],
-)
-def test_ground_becomes_zero_and_ink_one(glyphs, ground, ink, dtype):
-    drawn = glyphs[0][:10] > 0.5
-    images = np.where(drawn, ink, ground).astype(dtype)
-    np.testing.assert_allclose(scaled(images)[:, 0], drawn, atol=1e-6)
-
-
-def test_light_and_dark_drawings_look_the_same_to_the_encoder(glyphs):
-    X = glyphs[0][:10]
-    np.testing.assert_allclose(scaled(1 - X), scaled(X), atol=1e-6)
-
-
-def test_all_channels_turn_the_same_way(glyphs):
-    drawn = glyphs[0][:10] > 0.5
-    ground, ink = np.array([250, 240, 20]), np.array([10, 200, 60])  # blue ink is the lighter
-    images = np.where(drawn[..., None], ink, ground).astype(np.uint8)
-    expected = np.stack([drawn, drawn, -1.0 * drawn], 1)
-    np.testing.assert_allclose(scaled(images), expected, atol=1e-6)
-
-
-def test_a_colour_image_keeps_its_order_of_channels():
-    images = np.zeros((4, 3, 8, 8), np.float32)
-    images[:, 1, 3:5, 3:5] = 4.0
-    offset, scale = _learn_scaling(ImageStore(images))
-    assert offset.shape == scale.shape == (3, 1, 1)
-    assert scale.flatten().tolist() == [1, 4, 1]
-
-
-def test_flat_rows_are_standardised_feature_by_feature():
-    X = np.random.default_rng(0).normal(3, [1, 10, 1e-3], size=(200, 3))
-    rows = scaled(X)
-    np.testing.assert_allclose(rows.mean(0), 0, atol=1e-5)
-    np.testing.assert_allclose(rows.std(0), 1, atol=1e-5)
-
-
-@pytest.mark.parametrize("X", [np.full((3, 5, 5), 7.0), np.full((3, 4), 7.0)])
-def test_constant_input_becomes_zero(X):
-    assert (scaled(X) == 0).all()
-
-
-def test_images_of_a_single_pixel_have_a_border():
-    assert np.isfinite(scaled(np.arange(4.0).reshape(4, 1, 1))).all()
-
-
-def test_large_images_are_sampled_within_memory():
-    class Large:
-        input_shape = (3, 1000, 1000)
-
-        def __len__(self):
-            return 500
-
-        def take(self, indices):
-            self.taken = len(indices)
-            return torch.rand(len(indices), 3, 8, 8)
-
-    store = Large()
-    _learn_scaling(store)
-    assert store.taken == 8
-
-
-def test_many_images_are_sampled():
-    class Counting(ImageStore):
-        taken = 0
-
-        def take(self, indices):
-            self.taken += len(indices)
-            return super().take(indices)
-
-    store = Counting(np.zeros((5000, 2, 2), np.uint8))
-    _learn_scaling(store)
-    assert store.taken == 1000
-
+from sksiamese.twin.network import TwinNetwork
 
 # Working size
 
@@ -183,17 +92,6 @@ def test_a_callable_gets_the_shape(glyphs):
 
     network_of(SiameseOneShotClassifier(build), glyphs[0])
     assert shapes == [(1, 16, 16)]
-
-
-def test_a_callable_must_return_a_module(glyphs):
-    with pytest.raises(TypeError, match=r"encoder, called with .*\(1, 16, 16\), returned int"):
-        network_of(SiameseOneShotClassifier(lambda shape: 3), glyphs[0])
-
-
-@pytest.mark.parametrize("name", ["conv", "koch"])
-def test_image_encoders_ask_flat_rows_for_their_shape(name):
-    with pytest.raises(ValueError, match=f"encoder='{name}' needs images.*image_shape="):
-        network_of(SiameseOneShotClassifier(name), np.zeros((3, 64)))
 
 
 def test_the_default_distortion_follows_the_images():

@@ -236,15 +236,6 @@ def test_similarity_is_symmetric_and_greatest_with_itself(twin, new):
     np.testing.assert_allclose(twin.similarity(X[:3], X[3:8]), similarity[:3, 3:8], **CLOSE)
 
 
-def test_pair_proba_is_the_sigmoid_of_the_similarity_row_by_row(twin, new):
-    X, _ = new
-    probabilities = twin.pair_proba(X[:9], X[5:14])
-    expected = expit(twin.similarity(X[:9], X[5:14]).diagonal())
-    assert probabilities.shape == (9,)
-    np.testing.assert_allclose(probabilities, expected, **CLOSE)
-    np.testing.assert_allclose(probabilities, twin.pair_proba(X[5:14], X[:9]), **CLOSE)
-
-
 def test_with_one_exemplar_a_class_the_logit_is_the_similarity(twin, new):
     X, _ = new
     np.testing.assert_allclose(twin.decision_function(X), twin.similarity(X, X[::8]), **CLOSE)

@@ -29,11 +29,6 @@ def test_pairs_are_the_diagonal_of_the_similarity_as_probabilities(fitted, glyph
     assert_allclose(fitted.pair_proba(XA, XB), fitted.pair_proba(XB, XA), rtol=1e-5)
 
 
-def test_pairs_of_different_lengths_are_refused(fitted, glyphs):
-    with pytest.raises(ValueError, match=r"XA has 3 samples and XB 2.*similarity"):
-        fitted.pair_proba(glyphs[0][:3], glyphs[0][:2])
-
-
 def test_images_compared_with_themselves_are_encoded_once(fitted, glyphs, monkeypatch):
     encoded = []
     encode = inference.encode

@@ -178,24 +178,6 @@ def test_mistake_1_nan_scores_are_wrong(data):
     assert one_shot_score(Broken(), X, y, n_way=5).accuracy == 0
 
 
-def test_mistake_2_query_and_support_never_the_same_drawing(data):
-    X, y, groups = data
-    for g in (None, groups):
-        splitter = EpisodeSplit(4, n_shot=2, n_query=3, n_episodes=200, random_state=0)
-        for support, query in splitter.split(X, y, g):
-            assert len(np.unique(np.concatenate([support, query]))) == 4 * 5
-            assert len(np.unique(y[support])) == 4
-
-
-def test_mistake_3_score_says_within_or_unstructured(data):
-    X, y, groups = data
-    fake = FakeTwin().fit(X, y)
-    kwargs = {"n_way": 4, "n_episodes": 5, "random_state": 0}
-    text = str(one_shot_score(fake, X, y, groups=groups, **kwargs))
-    assert text == "100.0 % (95 % interval 83.9-100.0), 4-way 1-shot, within groups, 20 trials"
-    assert "4-way 1-shot, unstructured, 20 trials" in str(one_shot_score(fake, X, y, **kwargs))
-
-
 # EpisodeSplit
 
 

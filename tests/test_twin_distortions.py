@@ -265,13 +265,6 @@ def test_images_given_are_not_changed(name):
 
 
 @EACH
-def test_each_image_has_its_own_draw(name):
-    images = random_images(1).expand(16, -1, -1, -1)
-    distorted = DISTORTIONS[name](images, generator())
-    assert len(distorted.flatten(1).unique(dim=0)) > 8
-
-
-@EACH
 @settings(deadline=None, max_examples=8)
 @given(
     n=st.integers(1, 3),

@@ -1,5 +1,8 @@
 """The twin network: scaling, one encoder for both twins, one head."""
 
+import math
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -14,6 +17,30 @@ def resize_weights(n_in, n_out):
     pixels = torch.arange(n_in, dtype=torch.float64)[:, None]
     overlap = torch.minimum(edges[1:], pixels + 1) - torch.maximum(edges[:-1], pixels)
     return overlap.clamp(min=0) * n_out / n_in
+
+
+def learn_scaling(store):
+    """Offset and scale that bring ground to 0 and ink to 1, from a sample of the training images.
+
+    Ground is the median of the border, channel by channel; ink is the side of it, light or dark,
+    that reaches farther. Flat rows are standardised, feature by feature.
+    """
+    n_images = min(1000, max(8, 20_000_000 // math.prod(store.input_shape)))  # within 160 MB
+    indices = np.unique(np.linspace(0, len(store) - 1, n_images).astype(int))
+    sample = store.take(indices).double()
+    if sample.ndim == 2:
+        offset, scale = sample.mean(0), sample.std(0, correction=0)
+    else:
+        border = torch.ones(sample.shape[2:], dtype=torch.bool)
+        border[1:-1, 1:-1] = False
+        offset = sample[..., border].movedim(1, 0).flatten(1).median(1).values[:, None, None]
+        high = sample.amax((0, 2, 3))[:, None, None] - offset
+        low = offset - sample.amin((0, 2, 3))[:, None, None]
+        sign = 1.0 if high.sum() >= low.sum() else -1.0
+        scale = sign * torch.maximum(high, low)
+    if not (offset.isfinite().all() and scale.isfinite().all()):
+        raise ValueError("X has values whose spread is beyond float64: scale it down.")
+    return offset, torch.where(scale == 0, torch.ones_like(scale), scale)
 
 
 class InputScaling(nn.Module):
