@@ -54,7 +54,8 @@ class SupportSet:
 
     def remove(self, labels):
         """A new support without the exemplars of these classes."""
-        unknown = [label for label in np.unique(labels).tolist() if label not in self.classes]
+        known = set(self.classes.tolist())
+        unknown = [label for label in np.unique(labels).tolist() if label not in known]
         if unknown:
             raise ValueError(
                 f"labels={unknown!r} are not in the support; its classes are "

@@ -1,4 +1,6 @@
-"""One torch thread, and small data that several files use."""
+"""One torch thread, Ctrl-C that is heard, and small data that several files use."""
+
+import signal
 
 import numpy as np
 import pytest
@@ -12,6 +14,12 @@ from sksiamese.datasets import make_glyphs
 def one_thread():
     """Two busy cores make OpenMP threads wait for each other longer than they compute."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_is_heard():
+    """A suite that was started in the background would ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
