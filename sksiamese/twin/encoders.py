@@ -34,9 +34,8 @@ class ConvNorm(nn.Module):
 class FoldedConvNorm(nn.Module):
     """What a trained `ConvNorm` computes, but for rounding, in fewer passes.
 
-    Batch-norm becomes part of the convolution, whose weights are kept in oneDNN's order: a small
-    batch otherwise spends a tenth of its time on bringing them there. ReLU stays torch's, as
-    oneDNN's makes 0 of NaN.
+    Batch-norm becomes part of the convolution, whose weights are kept in oneDNN's order: each call
+    would bring them there again. ReLU stays torch's, as oneDNN's makes 0 of NaN.
     """
 
     def __init__(self, trained):
