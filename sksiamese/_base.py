@@ -10,7 +10,6 @@ from numbers import Integral
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 from torch import nn
 
@@ -25,6 +24,7 @@ from ._validation import (
     describe_shape,
 )
 from .model_selection import EpisodeSplit
+from .model_selection._split import own_random_state
 from .twin import batches, distortions, encoders, heads, losses, training
 from .twin.network import InputScaling, TwinNetwork, learn_scaling
 
@@ -81,10 +81,8 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
         self._rng()
 
     def _rng(self):
-        if self.random_state is None:  # check_random_state would draw from numpy's global one
-            return np.random.RandomState()
         try:
-            return check_random_state(self.random_state)
+            return own_random_state(self.random_state)
         except ValueError as error:
             raise ValueError(
                 f"random_state={self.random_state!r}; expected None, an integer from 0 to 2**32 - "
@@ -93,21 +91,19 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _store(self, X, reset=False):
         """Validated X as an image store; on `reset` its shape becomes the fitted one."""
-        shape = tuple(X.shape) if hasattr(X, "shape") else as_array(X, "X").shape
+        X = X if hasattr(X, "shape") else as_array(X, "X")
+        shape = tuple(X.shape)
         if shape[:1] == (0,):
             raise ValueError(f"X has no samples, shape {shape}; expected at least one.")
-        ndim = len(shape)
-        if ndim < 3 and (reset or self._fitted_flat):
+        if len(shape) < 3 and (reset or self._fitted_flat):
             X = validate_data(self, X, reset=reset, dtype="numeric")
         else:
             X = check_images(X)
-        single = ""  # what to do, if X seems to be one image
-        if not reset and shape in self._single_shapes():
-            single = " A single image goes in as X[None], a batch of one."
         if X.ndim == 2 and not reset and not self._fitted_flat and self.image_shape is None:
             raise ValueError(
                 f"X has flat rows of {X.shape[1]} features, but {type(self).__name__} was fitted "
-                f"on {describe_shape(self.input_shape_)}: pass images of that shape.{single}"
+                f"on {describe_shape(self.input_shape_)}: pass images of that shape."
+                f"{self._hint(shape)}"
             )
         store = ImageStore(X, self.image_shape, self.channels)
         if reset:
@@ -122,14 +118,15 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
             raise ValueError(
                 f"X has {describe_shape(store.input_shape)}, but {type(self).__name__} was fitted "
                 f"on {describe_shape(self.input_shape_)}: bring X to that shape, or fit anew."
-                f"{single}"
+                f"{self._hint(shape)}"
             )
         return store
 
-    def _single_shapes(self):
-        """Shapes of one image, channels first, last or left out, without its batch axis."""
+    def _hint(self, shape):
+        """The end of an error message, where X of this shape seems to be one image."""
         channels, *size = self.input_shape_
-        return {(channels, *size), (*size, channels), *([tuple(size)] if channels == 1 else [])}
+        single = [(channels, *size), (*size, channels)] + [tuple(size)] * (channels == 1)
+        return " A single image goes in as X[None], a batch of one." if shape in single else ""
 
     def _check_image_shape(self, store):
         """`image_shape` is for flat rows, and must not contradict images."""
@@ -248,7 +245,7 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
         return np.flatnonzero(~held), (kept_out, episodes, classes[held], self.n_iter_no_change)
 
     def _train(self, store, X, y, **targets):
-        """Train a new network; sets network_, history_ and n_iter_.
+        """Train a new network; sets network_, history_, n_iter_ and the number of codes.
 
         Returns
         -------

@@ -38,6 +38,7 @@ def check_shape(value, name, lengths):
 # What the estimator itself says to skorch, and the parameter that says it.
 _OWN_SKORCH = {
     "batch_size": "batch_shape, or batch_size for pairs",
+    "bfloat16": "precision",
     "callbacks": "callbacks",
     "criterion": "loss",
     "device": "device",
@@ -46,7 +47,6 @@ _OWN_SKORCH = {
     "lr": "learning_rate",
     "max_epochs": "max_iter",
     "module": "encoder",
-    "bfloat16": "precision",
     "optimizer__weight_decay": "weight_decay",
     "train_split": "early_stopping",
 }

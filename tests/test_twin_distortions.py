@@ -145,7 +145,7 @@ def test_a_shift_moves_by_its_pixels_and_brings_in_ground(height, width):
     assert ink.sum() == (height - 1) * (width - 2)
     torch.testing.assert_close(moved, ink.float(), rtol=0, atol=1e-4)
     columns, rows = ink.any(0), ink.any(1)
-    assert (columns[:2] == False).all() or (columns[-2:] == False).all()  # noqa: E712
+    assert not columns[:2].any() or not columns[-2:].any()
     assert not rows[0] or not rows[-1]
 
 

@@ -300,6 +300,3 @@ def test_classes_may_have_gaps_where_some_were_held_out():
 def test_what_no_pairs_can_be_made_of(classes, groups, message):
     with pytest.raises(ValueError, match=message):
         trainable(classes, groups)
-
-
-# Parameters

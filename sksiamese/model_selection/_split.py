@@ -104,9 +104,7 @@ class EpisodeSplit(BaseCrossValidator):
                 "or n_query, or give more data."
             )
 
-        # check_random_state(None) would draw from numpy's global generator.
-        seed = self.random_state
-        rng = np.random.RandomState() if seed is None else check_random_state(seed)
+        rng = own_random_state(self.random_state)
         drawn_group = rng.choice(large, self.n_episodes)
         drawn = first_class[drawn_group, None] + _draw(rng, n_classes[drawn_group], self.n_way)
         drawn_class = eligible[drawn].ravel()  # (n_episodes * n_way,)
@@ -116,6 +114,11 @@ class EpisodeSplit(BaseCrossValidator):
         support = rows[:, :, : self.n_shot].reshape(self.n_episodes, -1)
         query = rows[:, :, self.n_shot :].reshape(self.n_episodes, -1)
         return _shuffle_rows(rng, support), _shuffle_rows(rng, query)
+
+
+def own_random_state(seed):
+    """`check_random_state`, but None never draws from numpy's global generator."""
+    return np.random.RandomState() if seed is None else check_random_state(seed)
 
 
 def check_values(values, name, X):
