@@ -24,13 +24,17 @@ setup(
     license="BSD-3-Clause",
     python_requires=">=3.10",
     packages=find_packages(include=["sksiamese", "sksiamese.*"]),
-    package_data={"sksiamese.datasets": ["data/*"]},
+    package_data={
+        "sksiamese.datasets": ["data/*"],
+        "sksiamese.weights": ["*.safetensors", "*.md"],
+    },
     install_requires=[
         "numpy>=1.24",
         "scipy>=1.10",
         "scikit-learn>=1.6",
         "torch>=2.4",
         "skorch>=1.1",
+        "safetensors>=0.4",
         "pillow>=9.4",
         "pooch>=1.6",
     ],

@@ -1,96 +1,94 @@
-"""One-shot accuracy on Omniglot, by training set and seed.
+"""Accuracy of the twins and of what they are compared with, in one table.
 
-    python benchmarks/accuracy.py minimal --epochs 50 --seeds 0 1 2
-    python benchmarks/accuracy.py background --epochs 18 --seeds 0 1 2
+    python benchmarks/accuracy.py omniglot --seeds 0 1 2 --keep twins
+    python benchmarks/accuracy.py pixels hausdorff
+    python benchmarks/accuracy.py --page
 
-Trains on the five alphabets that ship, or on all thirty (``--data-home``: the folder that holds
-the official zips), then scores the 20 official runs (20-way 1-shot, each within one alphabet) and,
-as a larger set, trials resampled within the evaluation alphabets from all their drawers. Both are
-read once, to report; nothing is chosen by them. 1-NN on pixels is scored by the same calls.
+Trains each model named (`models.py`) for each seed, measures it by every protocol
+(`protocols.py`), and puts one row a model and seed into ``results/accuracy.json``, in place of an
+older one. ``--page`` makes ``docs/results.md`` of that file. Evaluation alphabets are read to
+report, never to choose.
 """
 
 import argparse
+import json
 import time
 from pathlib import Path
 
-import numpy as np
-from machine import report
-from sklearn.neighbors import KNeighborsClassifier
+from machine import RESULTS, machine
+from models import MODELS, n_parameters
+from page import write_page
+from protocols import PROTOCOLS
+from sklearn.utils import Bunch
 
-from sksiamese import SiameseOneShotClassifier
 from sksiamese.datasets import fetch_omniglot, fetch_omniglot_runs, load_omniglot_minimal
-from sksiamese.model_selection import one_shot_score, score_runs, wilson_interval
+
+PATH = RESULTS / "accuracy.json"
+# Slow ones, measured by these protocols alone: one trains anew for each trial.
+ONLY = {"softmax-support": ["official"], "hausdorff": ["official", "within_20"]}
 
 
-def score(classifier, runs, evaluation):
-    """The two protocols' scores, as text and numbers."""
-    official = score_runs(classifier, runs)
-    resampled = one_shot_score(
-        classifier,
-        evaluation.images,
-        evaluation.target,
-        groups=evaluation.alphabets,
-        n_episodes=200,
-        random_state=0,
-    )
-    return {
-        "official": float(official),
-        "official_text": str(official),
-        "resampled": float(resampled),
-        "resampled_text": str(resampled),
+def measure(name, seed, data, protocols, epochs=None, keep=None):
+    """One row: a model trained with one seed, by each protocol."""
+    what, trained_on, train = MODELS[name]
+    start = time.perf_counter()
+    model = train(data.get(trained_on), seed, epochs)
+    minutes = (time.perf_counter() - start) / 60
+    if keep is not None and hasattr(model, "save"):
+        model.save(keep / f"{name}-{seed}.safetensors")
+    row = {
+        "model": name,
+        "what": what,
+        "seed": seed,
+        "trained_on": trained_on,
+        "minutes": round(minutes, 1) if trained_on else None,
+        "parameters": n_parameters(model),
+        "estimator": " ".join(repr(model).split()),
+        "scores": {},
+        "machine": machine(),
     }
+    for protocol in protocols:
+        if protocol not in ONLY.get(name, PROTOCOLS):
+            continue
+        score = PROTOCOLS[protocol][2](model, data)
+        if score is not None:
+            row["scores"][protocol] = score
+            print(name, seed, protocol, {k: round(v, 4) for k, v in score.items()}, flush=True)
+    return row
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", choices=["minimal", "background"])
-    parser.add_argument("--epochs", type=int, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("models", nargs="*", choices=[[], *MODELS], default=[])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--epochs", type=int, help="in place of each model's own")
+    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
+    parser.add_argument("--keep", type=Path, help="a folder for the trained twins")
+    parser.add_argument("--page", action="store_true", help="write docs/results.md")
     shared = Path("../shared/omniglot")
     parser.add_argument("--data-home", default=shared if shared.exists() else None)
     args = parser.parse_args()
 
-    runs = fetch_omniglot_runs()
-    evaluation = fetch_omniglot("evaluation", data_home=args.data_home)
-    data = (
-        load_omniglot_minimal()
-        if args.data == "minimal"
-        else fetch_omniglot("background", data_home=args.data_home)
-    )
-    rows = []
-    for seed in args.seeds:
-        clf = SiameseOneShotClassifier(
-            class_transforms="rotate_reflect", max_iter=args.epochs, random_state=seed
+    rows = json.loads(PATH.read_text()) if PATH.exists() else []
+    if args.models:
+        background = fetch_omniglot("background", data_home=args.data_home)
+        data = Bunch(
+            runs=fetch_omniglot_runs(),
+            background=background,
+            thirty=background,
+            minimal=load_omniglot_minimal(),
+            evaluation=fetch_omniglot("evaluation", data_home=args.data_home),
         )
-        start = time.perf_counter()
-        clf.fit(data.images, data.target, groups=data.alphabets)
-        minutes = (time.perf_counter() - start) / 60
-        row = {"seed": seed, "minutes": round(minutes, 2), **score(clf, runs, evaluation)}
-        print(row, flush=True)
-        rows.append(row)
-
-    mean = float(np.mean([row["official"] for row in rows]))
-    low, high = wilson_interval(mean * 400, 400)  # the seeds share their 400 trials
-    report(
-        f"accuracy_{args.data}",
-        {
-            "protocol": (
-                f"Omniglot's 20 official runs, 20-way 1-shot within alphabet, 400 trials; "
-                f"resampled: the {len(set(evaluation.alphabets))} evaluation alphabets at hand, "
-                f"all drawers, 20-way 1-shot within alphabet, 4000 trials. Trained on "
-                f"{len(set(data.alphabets))} alphabets, {len(data.images)} drawings, "
-                f"{args.epochs} epochs, {len(args.seeds)} seeds."
-            ),
-            "estimator": repr(clf),
-            "parameters": sum(p.numel() for p in clf.network_.parameters()),
-            "official_mean": mean,
-            "official_mean_interval_95": [low, high],
-            "resampled_mean": float(np.mean([row["resampled"] for row in rows])),
-            "minutes_mean": float(np.mean([row["minutes"] for row in rows])),
-            "seeds": rows,
-            "nearest_neighbour_on_pixels": score(KNeighborsClassifier(1), runs, evaluation),
-        },
-    )
+        if args.keep:
+            args.keep.mkdir(parents=True, exist_ok=True)
+    for name in args.models:
+        for seed in args.seeds:
+            row = measure(name, seed, data, args.protocols, args.epochs, args.keep)
+            rows = [r for r in rows if (r["model"], r["seed"]) != (name, seed)] + [row]
+            PATH.parent.mkdir(exist_ok=True)
+            PATH.write_text(json.dumps(rows, indent=1) + "\n")
+    if args.page:
+        write_page(rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """One-shot classification with a twin network, as a scikit-learn estimator."""
 
+from . import recipes
 from ._classifier import SiameseOneShotClassifier
+from .weights import load_pretrained
 
 __version__ = "0.1.0"
-__all__ = ["SiameseOneShotClassifier", "__version__"]
+__all__ = ["SiameseOneShotClassifier", "__version__", "load_pretrained", "recipes"]

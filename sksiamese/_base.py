@@ -14,7 +14,7 @@ from sklearn.utils.validation import validate_data
 from torch import nn
 
 from ._callbacks import CallbackSupportMixin, EpochTasks
-from ._params import check_choice, check_number, check_shape, check_skorch
+from ._params import check_choice, check_dict, check_number, check_shape, check_skorch
 from ._validation import (
     ImageStore,
     SubStore,
@@ -35,11 +35,20 @@ VALIDATION_TRIALS = 320
 class TwinEstimator(CallbackSupportMixin, BaseEstimator):
     """Base of the estimators that own a twin network; see `SiameseOneShotClassifier`."""
 
+    _adapts = False  # a twin that ships takes the kind of its images from its support
+
     def _check_params(self):
         encoder_names = ("auto", *encoders.ENCODERS)
         if not isinstance(self.encoder, nn.Module) and not callable(self.encoder):
             check_choice(self.encoder, "encoder", encoder_names)
+        check_dict(self.encoder_params, "encoder_params")
+        if self.encoder_params and not isinstance(self.encoder, str):
+            raise ValueError(
+                f"encoder_params={self.encoder_params!r} are for an encoder given by name, and "
+                f"encoder is {self.encoder!r}: give it its arguments yourself."
+            )
         check_choice(self.head, "head", heads.HEADS)
+        check_dict(self.head_params, "head_params")
         check_choice(self.loss, "loss", losses.LOSSES)
         if not callable(self.distortion):
             check_choice(self.distortion, "distortion", ("auto", None, *distortions.DISTORTIONS))
@@ -61,6 +70,8 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
                 "least two classes of each group and two drawings of each class: pairs are made "
                 "inside a group of the batch."
             )
+        if self.n_pairs is not None:
+            check_number(self.n_pairs, "n_pairs", int, 2)
         check_number(self.batch_size, "batch_size", int, 2)
         check_number(self.max_iter, "max_iter", int, 1)
         check_number(self.learning_rate, "learning_rate", float, 0, include="neither")
@@ -154,8 +165,10 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
             size = (max(1, round(side * ratio)) for side in shape[1:])
         return (shape[0], *map(int, size))
 
-    def _build_network(self, store, seed):
-        working = self._working_shape(store.input_shape)
+    def _assemble(self, offset, scale, seed):
+        """A new network for `input_shape_`, its weights drawn from `seed`."""
+        working = self._working_shape(self.input_shape_)
+        generator = torch.Generator().manual_seed(seed)
         name = self.encoder
         if isinstance(name, str) and name == "auto":
             name = "mlp" if len(working) == 1 else "conv"
@@ -174,13 +187,38 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
                     f"encoder={name!r} needs images, got {describe_shape(working)}: say what the "
                     "rows hold by image_shape=(height, width), or use encoder='mlp'."
                 )
-            encoder = encoders.build_encoder(name, working, torch.Generator().manual_seed(seed))
+            params = self.encoder_params or {}
+            if name == "conv":
+                params = {"max_cells": heads.HEADS[self.head].max_cells, **params}
+            with _named("encoder_params", self.encoder_params):
+                encoder = encoders.build_encoder(name, working, generator, **params)
         features = encoders.feature_shape(encoder, working)
-        head = heads.HEADS[self.head](features)
+        with _named("head_params", self.head_params):
+            head = heads.build_head(self.head, features, generator, **self.head_params or {})
         with torch.no_grad():
             self._n_features_out = head.codes(torch.zeros(1, *features)).numel()
-        scaling = InputScaling(*learn_scaling(store), store.input_shape[1:], working[1:])
+        scaling = InputScaling(offset, scale, self.input_shape_[1:], working[1:])
         return TwinNetwork(scaling, encoder, head)
+
+    def _adapted(self, X):
+        """Self, or of a twin that ships a copy that takes images like X."""
+        if not self._adapts:
+            return self
+        adapted = copy.copy(self)
+        store = adapted._store(X, reset=True)
+        trained, new = self._working_shape(self.input_shape_), store.input_shape
+        if new[0] != trained[0] or len(new) != 3 or new[1] * trained[2] != new[2] * trained[1]:
+            raise ValueError(
+                f"X has {describe_shape(new)}, but this twin was trained on images of "
+                f"{trained[0]} channel(s), {trained[1]}x{trained[2]}: average colours, pad to "
+                "that shape's proportions; for flat rows set_params(image_shape=(height, width))."
+            )
+        adapted.network_ = copy.copy(self.network_)
+        adapted.network_._modules = {
+            **self.network_._modules,
+            "scaling": InputScaling(*learn_scaling(store), new[1:], trained[1:]),
+        }
+        return adapted
 
     def _distortion(self, shape):
         name = self.distortion
@@ -214,6 +252,10 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
             store = SubStore(store, kept)
             classes = np.unique(classes[kept], return_inverse=True)[1]
             groups = np.unique(groups[kept], return_inverse=True)[1]
+        if self.n_pairs is not None:
+            pairs = batches.draw_pairs(classes, groups, self.n_pairs, np.random.default_rng(seed))
+            plan = batches.PairBatches(store, scaling, pairs, self.batch_size, distortion, seed)
+            return plan, validation
         turns = distortions.turns_of(self.class_transforms, self._working_shape(self.input_shape_))
         plan = batches.ClassBatches(
             store, scaling, classes, groups, self.batch_shape, turns, distortion, seed
@@ -255,7 +297,7 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
         """
         seed = int(self._rng().randint(2**31 - 1))
         with nullcontext() if isinstance(self.encoder, str) else _lent_generator(seed):
-            network = self._build_network(store, seed)
+            network = self._assemble(*learn_scaling(store), seed)
             plan, validation = self._batches(store, network.scaling, seed, **targets)
             callbacks = list(self.callbacks or ())
             context = self._init_callback_context(max_subtasks=self.max_iter)
@@ -280,6 +322,17 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
             )
         self.n_iter_ = len(self.history_)
         return context, interrupted
+
+
+@contextmanager
+def _named(name, params):
+    """Arguments that what they are for does not take are named by the parameter they came in."""
+    try:
+        yield
+    except TypeError as error:
+        if not params:
+            raise
+        raise TypeError(f"{name}={params!r} cannot be used: {error}") from error
 
 
 @contextmanager

@@ -5,14 +5,13 @@ import copy
 import numpy as np
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin
-from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted
 
 from ._base import TwinEstimator, undrawn_on_error
 from ._callbacks import with_callbacks
 from ._metric import TwinMetricMixin
 from ._params import check_choice
-from ._support import AGGREGATIONS, SupportSet
+from ._persistence import PersistenceMixin
+from ._support import AGGREGATIONS, SupportMixin, SupportSet
 from ._validation import (
     check_groups,
     check_labels,
@@ -23,7 +22,9 @@ from ._validation import (
 from .twin import inference
 
 
-class SiameseOneShotClassifier(ClassifierMixin, TwinMetricMixin, TwinEstimator):
+class SiameseOneShotClassifier(
+    ClassifierMixin, SupportMixin, TwinMetricMixin, PersistenceMixin, TwinEstimator
+):
     """One-shot classifier by a twin network.
 
     Train a twin once on many labelled examples of background classes; from then on each new class
@@ -36,9 +37,15 @@ class SiameseOneShotClassifier(ClassifierMixin, TwinMetricMixin, TwinEstimator):
         What turns an image into features. "auto" is "conv", a small residual network, for images
         and "mlp" for flat rows; "koch" is the paper's. A module is copied, never trained in place;
         a callable gets the input shape, (C, H, W) or (D,), and returns a module.
-    head : {"weighted_l1", "signed_l1"}, default="weighted_l1"
+    encoder_params : dict or None, default=None
+        Further arguments of an encoder given by name, such as ``{"width": 48}`` of "conv".
+    head : {"weighted_l1", "signed_l1", "aligned"}, default="weighted_l1"
         How two codes are compared. "weighted_l1": a bias minus a weighted L1 distance;
-        "signed_l1": the paper's, whose weights may take either sign, so that it is no metric.
+        "signed_l1": the paper's, whose weights may take either sign, so that it is no metric;
+        "aligned": feature maps cell by cell, each cell with its best match nearby, the most
+        accurate where images keep their layout, as characters do, and no metric either.
+    head_params : dict or None, default=None
+        Further arguments of the head, such as ``{"window": 2}`` of "aligned".
     loss : {"both", "verification", "episodic"}, default="both"
         "verification" is the paper's cross-entropy on same/different, "episodic" a softmax over
         the batch's one-shot trials, "both" the second plus half the first. Pairs given to `fit`
@@ -59,9 +66,13 @@ class SiameseOneShotClassifier(ClassifierMixin, TwinMetricMixin, TwinEstimator):
         Size the encoder works at: the longer side, or (height, width). "auto" brings images to 36
         pixels for "conv", larger or smaller; None leaves them.
     batch_shape : tuple of 3 ints, default=(1, 20, 2)
-        Groups a step, classes of each, drawings of each class, when `fit` is given labels.
+        Groups a step, classes of each, drawings of each class, whose pairs inside a group are all
+        compared: when `fit` is given labels and `n_pairs` is None.
+    n_pairs : int or None, default=None
+        The paper's way to learn from labels: this many pairs are drawn once, half of them of one
+        class, equally many of each group, and learned `batch_size` a step.
     batch_size : int, default=128
-        Pairs a step, at most, when `fit` is given pairs.
+        Pairs a step, at most, when `fit` is given pairs or `n_pairs` says to draw them.
     max_iter : int, default=30
         Epochs; one shows about as many images as X has, or each pair once.
     learning_rate : float, default=5e-3
@@ -135,7 +146,9 @@ class SiameseOneShotClassifier(ClassifierMixin, TwinMetricMixin, TwinEstimator):
         self,
         encoder="auto",
         *,
+        encoder_params=None,
         head="weighted_l1",
+        head_params=None,
         loss="both",
         distortion="auto",
         class_transforms="rotate",
@@ -143,6 +156,7 @@ class SiameseOneShotClassifier(ClassifierMixin, TwinMetricMixin, TwinEstimator):
         channels="auto",
         image_size="auto",
         batch_shape=(1, 20, 2),
+        n_pairs=None,
         batch_size=128,
         max_iter=30,
         learning_rate=5e-3,
@@ -159,7 +173,9 @@ class SiameseOneShotClassifier(ClassifierMixin, TwinMetricMixin, TwinEstimator):
         random_state=None,
     ):
         self.encoder = encoder
+        self.encoder_params = encoder_params
         self.head = head
+        self.head_params = head_params
         self.loss = loss
         self.distortion = distortion
         self.class_transforms = class_transforms
@@ -167,6 +183,7 @@ class SiameseOneShotClassifier(ClassifierMixin, TwinMetricMixin, TwinEstimator):
         self.channels = channels
         self.image_size = image_size
         self.batch_shape = batch_shape
+        self.n_pairs = n_pairs
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.learning_rate = learning_rate
@@ -223,6 +240,7 @@ class SiameseOneShotClassifier(ClassifierMixin, TwinMetricMixin, TwinEstimator):
     @with_callbacks
     def _fit(self, X, y, groups):
         self._check_params()
+        self._adapts = False
         check_choice(self.aggregation, "aggregation", AGGREGATIONS)
         store = self._store(X, reset=True)
         if y is not None and is_pairs(y, len(store)):
@@ -248,82 +266,6 @@ class SiameseOneShotClassifier(ClassifierMixin, TwinMetricMixin, TwinEstimator):
         network = copy.deepcopy(averaging.model_.module).to("cpu").fold()
         support = SupportSet(inference.encode(network, store), y) if np.ndim(y) == 1 else None
         return {"network_": network, "support_": support, "n_iter_": len(net.history)}
-
-    @property
-    def classes_(self):
-        """Labels of the support, sorted."""
-        support = getattr(self, "support_", None)
-        if support is None:
-            raise AttributeError(f"{type(self).__name__} has no support yet, so no classes_")
-        return support.classes
-
-    def _require_support(self):
-        check_is_fitted(self, "network_")
-        support = self.support_
-        if support is None or not len(support):
-            raise NotFittedError(
-                f"This {type(self).__name__} instance has no support yet: call set_support(X, y) "
-                "with at least one exemplar of each class before predicting."
-            )
-        return support
-
-    def _exemplars(self, X, y):
-        check_is_fitted(self, "network_")
-        if X is None:
-            raise ValueError("X is None; expected at least one image for each label of y.")
-        store = self._store(X)
-        labels = check_labels(y, len(store))
-        return SupportSet(inference.encode(self.network_, store), labels)
-
-    def set_support(self, X, y):
-        """Make these exemplars the support; `classes_` becomes their labels.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_exemplars, ...)
-            One or more exemplars of each class, of the shape fitted.
-        y : array-like of shape (n_exemplars,)
-            Their labels, of any dtype.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        NotFittedError
-            If the twin has not been trained.
-        ValueError
-            If X or y cannot be used; the support is then as it was.
-        """
-        self.support_ = self._exemplars(X, y)
-        return self
-
-    def add_support(self, X, y):
-        """Add exemplars, of known or of new classes; takes and raises what `set_support` does."""
-        new = self._exemplars(X, y)
-        old = self.support_
-        self.support_ = new if old is None else old.add(new.codes, new.labels)
-        return self
-
-    def remove_support(self, labels):
-        """Remove all exemplars of one or several classes.
-
-        Parameters
-        ----------
-        labels : label or array-like of labels
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            If a label is not in the support; nothing is then removed.
-        """
-        self.support_ = self._require_support().remove(np.atleast_1d(labels))
-        return self
 
     def _class_logits(self, X):
         self = copy.copy(self)  # one twin and its support, though another thread may fit anew

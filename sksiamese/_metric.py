@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._support import SupportSet
 from .twin import inference
+from .twin.network import is_inverted
 
 
 class TwinMetricMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
@@ -16,7 +17,16 @@ class TwinMetricMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _encode(self, X):
         check_is_fitted(self, "network_")
-        return inference.encode(self.network_, self._store(X))
+        return self._encode_store(self._store(X))
+
+    def _encode_store(self, store):
+        if self._adapts and is_inverted(store, self.network_.scaling):
+            raise ValueError(
+                "the border of X looks like the ink of the support: its images seem to be light "
+                "on dark where the support is dark on light, or the other way round. Invert X, or "
+                "set_support with images of its kind."
+            )
+        return inference.encode(self.network_, store)
 
     def transform(self, X):
         """Codes in which, for the "weighted_l1" head, L1 distance is the twin's own metric.
@@ -71,7 +81,7 @@ class TwinMetricMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _episode_decision(self, X):
         """Encode X once; a function that scores trials made of its rows (`model_selection`)."""
-        self = copy.copy(self)  # see pair_proba
+        self = copy.copy(self._adapted(X))  # see pair_proba
         codes = self._encode(X)
 
         def decision(query, support, y_support):

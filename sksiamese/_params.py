@@ -52,6 +52,12 @@ _OWN_SKORCH = {
 }
 
 
+def check_dict(value, name):
+    """Further arguments of something, by name."""
+    if value is not None and not isinstance(value, dict):
+        raise TypeError(f"{name}={value!r}; expected a dict, or None.")
+
+
 def check_skorch(callbacks, net_params):
     """What is handed to skorch as it comes."""
     entries = callbacks if isinstance(callbacks, list | tuple) else (callbacks,)
@@ -68,11 +74,8 @@ def check_skorch(callbacks, net_params):
                 "average of the weights, which skorch does not know: use early_stopping=True, "
                 "which restores the best."
             )
-    if net_params is None:
-        return
-    if not isinstance(net_params, dict):
-        raise TypeError(f"net_params={net_params!r}; expected a dict, or None.")
-    for name in net_params:
+    check_dict(net_params, "net_params")
+    for name in net_params or ():
         if name in _OWN_SKORCH:
             raise ValueError(
                 f"net_params has {name!r}, which the estimator sets itself: use its parameter "

@@ -1,11 +1,15 @@
-"""SupportSet: the exemplars' codes and labels, an immutable value."""
+"""The support: SupportSet, the exemplars' codes and labels, and the methods that change it."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 from ._params import check_choice, check_number
+from ._validation import check_labels
 from .twin import inference
 
 AGGREGATIONS = ("mean", "max", "prototype")
@@ -96,6 +100,90 @@ class SupportSet:
         distances = network.head.bias.detach() - inference.logits(network, codes, self.codes)
         indices = distances.argsort(dim=1, stable=True)[:, :n_neighbors]
         return distances.gather(1, indices).numpy(), indices.numpy()
+
+
+class SupportMixin:
+    """What changes the support of an estimator with ``network_``: ``support_`` is replaced as a
+    whole."""
+
+    @property
+    def classes_(self):
+        """Labels of the support, sorted."""
+        support = getattr(self, "support_", None)
+        if support is None:
+            raise AttributeError(f"{type(self).__name__} has no support yet, so no classes_")
+        return support.classes
+
+    def _require_support(self):
+        check_is_fitted(self, "network_")
+        support = self.support_
+        if support is None or not len(support):
+            raise NotFittedError(
+                f"This {type(self).__name__} instance has no support yet: call set_support(X, y) "
+                "with at least one exemplar of each class before predicting."
+            )
+        return support
+
+    def _exemplars(self, X, y):
+        check_is_fitted(self, "network_")
+        if X is None:
+            raise ValueError("X is None; expected at least one image for each label of y.")
+        store = self._store(X)
+        labels = check_labels(y, len(store))
+        return SupportSet(self._encode_store(store), labels)
+
+    def set_support(self, X, y):
+        """Make these exemplars the support; `classes_` becomes their labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_exemplars, ...)
+            One or more exemplars of each class, of the shape fitted.
+        y : array-like of shape (n_exemplars,)
+            Their labels, of any dtype.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        NotFittedError
+            If the twin has not been trained.
+        ValueError
+            If X or y cannot be used; the support is then as it was.
+        """
+        check_is_fitted(self, "network_")
+        adapted = copy.copy(self._adapted(X))
+        adapted.support_ = adapted._exemplars(X, y)
+        self.__dict__ = adapted.__dict__  # one assignment, as in fit
+        return self
+
+    def add_support(self, X, y):
+        """Add exemplars, of known or of new classes; takes and raises what `set_support` does."""
+        new = self._exemplars(X, y)
+        old = self.support_
+        self.support_ = new if old is None else old.add(new.codes, new.labels)
+        return self
+
+    def remove_support(self, labels):
+        """Remove all exemplars of one or several classes.
+
+        Parameters
+        ----------
+        labels : label or array-like of labels
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a label is not in the support; nothing is then removed.
+        """
+        self.support_ = self._require_support().remove(np.atleast_1d(labels))
+        return self
 
 
 def _kind(dtype):

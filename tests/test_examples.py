@@ -70,18 +70,63 @@ def test_omniglot_20way_runs_from_a_folder_of_zips(tmp_path, data_home):
     assert out.count("400 trials") == 2
 
 
-def test_accuracy_benchmark_writes_the_protocol_beside_the_figures(tmp_path, data_home):
-    arguments = ["background", "--epochs", "1", "--seeds", "0", "1"]
-    arguments += ["--data-home", str(data_home)]
-    run("benchmarks/accuracy.py", *arguments, cwd=tmp_path, SKSIAMESE_RESULTS=str(tmp_path))
-    record = json.loads((tmp_path / "accuracy_background.json").read_text())
-    assert "within alphabet" in record["protocol"] and "2 seeds" in record["protocol"]
-    scores = [row["official"] for row in record["seeds"]]
-    assert record["official_mean"] == pytest.approx(np.mean(scores))
-    low, high = record["official_mean_interval_95"]
-    assert low < record["official_mean"] < high
-    assert record["nearest_neighbour_on_pixels"]["official"] == pytest.approx(0.19)
-    assert {"processor", "cores", "torch", "torch_threads"} <= record["machine"].keys()
+def accuracy(*arguments, cwd, data_home):
+    """Rows that the accuracy benchmark writes."""
+    arguments += ("--data-home", str(data_home))
+    run("benchmarks/accuracy.py", *arguments, cwd=cwd, SKSIAMESE_RESULTS=str(cwd))
+    return json.loads((cwd / "accuracy.json").read_text())
+
+
+def test_accuracy_benchmark_writes_a_row_a_model_and_seed(tmp_path, data_home):
+    quick = ["--epochs", "1", "--protocols", "official", "verification"]
+    rows = accuracy("default", "--seeds", "0", "1", *quick, cwd=tmp_path, data_home=data_home)
+    assert [(row["model"], row["seed"]) for row in rows] == [("default", 0), ("default", 1)]
+    for row in rows:
+        official, verification = row["scores"]["official"], row["scores"]["verification"]
+        assert official["low"] < official["accuracy"] < official["high"]
+        assert official["n"] == 400
+        assert verification["n"] == 20_000
+        assert verification["auc"] > verification["accuracy"] > 0.5
+        assert verification["equal_error"] == pytest.approx(1 - verification["accuracy"], abs=0.1)
+        assert "max_iter=1" in row["estimator"] and row["parameters"] > 100_000
+        assert {"processor", "cores", "torch", "torch_threads"} <= row["machine"].keys()
+    rows = accuracy("default", "pixels", "--seeds", "1", *quick, cwd=tmp_path, data_home=data_home)
+    assert [row["model"] for row in rows] == ["default", "default", "pixels"]
+    assert rows[-1]["scores"]["official"]["accuracy"] == pytest.approx(0.19)
+    assert "verification" not in rows[-1]["scores"]  # pixels have no logit of a pair
+
+
+def test_accuracy_benchmark_tells_transductive_figures_apart(tmp_path, data_home):
+    protocols = ["official", "within_20", "official_assigned", "within_20_assigned"]
+    arguments = ["default", "--epochs", "1", "--protocols", *protocols]
+    (row,) = accuracy(*arguments, cwd=tmp_path, data_home=data_home)
+    scores = {name: row["scores"][name]["accuracy"] for name in protocols}
+    assert scores["official_assigned"] > scores["official"]
+    assert row["scores"]["within_20"]["n"] == row["scores"]["within_20_assigned"]["n"] == 4000
+    page = ROOT / "docs" / "results.md"
+    inductive, transductive = page.read_text().split("## Transductive")
+    assert "official runs, assigned |" in transductive
+    assert "official runs, assigned |" not in inductive
+
+
+def test_the_page_of_results_is_made_of_the_results(monkeypatch, tmp_path):
+    """Nothing in it was written by hand."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import page
+
+    made = {"PAGE": "docs/results.md", "CARD": "sksiamese/weights/omniglot.md"}
+    for name in made:
+        monkeypatch.setattr(page, name, tmp_path / name)
+    page.write_page(json.loads((ROOT / "benchmarks/results/accuracy.json").read_text()))
+    for name, path in made.items():
+        assert (tmp_path / name).read_text() == (ROOT / path).read_text()
+
+
+def test_pretrained_reads_strokes_in_seconds(tmp_path):
+    out = run("examples/plot_pretrained.py", cwd=tmp_path)
+    right, total = [int(word) for word in out.split() if word.isdigit()][:2]
+    assert right / total > 0.9
+    assert min(Image.open(tmp_path / "pretrained.png").size) > 300
 
 
 def test_speed_benchmark_reports_ratios(tmp_path):

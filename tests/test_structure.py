@@ -14,7 +14,8 @@ PACKAGE = Path(sksiamese.__file__).parent
 TESTS = Path(__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [path.relative_to(PACKAGE).as_posix() for path in SOURCES]
-JOIN_BOTH = {"_base.py", "_support.py", "_callbacks.py", "_validation.py"}
+JOIN_BOTH = {"_base.py", "_support.py", "_callbacks.py", "_validation.py", "_persistence.py"}
+OF_ESTIMATORS = {"__init__.py", "_classifier.py", "recipes.py", "weights/__init__.py"}
 TORCH = {"torch", "skorch", "torchvision"}
 
 
@@ -76,7 +77,7 @@ def test_only_the_joining_files_know_both_scikit_learn_and_torch(name):
     assert not both or name in JOIN_BOTH
 
 
-@pytest.mark.parametrize("name", sorted({*NAMES} - {"__init__.py", "_classifier.py"}))
+@pytest.mark.parametrize("name", sorted({*NAMES} - OF_ESTIMATORS))
 def test_what_the_estimators_stand_on_does_not_know_them(name):
     assert "sksiamese._classifier" not in inside(name)
 

@@ -64,7 +64,7 @@ def test_koch_has_the_paper_s_layers(koch):
     assert koch.units[0].in_features == 9216
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["weighted_l1", "signed_l1"])
 def test_koch_twin_has_the_paper_s_number_of_parameters(koch, head):
     twin = nn.ModuleList([koch, HEADS[head]((4096,))])
     assert sum(p.numel() for p in twin.parameters()) == 38_951_745

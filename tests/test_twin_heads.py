@@ -6,15 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.profiler import profile
 
-from sksiamese.twin.heads import HEADS, TILE, SignedL1, l1_distances
+from sksiamese.twin import heads
+from sksiamese.twin.heads import TILE, Aligned, SignedL1, build_head, l1_distances
 
-BOTH = pytest.mark.parametrize("name", HEADS)
+BOTH = pytest.mark.parametrize("name", ["weighted_l1", "signed_l1"])
+ANY = pytest.mark.parametrize(
+    ("name", "shape"), [("weighted_l1", (9,)), ("signed_l1", (9,)), ("aligned", (6, 3, 4))]
+)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
 def random_head(name, feature_shape, seed=0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
-    head = HEADS[name](feature_shape).to(dtype)
+    head = build_head(name, feature_shape, generator).to(dtype)
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
@@ -66,17 +70,17 @@ def test_l1_distances_of_any_number_of_rows(n_a, n_b):
     torch.testing.assert_close(l1_distances(a, a), (a[:, None] - a).abs().sum(2))
 
 
-@BOTH
-def test_pair_logits_are_the_diagonal_of_logits(name):
-    head = random_head(name, (3, 2, 2))
-    a, b = (head.codes(random_features(6, (3, 2, 2), seed)) for seed in (1, 2))
+@ANY
+def test_pair_logits_are_the_diagonal_of_logits(name, shape):
+    head = random_head(name, shape)
+    a, b = (head.codes(random_features(6, shape, seed)) for seed in (1, 2))
     torch.testing.assert_close(head.pair_logits(a, b), head.logits(a, b).diagonal())
 
 
-@BOTH
-def test_twins_are_symmetric(name):
-    head = random_head(name, (9,))
-    a, b = (head.codes(random_features(5, (9,), seed)) for seed in (1, 2))
+@ANY
+def test_twins_are_symmetric(name, shape):
+    head = random_head(name, shape)
+    a, b = (head.codes(random_features(5, shape, seed)) for seed in (1, 2))
     torch.testing.assert_close(head.logits(a, b), head.logits(b, a).T)
     torch.testing.assert_close(head.pair_logits(a, b), head.pair_logits(b, a))
 
@@ -89,10 +93,10 @@ def test_identical_images_give_the_bias(name):
     assert torch.equal(head.pair_logits(codes, codes), head.bias.expand(5))
 
 
-@BOTH
-def test_a_new_head_calls_identical_images_the_same_and_others_less_so(name):
-    head = HEADS[name]((50,))
-    codes = head.codes(random_features(4, (50,), dtype=torch.float32))
+@pytest.mark.parametrize(("name", "shape"), [("weighted_l1", (50,)), ("aligned", (8, 4, 4))])
+def test_a_new_head_calls_identical_images_the_same_and_others_less_so(name, shape):
+    head = build_head(name, shape, torch.Generator().manual_seed(0))
+    codes = head.codes(random_features(4, shape, dtype=torch.float32))
     logits = head.logits(codes, codes)
     assert (logits.diagonal() > 0).all()
     assert (logits[~torch.eye(4, dtype=torch.bool)] < head.bias).all()
@@ -182,3 +186,112 @@ def test_no_temporary_of_all_pairs_by_all_features(name):
         lambda: head.logits(head.codes(a), head.codes(b)).square().sum().backward()
     )
     assert 0 < largest < temporary / 20
+
+
+def test_signed_l1_starts_as_the_paper_says():
+    """Section 3.2: weights N(0, 0.2), biases N(0.5, 0.01)."""
+    head = build_head("signed_l1", (4096,), torch.Generator().manual_seed(0))
+    assert abs(head.alpha.mean()) < 4 * 0.2 / 64
+    assert abs(head.alpha.std() / 0.2 - 1) < 0.05
+    assert 0 < abs(head.bias - 0.5) < 0.05
+
+
+def naive_aligned(head, a, b, window=1):
+    """The formula of `Aligned`, cell by cell, for one pair of feature maps (C, h, w)."""
+
+    def cells(features):
+        flat = features.flatten(1).T
+        vectors = flat @ head.projection
+        return vectors / vectors.norm(dim=1, keepdim=True), (flat @ head.saliency).softmax(0)
+
+    (u, weight_u), (v, weight_v) = cells(a), cells(b)
+    _, height, width = a.shape
+    sharpness = head.log_sharpness.exp()
+
+    def one_way(x, weights, y):
+        total = 0
+        for r in range(height):
+            for c in range(width):
+                near = [
+                    x[r * width + c] @ y[r2 * width + c2]
+                    for r2 in range(max(0, r - window), min(height, r + window + 1))
+                    for c2 in range(max(0, c - window), min(width, c + window + 1))
+                ]
+                soft = ((torch.stack(near) - 1) * sharpness).exp().mean().log() / sharpness
+                total = total - weights[r * width + c] * soft
+        return total
+
+    distance = (one_way(u, weight_u, v) + one_way(v, weight_v, u)) / 2
+    return heads.GAIN * (head.margin - distance)
+
+
+@pytest.mark.parametrize("window", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(5, 3, 3), (4, 1, 2), (3, 4, 2)])
+def test_aligned_is_its_formula_and_so_are_its_gradients(shape, window):
+    head = build_head("aligned", shape, torch.Generator().manual_seed(0), window=window).double()
+    with torch.no_grad():
+        head.saliency.copy_(torch.linspace(-1, 1, shape[0]))
+    a, b = (random_features(3, shape, seed).requires_grad_() for seed in (1, 2))
+    ours = head.logits(head.codes(a), head.codes(b))
+    theirs = torch.stack([torch.stack([naive_aligned(head, x, y, window) for y in b]) for x in a])
+    torch.testing.assert_close(ours, theirs)
+    wanted = [a, b, *head.parameters()]
+    upstream = random_features(3, (3,), 3)
+    torch.testing.assert_close(
+        torch.autograd.grad((ours * upstream).sum(), wanted),
+        torch.autograd.grad((theirs * upstream).sum(), wanted),
+    )
+
+
+def test_aligned_finds_a_stroke_a_cell_away():
+    """What the window is for."""
+    features = torch.zeros(3, 2, 5, 5)
+    features[:, 0] = 1.0  # ground
+    for image, column in enumerate((1, 2, 4)):
+        features[image, :, 2, column] = torch.tensor([0.0, 3.0])
+    near, wide = (
+        build_head("aligned", (2, 5, 5), torch.Generator().manual_seed(0), window=window)
+        for window in (0, 1)
+    )
+    same, beside, away = (wide.logits(wide.codes(features), wide.codes(features)))[0]
+    assert beside > away
+    assert same - beside < (same - away) / 2
+    same, beside, away = (near.logits(near.codes(features), near.codes(features)))[0]
+    torch.testing.assert_close(beside, away)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=SEEDS, scale=st.sampled_from([1e-6, 1.0, 1e6]))
+def test_no_logit_of_aligned_is_above_its_bias_nor_any_of_no_number(seed, scale):
+    head = build_head("aligned", (4, 3, 3), torch.Generator().manual_seed(seed))
+    features = scale * random_features(6, (4, 3, 3), seed, torch.float32)
+    features[0] = 0  # an empty image
+    codes = head.codes(features)
+    assert codes.isfinite().all()
+    assert (head.logits(codes, codes) <= head.bias + 1e-3).all()
+
+
+def test_aligned_gradients_are_finite_for_empty_images():
+    head = build_head("aligned", (4, 3, 3), torch.Generator().manual_seed(0))
+    features = torch.zeros(4, 4, 3, 3, requires_grad=True)
+    codes = head.codes(features)
+    gradients = torch.autograd.grad(
+        head.logits(codes, codes).sum(), [features, *head.parameters()]
+    )
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_aligned_compares_many_in_blocks(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    head = build_head("aligned", (4, 3, 3), generator, n_channels=2).double()
+    a, b = (head.codes(random_features(n, (4, 3, 3), n)) for n in (70, 110))
+    whole = head.logits(a, b)
+    temporary = largest_allocation(lambda: head.logits(a, b))
+    monkeypatch.setattr(heads, "BLOCK", len(head.i) * 70 * 10)
+    torch.testing.assert_close(head.logits(a, b), whole)
+    assert largest_allocation(lambda: head.logits(a, b)) < temporary / 5
+
+
+def test_aligned_needs_maps():
+    with pytest.raises(ValueError, match=r"head='aligned' compares feature maps.*gives \(9,\)"):
+        Aligned((9,))

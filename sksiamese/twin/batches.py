@@ -38,6 +38,23 @@ class _Batches(Dataset):
             yield {"images": images, **inputs}, same
 
 
+class _ByClass:
+    """Samples in the order of their classes, and the classes of each group that can be learned.
+
+    ``order[first[c] : first[c] + count[c]]`` are the samples of class c; each of `members` has the
+    classes of one group.
+    """
+
+    def __init__(self, classes, groups):
+        self.order = np.argsort(classes, kind="stable")
+        self.count = np.bincount(classes)
+        self.first = np.cumsum(self.count) - self.count
+        group_of_class = groups[self.order[self.first]]
+        members = (np.flatnonzero(group_of_class == g) for g in range(groups.max() + 1))
+        # A group of one class has no negatives, one of lone drawings no positives.
+        self.members = [m for m in members if len(m) > 1 and self.count[m].max() > 1]
+
+
 class ClassBatches(_Batches):
     """In-batch all pairs over groups x classes x drawings.
 
@@ -64,14 +81,10 @@ class ClassBatches(_Batches):
     def __init__(self, store, scaling, classes, groups, batch_shape, turns, distortion, seed):
         super().__init__(store, scaling, distortion, seed)
         n_groups, n_classes, n_drawings = batch_shape
-        self.order = np.argsort(classes, kind="stable")  # samples, class by class
+        by_class = _ByClass(classes, groups)
+        self.order, self.count, self.first = by_class.order, by_class.count, by_class.first
+        self.members = by_class.members
         self.class_of_order = classes[self.order]
-        self.count = np.bincount(classes)
-        self.first = np.cumsum(self.count) - self.count
-        group_of_class = groups[self.order[self.first]]
-        self.members = [np.flatnonzero(group_of_class == g) for g in range(groups.max() + 1)]
-        # A group of one class has no negatives, one of lone drawings no positives.
-        self.members = [m for m in self.members if len(m) > 1 and self.count[m].max() > 1]
         n_images = n_groups * n_classes * n_drawings
         if len(self.members) == 1:
             n_groups, n_classes = 1, n_groups * n_classes
@@ -111,6 +124,40 @@ class ClassBatches(_Batches):
             if len(self.turns) > 1:
                 turns = torch.from_numpy(rng.choice(self.turns, self.n_groups)[origin])
             yield indices, turns, {}, torch.from_numpy(same)
+
+
+def draw_pairs(classes, groups, n_pairs, rng):
+    """Pairs as the paper draws them (section 4.1): half of them of one class, equally many from
+    each group, never an image with itself.
+
+    Parameters
+    ----------
+    classes, groups : ndarray of shape (n_samples,)
+        As `ClassBatches` takes them.
+    n_pairs : int
+    rng : numpy Generator
+
+    Returns
+    -------
+    pairs : ndarray of shape (n_pairs, 3)
+        Rows (i, j, same), at most one more of a group than of another.
+    """
+    by_class = _ByClass(classes, groups)
+    order, count, first = by_class.order, by_class.count, by_class.first
+    n_groups = len(by_class.members)
+    sizes = np.full(n_groups, n_pairs // n_groups) + (np.arange(n_groups) < n_pairs % n_groups)
+    pairs = []
+    for members, n in zip(by_class.members, rng.permutation(sizes), strict=True):
+        same = np.arange(n) % 2 == rng.integers(2)
+        a = np.where(same, rng.choice(members[count[members] > 1], n), rng.choice(members, n))
+        other = rng.integers(len(members) - 1, size=n)
+        other += other >= np.searchsorted(members, a)  # another class of the group
+        b = np.where(same, a, members[other])
+        i = rng.integers(count[a])
+        another = (i + 1 + rng.integers(np.maximum(count[a] - 1, 1))) % count[a]
+        j = np.where(same, another, rng.integers(count[b]))
+        pairs.append(np.stack([order[first[a] + i], order[first[b] + j], same], 1))
+    return np.concatenate(pairs)
 
 
 class PairBatches(_Batches):

@@ -138,13 +138,16 @@ class KochEncoder(nn.Module):
         (C, H, W); both sides at least 65 pixels.
     n_units : int, default=4096
         Width of the last layer.
+    units_std : float, default=0.2
+        Standard deviation of that layer's initial weights.
     """
 
     min_side = 65
     memory_format = torch.channels_last
 
-    def __init__(self, input_shape, n_units=4096):
+    def __init__(self, input_shape, n_units=4096, units_std=0.2):
         super().__init__()
+        self.units_std = units_std
         channels, *sides = input_shape
         if min(sides) < self.min_side:
             raise ValueError(
@@ -169,8 +172,8 @@ class KochEncoder(nn.Module):
         N(0.5, 0.01)."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                scale = 0.01 if isinstance(module, nn.Conv2d) else 0.2
-                nn.init.normal_(module.weight, 0.0, scale, generator=generator)
+                std = 0.01 if isinstance(module, nn.Conv2d) else self.units_std
+                nn.init.normal_(module.weight, 0.0, std, generator=generator)
                 nn.init.normal_(module.bias, 0.5, 0.01, generator=generator)
 
 
@@ -212,14 +215,14 @@ class MLPEncoder(_HeNormal):
 ENCODERS = {"conv": ConvEncoder, "koch": KochEncoder, "mlp": MLPEncoder}
 
 
-def build_encoder(name, input_shape, generator):
+def build_encoder(name, input_shape, generator, **params):
     """Build one of `ENCODERS` with weights drawn from `generator` alone.
 
     Layers are made on the meta device, which draws nothing: torch's default initialisation reads
     the process-wide generator, and that is neither reproducible under threads nor ours to move.
     """
     with torch.device("meta"):
-        encoder = ENCODERS[name](input_shape)
+        encoder = ENCODERS[name](input_shape, **params)
     encoder.to_empty(device="cpu")
     for module in encoder.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

@@ -19,21 +19,35 @@ def resize_weights(n_in, n_out):
     return overlap.clamp(min=0) * n_out / n_in
 
 
+def _sample(store):
+    """Evenly spaced images of the store, float64, within 160 MB."""
+    n_images = min(1000, max(8, 20_000_000 // math.prod(store.input_shape)))
+    return store.take(np.unique(np.linspace(0, len(store) - 1, n_images).astype(int))).double()
+
+
+def _ground(images):  # (B, C, H, W) -> (C, 1, 1), the median of the border
+    border = torch.ones(images.shape[2:], dtype=torch.bool)
+    border[1:-1, 1:-1] = False
+    return images[..., border].movedim(1, 0).flatten(1).median(1).values[:, None, None]
+
+
+def is_inverted(store, scaling):
+    """Whether the images' ground is nearer to the ink that `scaling` knows than to its ground."""
+    ground = (_ground(_sample(store)) - scaling.offset) / scaling.scale
+    return bool((ground > 0.5).any())
+
+
 def learn_scaling(store):
     """Offset and scale that bring ground to 0 and ink to 1, from a sample of the training images.
 
     Ground is the median of the border, channel by channel; ink is the side of it, light or dark,
     that reaches farther. Flat rows are standardised, feature by feature.
     """
-    n_images = min(1000, max(8, 20_000_000 // math.prod(store.input_shape)))  # within 160 MB
-    indices = np.unique(np.linspace(0, len(store) - 1, n_images).astype(int))
-    sample = store.take(indices).double()
+    sample = _sample(store)
     if sample.ndim == 2:
         offset, scale = sample.mean(0), sample.std(0, correction=0)
     else:
-        border = torch.ones(sample.shape[2:], dtype=torch.bool)
-        border[1:-1, 1:-1] = False
-        offset = sample[..., border].movedim(1, 0).flatten(1).median(1).values[:, None, None]
+        offset = _ground(sample)
         high = sample.amax((0, 2, 3))[:, None, None] - offset
         low = offset - sample.amin((0, 2, 3))[:, None, None]
         sign = 1.0 if high.sum() >= low.sum() else -1.0

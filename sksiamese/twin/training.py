@@ -109,6 +109,28 @@ class CosineSchedule(Callback):
         self.step_ += 1
 
 
+class MomentumRamp(Callback):
+    """The paper's momentum (section 3.2): 0.5 at first, rising linearly, an epoch a step, to the
+    momentum that each parameter group of the optimizer was given.
+
+    Parameters
+    ----------
+    n_epochs : int, default=20
+        Epochs until it is reached.
+    """
+
+    def __init__(self, n_epochs=20):
+        self.n_epochs = n_epochs
+
+    def on_train_begin(self, net, **kwargs):
+        self.momenta_ = [group["momentum"] for group in net.optimizer_.param_groups]
+
+    def on_epoch_begin(self, net, **kwargs):
+        progress = min(1.0, (len(net.history) - 1) / self.n_epochs)
+        for group, momentum in zip(net.optimizer_.param_groups, self.momenta_, strict=True):
+            group["momentum"] = 0.5 + (momentum - 0.5) * progress
+
+
 class Averaging(Callback):
     """Exponential moving average of the weights, with a short memory at first."""
 

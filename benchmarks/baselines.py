@@ -1,0 +1,137 @@
+"""Classifiers that the twin is compared with, on the same trials."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.spatial.distance import cdist
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from torch import nn
+
+from sksiamese.twin.distortions import DISTORTIONS
+from sksiamese.twin.encoders import build_encoder
+
+SIDE = 36
+
+
+class ModifiedHausdorff(ClassifierMixin, BaseEstimator):
+    """1-nearest-neighbour by the modified Hausdorff distance of ink (Dubuisson & Jain 1994), the
+    baseline of Omniglot's release. Rows are square images, ink above 0.5."""
+
+    def fit(self, X, y):
+        self.points_, self.labels_ = self._points(X), np.asarray(y)
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        distances = [[self._distance(a, b) for b in self.points_] for a in self._points(X)]
+        return self.labels_[np.argmin(distances, axis=1)]
+
+    def _points(self, X):
+        """Coordinates of the ink of each row, about their mean."""
+        images = np.reshape(X, (len(X), math.isqrt(np.shape(X)[1]), -1)) > 0.5
+        points = (np.argwhere(image).astype(float) for image in images)
+        return [p - p.mean(0) for p in points]
+
+    def _distance(self, a, b):
+        distances = cdist(a, b)
+        return max(distances.min(0).mean(), distances.min(1).mean())
+
+
+class _Softmax(nn.Module):
+    """Our convolutional encoder, pooled, under a linear classifier."""
+
+    def __init__(self, n_classes, seed):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.encoder = build_encoder("conv", (1, SIDE, SIDE), generator)
+        n_features = 128 * 9
+        weight = torch.randn(n_classes, n_features, generator=generator) / n_features**0.5
+        self.weight = nn.Parameter(weight)
+
+    def features(self, images):
+        return self.encoder(images).flatten(1)
+
+    def forward(self, images):
+        return self.features(images) @ self.weight.T
+
+
+def _images(X):
+    """Rows or images, ink 1, at the encoder's size."""
+    X = np.asarray(X, dtype=np.float32)
+    side = X.shape[1] if X.ndim == 3 else math.isqrt(X.shape[1])
+    return F.interpolate(torch.from_numpy(X).reshape(-1, 1, side, side), (SIDE, SIDE), mode="area")
+
+
+def _train(images, targets, n_steps, batch_size, learning_rate, random_state):
+    seed = int(check_random_state(random_state).randint(2**31 - 1))
+    generator = torch.Generator().manual_seed(seed)
+    network = _Softmax(int(targets.max()) + 1, seed)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, n_steps)
+    distort = DISTORTIONS["strokes"]
+    network.train()
+    for _ in range(n_steps):
+        chosen = torch.randint(len(images), (batch_size,), generator=generator)
+        logits = network(distort(images[chosen], generator))
+        loss = F.cross_entropy(logits, targets[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return network.eval()
+
+
+class SoftmaxFeatures(ClassifierMixin, BaseEstimator):
+    """A softmax classifier of background classes; new ones by the cosine of its features."""
+
+    def __init__(self, n_epochs=60, batch_size=80, learning_rate=3e-3, random_state=None):
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        targets = torch.from_numpy(np.unique(y, return_inverse=True)[1])
+        n_steps = self.n_epochs * len(targets) // self.batch_size
+        self.network_ = _train(
+            _images(X), targets, n_steps, self.batch_size, self.learning_rate, self.random_state
+        )
+        return self.set_support(X, y)
+
+    def set_support(self, X, y):
+        self.codes_, self.labels_ = self._codes(X), np.asarray(y)
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        return self.labels_[(self._codes(X) @ self.codes_.T).argmax(1).numpy()]
+
+    def _codes(self, X):
+        with torch.no_grad():
+            parts = [self.network_.features(part) for part in _images(X).split(500)]
+        return F.normalize(torch.cat(parts))
+
+
+class SoftmaxOnSupport(ClassifierMixin, BaseEstimator):
+    """The same network trained on nothing but the trial's own exemplars, distorted."""
+
+    def __init__(self, n_steps=200, batch_size=40, learning_rate=3e-3, random_state=None):
+        self.n_steps = n_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        self.classes_, targets = np.unique(y, return_inverse=True)
+        images, targets = _images(X), torch.from_numpy(targets)
+        self.network_ = _train(
+            images, targets, self.n_steps, self.batch_size, self.learning_rate, self.random_state
+        )
+        return self
+
+    def predict(self, X):
+        with torch.no_grad():
+            return self.classes_[self.network_(_images(X)).argmax(1).numpy()]

@@ -1,0 +1,83 @@
+"""The paper's own recipe, whole or scaled down, beside the paper's figures.
+
+    python benchmarks/koch2015.py --device cuda             # whole: needs a GPU
+    python benchmarks/koch2015.py --side 65 --minutes 30    # scaled: two CPU cores
+
+Trains `recipes.koch2015` (or ``--recipe keras2017``) on the 30 background alphabets, and measures
+the official runs, trials resampled within the evaluation alphabets, and verification. A run that
+was stopped by ``--minutes``, or works at another size than the paper's, says that it is scaled.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from machine import report
+from protocols import PROTOCOLS
+from sklearn.utils import Bunch
+from skorch.callbacks import Callback
+
+from sksiamese import recipes
+from sksiamese.datasets import fetch_omniglot, fetch_omniglot_runs
+from sksiamese.twin.training import StopTraining
+
+PAPER = {"official": 92.0, "verification": {30_000: 91.90, 90_000: 93.15, 150_000: 93.42}}
+MEASURED = ("official", "within_20", "verification")
+
+
+class TimeLimit(Callback):
+    """Stop at the end of the epoch in which the time is up."""
+
+    def __init__(self, minutes):
+        self.minutes = minutes
+
+    def on_train_begin(self, net, **kwargs):
+        self.start_ = time.perf_counter()
+
+    def on_epoch_end(self, net, **kwargs):
+        if time.perf_counter() - self.start_ > 60 * self.minutes:
+            raise StopTraining
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipe", choices=["koch2015", "keras2017"], default="koch2015")
+    parser.add_argument("--pairs", type=int, default=30_000)
+    parser.add_argument("--side", type=int, default=105, help="pixels; the paper's are 105")
+    parser.add_argument("--minutes", type=float, help="stop after the epoch this falls in")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    shared = Path("../shared/omniglot")
+    parser.add_argument("--data-home", default=shared if shared.exists() else None)
+    args = parser.parse_args()
+
+    data = Bunch(
+        runs=fetch_omniglot_runs(),
+        background=fetch_omniglot("background", data_home=args.data_home),
+        evaluation=fetch_omniglot("evaluation", data_home=args.data_home),
+    )
+    clf = getattr(recipes, args.recipe)(n_pairs=args.pairs, random_state=args.seed)
+    clf.set_params(device=args.device, image_size=None if args.side == 105 else args.side)
+    if args.minutes:
+        clf.set_params(callbacks=[*(clf.callbacks or ()), TimeLimit(args.minutes)])
+    start = time.perf_counter()
+    clf.fit(data.background.images, data.background.target, groups=data.background.alphabets)
+    minutes = (time.perf_counter() - start) / 60
+    early = clf.n_iter_ < clf.max_iter and bool(args.minutes) and minutes > args.minutes
+    report(
+        f"{args.recipe}_{args.pairs}",
+        {
+            "scaled": args.side != 105 or early,
+            "protocol": {name: PROTOCOLS[name][1] for name in MEASURED},
+            "estimator": " ".join(repr(clf).split()),
+            "epochs": clf.n_iter_,
+            "minutes": round(minutes, 1),
+            "validation_one_shot": max(row["one_shot_accuracy"] for row in clf.history_),
+            "scores": {name: PROTOCOLS[name][2](clf, data) for name in MEASURED},
+            "paper": PAPER,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

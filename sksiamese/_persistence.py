@@ -1,0 +1,162 @@
+"""save and load: one safetensors file, tensors and JSON; no code is run on loading."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from sklearn.utils.validation import check_is_fitted
+
+from ._support import SupportSet
+
+FORMAT = "sksiamese twin 1"
+_FITTED = ("input_shape_", "n_features_in_", "n_iter_", "history_", "_fitted_flat", "_adapts")
+
+
+class PersistenceMixin:
+    """``save`` and ``load`` of an estimator with ``network_`` and ``support_``."""
+
+    def save(self, path, *, half=False):
+        """Write the fitted estimator to one safetensors file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Replaced as a whole, and only once everything is written.
+        half : bool, default=False
+            Weights in half precision, half the size; what is learned about the scale of the input
+            and of the features stays exact.
+
+        Raises
+        ------
+        NotFittedError
+            If there is no twin yet.
+        ValueError
+            If a parameter is an object of Python's, which JSON cannot hold.
+        OSError
+            If the file cannot be written; one that was there is then as it was.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from sksiamese import SiameseOneShotClassifier, load_pretrained
+        >>> clf = load_pretrained("omniglot")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     clf.save(f"{folder}/twin.safetensors")
+        ...     clf = SiameseOneShotClassifier.load(f"{folder}/twin.safetensors")
+        """
+        check_is_fitted(self, "network_")
+        about = {
+            "class": type(self).__name__,
+            "params": {name: _plain(name, v) for name, v in self.get_params(deep=False).items()},
+            "fitted": {name: getattr(self, name) for name in _FITTED},
+        }
+        if hasattr(self, "feature_names_in_"):
+            about["feature_names_in_"] = self.feature_names_in_.tolist()
+        tensors = {
+            name: t.half() if half and t.ndim > 1 and t.dtype == torch.float32 else t
+            for name, t in self.network_.state_dict(prefix="network.").items()
+            if not name.startswith("network.scaling.") or name.endswith((".offset", ".scale"))
+        }
+        if self.support_ is not None:
+            tensors["support.codes"] = self.support_.codes
+            labels = self.support_.labels
+            about["labels"] = {"dtype": str(labels.dtype), "values": labels.tolist()}
+        metadata = {"format": FORMAT, "about": json.dumps(about)}
+        path = Path(path)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            save_file({k: t.contiguous() for k, t in tensors.items()}, part, metadata)
+            os.replace(part, path)
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path):
+        """Read an estimator that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        estimator : object
+            Fitted, with the support it was saved with.
+
+        Raises
+        ------
+        OSError
+            If there is no such file, or it is damaged.
+        ValueError
+            If it holds something else.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"there is no file {path}")
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise OSError(f"{path} is damaged, or no safetensors file: {error}") from error
+        if metadata.get("format") != FORMAT:
+            raise ValueError(
+                f"{path} has format {metadata.get('format')!r}; expected {FORMAT!r}, a file that "
+                "save wrote."
+            )
+        about = json.loads(metadata["about"])
+        if about["class"] != cls.__name__:
+            raise ValueError(f"{path} holds a {about['class']}: load it by that class.")
+        self = cls(**{name: _tuples(value) for name, value in about["params"].items()})
+        self.__dict__.update(about["fitted"], input_shape_=tuple(about["fitted"]["input_shape_"]))
+        if "feature_names_in_" in about:
+            self.feature_names_in_ = np.array(about["feature_names_in_"], dtype=object)
+        codes, labels = tensors.pop("support.codes", None), about.get("labels")
+        network = self._assemble(
+            tensors.pop("network.scaling.offset"), tensors.pop("network.scaling.scale"), seed=0
+        )
+        state = {name.removeprefix("network."): t.float() if t.dtype == torch.float16 else t
+                 for name, t in tensors.items()}  # fmt: skip
+        missing, unexpected = network.load_state_dict(state, strict=False)
+        missing = [name for name in missing if not name.startswith("scaling.")]
+        if missing or unexpected:
+            raise ValueError(
+                f"{path} does not fit its own parameters: it lacks {missing} and has {unexpected}."
+            )
+        self.network_ = network.fold()
+        self.support_ = None
+        if codes is not None:
+            self.support_ = SupportSet(codes, np.array(labels["values"], dtype=labels["dtype"]))
+        return self
+
+
+def _plain(name, value):
+    """A parameter as JSON has it."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple | list):
+        return [_plain(name, v) for v in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _plain(name, v) for key, v in value.items()}
+    advice = (
+        "pickle the estimator"
+        if name == "encoder"
+        else f"pickle the estimator, or set_params({name}=None) first, which changes no prediction"
+    )
+    raise ValueError(f"{name}={value!r} is an object that save cannot write: {advice}.")
+
+
+def _tuples(value):
+    """JSON's lists as the tuples that they were."""
+    if isinstance(value, list):
+        return tuple(map(_tuples, value))
+    if isinstance(value, dict):
+        return {key: _tuples(v) for key, v in value.items()}
+    return value
