@@ -26,7 +26,8 @@ from ._validation import (
 from .model_selection import EpisodeSplit
 from .model_selection._split import own_random_state
 from .twin import batches, distortions, encoders, heads, losses, training
-from .twin.network import InputScaling, TwinNetwork, learn_scaling
+from .twin.network import TwinNetwork
+from .twin.scaling import InputScaling, learn_scaling
 
 AUTO_SIDE = 36
 VALIDATION_TRIALS = 320
@@ -54,6 +55,7 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
             check_choice(self.distortion, "distortion", ("auto", None, *distortions.DISTORTIONS))
         check_choice(self.class_transforms, "class_transforms", (None, "rotate", "rotate_reflect"))
         check_choice(self.channels, "channels", ("auto", "first", "last"))
+        check_choice(self.frame, "frame", ("image", "ink"))
         check_choice(self.precision, "precision", ("auto", "float32", "bfloat16"))
         if self.image_shape is not None:
             check_shape(self.image_shape, "image_shape", (2, 3))
@@ -160,7 +162,9 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
             if self.encoder not in ("auto", "conv"):  # koch needs 65, a user's knows its own
                 return shape
             size = AUTO_SIDE
-        if isinstance(size, Integral):
+        if isinstance(size, Integral) and self.frame == "ink":
+            size = (size, size)
+        elif isinstance(size, Integral):
             ratio = size / max(shape[1:])
             size = (max(1, round(side * ratio)) for side in shape[1:])
         return (shape[0], *map(int, size))
@@ -168,6 +172,11 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
     def _assemble(self, offset, scale, seed):
         """A new network for `input_shape_`, its weights drawn from `seed`."""
         working = self._working_shape(self.input_shape_)
+        if self.frame == "ink" and len(working) == 1:
+            raise ValueError(
+                f"frame='ink' needs images, got {describe_shape(working)}: use frame='image', or "
+                "say what the rows hold by image_shape=(height, width)."
+            )
         generator = torch.Generator().manual_seed(seed)
         name = self.encoder
         if isinstance(name, str) and name == "auto":
@@ -197,7 +206,7 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
             head = heads.build_head(self.head, features, generator, **self.head_params or {})
         with torch.no_grad():
             self._n_features_out = head.codes(torch.zeros(1, *features)).numel()
-        scaling = InputScaling(offset, scale, self.input_shape_[1:], working[1:])
+        scaling = InputScaling(offset, scale, self.input_shape_[1:], working[1:], self.frame)
         return TwinNetwork(scaling, encoder, head)
 
     def _adapted(self, X):
@@ -207,7 +216,8 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
         adapted = copy.copy(self)
         store = adapted._store(X, reset=True)
         trained, new = self._working_shape(self.input_shape_), store.input_shape
-        if new[0] != trained[0] or len(new) != 3 or new[1] * trained[2] != new[2] * trained[1]:
+        same_form = len(new) == 3 and new[1] * trained[2] == new[2] * trained[1]
+        if new[0] != trained[0] or not (same_form or (self.frame == "ink" and len(new) == 3)):
             raise ValueError(
                 f"X has {describe_shape(new)}, but this twin was trained on images of "
                 f"{trained[0]} channel(s), {trained[1]}x{trained[2]}: average colours, pad to "
@@ -216,7 +226,7 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
         adapted.network_ = copy.copy(self.network_)
         adapted.network_._modules = {
             **self.network_._modules,
-            "scaling": InputScaling(*learn_scaling(store), new[1:], trained[1:]),
+            "scaling": InputScaling(*learn_scaling(store), new[1:], trained[1:], self.frame),
         }
         return adapted
 

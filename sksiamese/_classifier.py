@@ -65,6 +65,9 @@ class SiameseOneShotClassifier(
     image_size : {"auto", None}, int or tuple of 2 ints, default="auto"
         Size the encoder works at: the longer side, or (height, width). "auto" brings images to 36
         pixels for "conv", larger or smaller; None leaves them.
+    frame : {"image", "ink"}, default="image"
+        What is brought to that size: the whole image, or a box about its ink, so that neither the
+        place nor the size of a drawing counts. "ink" suits characters on plain ground.
     batch_shape : tuple of 3 ints, default=(1, 20, 2)
         Groups a step, classes of each, drawings of each class, whose pairs inside a group are all
         compared: when `fit` is given labels and `n_pairs` is None.
@@ -155,6 +158,7 @@ class SiameseOneShotClassifier(
         image_shape=None,
         channels="auto",
         image_size="auto",
+        frame="image",
         batch_shape=(1, 20, 2),
         n_pairs=None,
         batch_size=128,
@@ -182,6 +186,7 @@ class SiameseOneShotClassifier(
         self.image_shape = image_shape
         self.channels = channels
         self.image_size = image_size
+        self.frame = frame
         self.batch_shape = batch_shape
         self.n_pairs = n_pairs
         self.batch_size = batch_size

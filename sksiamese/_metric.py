@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._support import SupportSet
 from .twin import inference
-from .twin.network import is_inverted
+from .twin.scaling import is_inverted
 
 
 class TwinMetricMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):

@@ -37,6 +37,7 @@ def omniglot(*, max_iter=50, random_state=None):
         distortion="strokes",
         class_transforms="rotate_reflect",
         image_size=40,
+        frame="ink",
         batch_shape=(1, 20, 4),
         max_iter=max_iter,
         learning_rate=3e-3,

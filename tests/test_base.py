@@ -11,6 +11,7 @@ from sksiamese._validation import ImageStore
 from sksiamese.twin import distortions
 from sksiamese.twin.encoders import ConvEncoder, KochEncoder, MLPEncoder
 from sksiamese.twin.network import TwinNetwork
+from sksiamese.twin.scaling import learn_scaling
 
 # Working size
 
@@ -57,7 +58,9 @@ def test_an_image_that_works_smaller_is_compared_smaller(glyphs, monkeypatch):
 
 
 def network_of(clf, X):
-    return clf._build_network(ImageStore(X, clf.image_shape), seed=0)
+    store = ImageStore(X, clf.image_shape)
+    clf.input_shape_ = store.input_shape
+    return clf._assemble(*learn_scaling(store), seed=0)
 
 
 def test_auto_is_conv_for_images_and_mlp_for_rows(glyphs):

@@ -7,7 +7,8 @@ import torch
 from sksiamese.twin.encoders import build_encoder, feature_shape
 from sksiamese.twin.heads import HEADS
 from sksiamese.twin.inference import encode, logits, pair_logits
-from sksiamese.twin.network import InputScaling, TwinNetwork
+from sksiamese.twin.network import TwinNetwork
+from sksiamese.twin.scaling import InputScaling
 
 
 class Store:

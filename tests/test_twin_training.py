@@ -14,7 +14,8 @@ from sksiamese.twin.batches import ClassBatches, PairBatches
 from sksiamese.twin.encoders import build_encoder, feature_shape
 from sksiamese.twin.heads import WeightedL1
 from sksiamese.twin.inference import encode
-from sksiamese.twin.network import InputScaling, TwinNetwork
+from sksiamese.twin.network import TwinNetwork
+from sksiamese.twin.scaling import InputScaling
 from sksiamese.twin.training import (
     Averaging,
     CollapseWarning,
