@@ -201,7 +201,8 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
                 params = {"max_cells": heads.HEADS[self.head].max_cells, **params}
             with _named("encoder_params", self.encoder_params):
                 encoder = encoders.build_encoder(name, working, generator, **params)
-        features = encoders.feature_shape(encoder, working)
+        with _named("encoder_params", self.encoder_params):
+            features = encoders.feature_shape(encoder, working)
         with _named("head_params", self.head_params):
             head = heads.build_head(self.head, features, generator, **self.head_params or {})
         with torch.no_grad():
@@ -339,10 +340,10 @@ def _named(name, params):
     """Arguments that what they are for does not take are named by the parameter they came in."""
     try:
         yield
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         if not params:
             raise
-        raise TypeError(f"{name}={params!r} cannot be used: {error}") from error
+        raise ValueError(f"{name}={params!r} cannot be used: {error}") from error
 
 
 @contextmanager

@@ -7,14 +7,14 @@ from ._classifier import SiameseOneShotClassifier
 from .twin.training import MomentumRamp
 
 
-def omniglot(*, max_iter=50, random_state=None):
+def omniglot(*, max_iter=30, random_state=None):
     """The network for handwritten characters whose figures the documentation quotes.
 
     Found on held-out background alphabets (``benchmarks/search.py``).
 
     Parameters
     ----------
-    max_iter : int, default=50
+    max_iter : int, default=30
         Epochs.
     random_state : int, RandomState instance or None, default=None
 

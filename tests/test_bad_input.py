@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import EarlyStopping
 
 from sksiamese import SiameseOneShotClassifier
+from sksiamese.twin.encoders import MLPEncoder
 
 N, SIDE = 16, 16
 PAIRS = np.array([[0, 1, 1], [0, 8, 0], [8, 9, 1], [1, 9, 0]])
@@ -239,7 +240,16 @@ PARAMETERS = [
     ("encoder", 3, "3.*'auto'"),
     ("encoder", None, "None.*'auto'"),
     ("encoder", lambda shape: 3, "returned int; expected a torch.nn.Module"),
+    ("encoder_params", 3, "3; expected a dict"),
+    ("encoder_params", {"widht": 8}, "widht.* cannot be used: .*widht"),
+    ("encoder_params", {"width": "wide"}, "wide.* cannot be used"),
+    ("encoder_params", {"width": 0}, "0.* cannot be used"),
     ("head", "dot", "'dot'.*'weighted_l1'"),
+    ("head_params", [3], r"\[3\]; expected a dict"),
+    ("head_params", {"window": 1}, "window.* cannot be used: .*window"),
+    ("frame", "box", "'box'.*'image', 'ink'"),
+    ("n_pairs", 1, "1.*>= 2"),
+    ("n_pairs", 9.5, "int.*float"),
     ("loss", "hinge", "'hinge'.*'both'|'hinge'.*'verification'"),
     ("distortion", "blur", "'blur'.*'affine'"),
     ("distortion", ["affine"], "'affine'.*expected one of"),
@@ -399,6 +409,27 @@ def test_every_parameter_is_checked_in_fit(name, value, message, images, labels,
         with pytest.raises((ValueError, TypeError), match=rf"(?s){name}.*({message})"):
             clf.fit(images, labels)
         assert_unchanged(clf, before)
+
+
+@pytest.mark.parametrize("params", [{"window": -1}, {"n_channels": 0}, {"window": "near"}])
+def test_head_params_that_the_aligned_head_cannot_use(images, labels, params):
+    clf = classifier(head="aligned", head_params=params)
+    with pytest.raises(ValueError, match="head_params=.* cannot be used"):
+        clf.fit(images, labels)
+
+
+def test_what_needs_images_says_so_of_tables(labels):
+    rows = np.random.default_rng(0).random((len(labels), 6))
+    for params, message in (
+        ({"head": "aligned"}, "head='aligned' compares feature maps.*use head='weighted_l1'"),
+        ({"frame": "ink"}, "frame='ink' needs images.*image_shape"),
+        (
+            {"encoder": lambda shape: MLPEncoder(shape), "encoder_params": {"n_units": 3}},
+            "by name",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            classifier(**params).fit(rows, labels)
 
 
 def test_no_parameter_is_left_out():

@@ -149,6 +149,10 @@ class Aligned(nn.Module):
                 f"head='aligned' compares feature maps (channels, height, width), and the encoder "
                 f"gives {tuple(feature_shape)}: use head='weighted_l1'."
             )
+        if window < 0 or n_channels < 1:
+            raise ValueError(
+                f"window={window}, n_channels={n_channels}; expected at least 0 and at least 1."
+            )
         channels, height, width = feature_shape
         self.projection = nn.Parameter(torch.empty(channels, n_channels))
         self.saliency = nn.Parameter(torch.zeros(channels))
