@@ -1,4 +1,4 @@
-"""docs/results.md and the model card of the twin that ships, made of the accuracy table."""
+"""docs/results.md, the README's table and the model card, made of the accuracy table."""
 
 from pathlib import Path
 
@@ -10,6 +10,9 @@ from sksiamese.model_selection import wilson_interval
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results.md"
+README = ROOT / "README.md"
+MARKS = "<!-- results -->", "<!-- end of results -->"
+IN_README = ("official", "within_20", "verification", "mnist")
 CARD = ROOT / "sksiamese" / "weights" / "omniglot.md"
 
 TRAINED_ON = {"thirty": "30 alphabets", "minimal": "5 alphabets", None: ""}
@@ -83,6 +86,10 @@ def write_page(rows):
     ]
     PAGE.write_text("\n".join(lines) + "\n")
     CARD.write_text("\n".join(_card(rows)) + "\n")
+    before, rest = README.read_text().split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    table = "\n".join([MARKS[0], *_table(rows, IN_README), MARKS[1]])
+    README.write_text(before + table + after)
 
 
 def _card(rows):

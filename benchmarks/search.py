@@ -27,11 +27,12 @@ PATH = RESULTS / "search.json"
 PAGE = Path(__file__).parents[1] / "docs" / "search.md"
 
 # What every variant starts from: the recipe, narrower and shorter.
-BASE = {"encoder_params": {"width": 32}, "max_iter": 14, "batch_shape": (2, 20, 2)}
+BASE = {"encoder_params": {"width": 32}, "max_iter": 14}
 VARIANTS = {
     "base": {},
+    "whole images": {"frame": "image"},
+    "batches of 2 x 20 x 2": {"batch_shape": (2, 20, 2)},
     "batches of 1 x 40 x 2": {"batch_shape": (1, 40, 2)},
-    "batches of 1 x 20 x 4": {"batch_shape": (1, 20, 4)},
     "batches of 1 x 10 x 8": {"batch_shape": (1, 10, 8)},
     "weighted L1": {"head": "weighted_l1"},
     "window 0": {"head_params": {"window": 0}},
@@ -46,7 +47,7 @@ VARIANTS = {
     "48 pixels": {"image_size": 48},
     "learning rate 1.5e-3": {"learning_rate": 1.5e-3},
     "learning rate 6e-3": {"learning_rate": 6e-3},
-    "batches of 1 x 20 x 4, 44 epochs": {"batch_shape": (1, 20, 4), "max_iter": 44},
+    "44 epochs": {"max_iter": 44},
 }
 
 

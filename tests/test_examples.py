@@ -114,9 +114,14 @@ def test_the_page_of_results_is_made_of_the_results(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import page
 
-    made = {"PAGE": "docs/results.md", "CARD": "sksiamese/weights/omniglot.md"}
+    made = {
+        "PAGE": "docs/results.md",
+        "CARD": "sksiamese/weights/omniglot.md",
+        "README": "README.md",
+    }
     for name in made:
         monkeypatch.setattr(page, name, tmp_path / name)
+    (tmp_path / "README").write_text((ROOT / "README.md").read_text())
     page.write_page(json.loads((ROOT / "benchmarks/results/accuracy.json").read_text()))
     for name, path in made.items():
         assert (tmp_path / name).read_text() == (ROOT / path).read_text()
