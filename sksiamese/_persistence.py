@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from sklearn.utils.validation import check_is_fitted
 
 from ._support import SupportSet
@@ -69,10 +69,8 @@ class PersistenceMixin:
         path = Path(path)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
-            save_file({k: t.contiguous() for k, t in tensors.items()}, part, metadata)
+            part.write_bytes(save({k: t.contiguous() for k, t in tensors.items()}, metadata))
             os.replace(part, path)
-        except SafetensorError as error:
-            raise OSError(f"{path} cannot be written: {error}") from error
         finally:
             part.unlink(missing_ok=True)
 

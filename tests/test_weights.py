@@ -73,7 +73,14 @@ def test_ink_the_other_way_round_is_refused(pretrained):
     assert len(pretrained.support_) == len(SUPPORT)
 
 
-@pytest.mark.parametrize("shape", [(20, 28), (3, 28, 28)])
+def test_oblong_images_are_taken_too(pretrained):
+    wide = np.pad(X, ((0, 0), (0, 3), (9, 20)))
+    pretrained.set_support(wide[SUPPORT], y[SUPPORT])
+    expected = load_pretrained().set_support(X[SUPPORT], y[SUPPORT])
+    assert np.array_equal(pretrained.predict(wide), expected.predict(X))
+
+
+@pytest.mark.parametrize("shape", [(3, 28, 28)])
 def test_other_shapes_are_refused_and_nothing_changes(pretrained, shape):
     pretrained.set_support(X[SUPPORT], y[SUPPORT])
     before = pretrained.predict(X)
