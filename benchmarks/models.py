@@ -24,9 +24,13 @@ def default(random_state):
 
 def koch(random_state):
     """The paper's network, head and loss, with our optimizer, batches and distortions."""
-    params = {"encoder": "koch", "encoder_params": None, "image_size": None}
-    clf = recipes.omniglot(random_state=random_state).set_params(**params)
-    return clf.set_params(head="signed_l1", learning_rate=1e-4)
+    return recipes.omniglot(random_state=random_state).set_params(
+        encoder="koch",
+        encoder_params=None,
+        head="signed_l1",
+        image_size=None,
+        learning_rate=1e-4,
+    )
 
 
 def softmax_features(data, seed, epochs):

@@ -16,43 +16,29 @@ from sksiamese.twin.batches import draw_pairs
 N_PAIRS = 20_000
 
 
-def as_row(score):
-    """A `OneShotScore` as JSON has it."""
-    low, high = score.interval
-    return {"accuracy": float(score), "low": low, "high": high, "n": score.n_trials}
+def as_row(accuracy, n, interval=None):
+    """An accuracy over `n` trials with its 95 % interval, as JSON has it."""
+    low, high = interval or wilson_interval(accuracy * n, n)
+    return {"accuracy": float(accuracy), "low": low, "high": high, "n": n}
+
+
+def one_shot_row(score):
+    """The same of a `OneShotScore`."""
+    return as_row(score, score.n_trials, score.interval)
 
 
 def official(model, data):
-    return as_row(score_runs(model, data.runs))
+    return one_shot_row(score_runs(model, data.runs))
 
 
-def within(n_way=20, n_shot=1, n_episodes=200):
+def resampled(n_way, n_episodes, n_shot=1, within=True):
+    """Trials of the evaluation set, each within one alphabet or not."""
+    trials = {"n_way": n_way, "n_shot": n_shot, "n_episodes": n_episodes, "random_state": 0}
+
     def measure(model, data):
         e = data.evaluation
-        return as_row(
-            one_shot_score(
-                model,
-                e.images,
-                e.target,
-                groups=e.alphabets,
-                n_way=n_way,
-                n_shot=n_shot,
-                n_episodes=n_episodes,
-                random_state=0,
-            )
-        )
-
-    return measure
-
-
-def unstructured(n_way, n_episodes):
-    def measure(model, data):
-        e = data.evaluation
-        return as_row(
-            one_shot_score(
-                model, e.images, e.target, n_way=n_way, n_episodes=n_episodes, random_state=0
-            )
-        )
+        groups = e.alphabets if within else None
+        return one_shot_row(one_shot_score(model, e.images, e.target, groups=groups, **trials))
 
     return measure
 
@@ -66,7 +52,7 @@ def mnist(model, data):
     score = one_shot_score(
         model, images.astype(np.float32), y, n_way=10, n_episodes=400, random_state=0
     )
-    return as_row(score)
+    return one_shot_row(score)
 
 
 def verification(model, data):
@@ -78,12 +64,8 @@ def verification(model, data):
     accuracy = float(((logits > threshold) == same).mean())
     false, true, _ = roc_curve(same, logits)
     equal = np.argmin(np.abs(false - (1 - true)))
-    low, high = wilson_interval(accuracy * len(same), len(same))
     return {
-        "accuracy": accuracy,
-        "low": low,
-        "high": high,
-        "n": len(same),
+        **as_row(accuracy, len(same)),
         "auc": float(roc_auc_score(same, logits)),
         "equal_error": float((false[equal] + 1 - true[equal]) / 2),
         "threshold": float(threshold),
@@ -138,8 +120,7 @@ def _assigned(model, trials):
         _, chosen = linear_sum_assignment(-model.decision_function(query))
         right += int((model.classes_[chosen] == truth).sum())
         total += len(truth)
-    low, high = wilson_interval(right, total)
-    return {"accuracy": right / total, "low": low, "high": high, "n": total}
+    return as_row(right / total, total)
 
 
 # Name -> (heading, the sentence, how).
@@ -153,20 +134,20 @@ PROTOCOLS = {
         "within, 20-way",
         "20-way 1-shot within alphabet, all drawers of the ten evaluation alphabets at hand, "
         "4,000 trials",
-        within(20, 1, 200),
+        resampled(20, 200),
     ),
-    "within_5": ("within, 5-way", "the same 5-way, 4,000 trials", within(5, 1, 800)),
-    "within_20_5shot": ("within, 5-shot", "the same 20-way 5-shot", within(20, 5, 200)),
+    "within_5": ("within, 5-way", "the same 5-way, 4,000 trials", resampled(5, 800)),
+    "within_20_5shot": ("within, 5-shot", "the same 20-way 5-shot", resampled(20, 200, n_shot=5)),
     "unstructured_20": (
         "unstructured, 20-way",
         "20-way 1-shot, the characters of a trial from any of the alphabets, 4,000 trials: "
         "another, easier task",
-        unstructured(20, 200),
+        resampled(20, 200, within=False),
     ),
     "unstructured_5": (
         "unstructured, 5-way",
         "the same 5-way, 4,000 trials",
-        unstructured(5, 800),
+        resampled(5, 800, within=False),
     ),
     "verification": (
         "verification",

@@ -10,7 +10,7 @@ from .twin.training import MomentumRamp
 def omniglot(*, max_iter=30, random_state=None):
     """The network for handwritten characters whose figures the documentation quotes.
 
-    Found on held-out background alphabets (``benchmarks/search.py``).
+    Chosen on held-out background alphabets; ``benchmarks/search.py`` runs the variants compared.
 
     Parameters
     ----------

@@ -200,9 +200,8 @@ class Aligned(nn.Module):
         near = codes_a.index_select(1, self.i), codes_b.index_select(1, self.j)
         cosine = (near[0][..., :-1] * near[1][..., :-1]).sum(2)
         of_a, of_b = self._mismatches(cosine.T).view(2, -1, len(codes_a))
-        return self.bias - GAIN / 2 * (of_a.T * codes_a[..., -1] + of_b.T * codes_b[..., -1]).sum(
-            1
-        )
+        weighted = of_a.T * codes_a[..., -1] + of_b.T * codes_b[..., -1]
+        return self.bias - GAIN / 2 * weighted.sum(1)
 
 
 HEADS = {"weighted_l1": WeightedL1, "signed_l1": SignedL1, "aligned": Aligned}
