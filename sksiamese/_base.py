@@ -224,11 +224,8 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
                 f"{trained[0]} channel(s), {trained[1]}x{trained[2]}: average colours, pad to "
                 "that shape's proportions; for flat rows set_params(image_shape=(height, width))."
             )
-        adapted.network_ = copy.copy(self.network_)
-        adapted.network_._modules = {
-            **self.network_._modules,
-            "scaling": InputScaling(*learn_scaling(store), new[1:], trained[1:], self.frame),
-        }
+        scaling = InputScaling(*learn_scaling(store), new[1:], trained[1:], self.frame)
+        adapted.network_ = TwinNetwork(scaling, self.network_.encoder, self.network_.head).fold()
         return adapted
 
     def _distortion(self, shape):

@@ -81,42 +81,42 @@ class ClassBatches(_Batches):
     def __init__(self, store, scaling, classes, groups, batch_shape, turns, distortion, seed):
         super().__init__(store, scaling, distortion, seed)
         n_groups, n_classes, n_drawings = batch_shape
-        by_class = _ByClass(classes, groups)
-        self.order, self.count, self.first = by_class.order, by_class.count, by_class.first
-        self.members = by_class.members
-        self.class_of_order = classes[self.order]
+        self.classes = classes
+        self.by_class = _ByClass(classes, groups)
         n_images = n_groups * n_classes * n_drawings
-        if len(self.members) == 1:
+        members, count = self.by_class.members, self.by_class.count
+        if len(members) == 1:
             n_groups, n_classes = 1, n_groups * n_classes
         self.n_groups = n_groups
-        self.n_classes = min(n_classes, max(map(len, self.members)))
+        self.n_classes = min(n_classes, max(map(len, members)))
         fill = n_images // (self.n_groups * self.n_classes)
-        self.n_drawings = max(n_drawings, min(fill, self.count.max()))
+        self.n_drawings = max(n_drawings, min(fill, count.max()))
         self.turns = np.asarray(turns)
         n_images = self.n_groups * self.n_classes * self.n_drawings
         self.n_batches = -(-len(classes) // n_images)  # an epoch sees each drawing about once
 
     def plan(self, epoch):
         rng = np.random.default_rng([self.seed, epoch])
-        shuffled = self.order[np.lexsort((rng.random(len(self.order)), self.class_of_order))]
+        order, count, first = self.by_class.order, self.by_class.count, self.by_class.first
+        shuffled = order[np.lexsort((rng.random(len(order)), self.classes[order]))]
+        n_members = len(self.by_class.members)
         n_draws = self.n_batches * self.n_groups
-        rounds = -(-n_draws // len(self.members))
-        draws = rng.permuted(np.tile(np.arange(len(self.members)), (rounds, 1)), axis=1).ravel()[
-            :n_draws
-        ]  # all groups equally often, as in the paper
-        draws = draws.reshape(self.n_batches, self.n_groups)
+        rounds = -(-n_draws // n_members)
+        draws = rng.permuted(np.tile(np.arange(n_members), (rounds, 1)), axis=1)
+        # all groups equally often, as in the paper
+        draws = draws.ravel()[:n_draws].reshape(self.n_batches, self.n_groups)
         for groups in draws:
             classes, origin = [], []
             for position, group in enumerate(groups):
-                members = self.members[group]
+                members = self.by_class.members[group]
                 chosen = rng.choice(members, min(self.n_classes, len(members)), replace=False)
                 classes.append(chosen)
                 origin.append(np.full(len(chosen), position))
             classes, origin = np.concatenate(classes), np.concatenate(origin)
             # Consecutive places of the shuffled class: distinct as long as there are enough.
-            start = rng.integers(self.count[classes])
-            place = (start[:, None] + np.arange(self.n_drawings)) % self.count[classes][:, None]
-            indices = shuffled[self.first[classes][:, None] + place].ravel()
+            start = rng.integers(count[classes])
+            place = (start[:, None] + np.arange(self.n_drawings)) % count[classes][:, None]
+            indices = shuffled[first[classes][:, None] + place].ravel()
             classes, origin = (np.repeat(a, self.n_drawings) for a in (classes, origin))
             same = np.where(origin[:, None] == origin, classes[:, None] == classes, -1)
             same[indices[:, None] == indices] = -1

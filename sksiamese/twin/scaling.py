@@ -31,9 +31,9 @@ def ink_extent(is_ink):  # (B, n) -> two (B,), the first pixel with ink, and one
     return start.masked_fill(empty, 0).double(), end.masked_fill(empty, n).double()
 
 
-def _sample(store):
-    """Evenly spaced images of the store, float64, within 160 MB."""
-    n_images = min(1000, max(8, 20_000_000 // math.prod(store.input_shape)))
+def _sample(store, n_images=1000):
+    """Evenly spaced images of the store, float64, at most so many and within 160 MB."""
+    n_images = min(n_images, max(8, 20_000_000 // math.prod(store.input_shape)))
     return store.take(np.unique(np.linspace(0, len(store) - 1, n_images).astype(int))).double()
 
 
@@ -45,7 +45,7 @@ def _ground(images):  # (B, C, H, W) -> (C, 1, 1), the median of the border
 
 def is_inverted(store, scaling):
     """Whether the images' ground is nearer to the ink that `scaling` knows than to its ground."""
-    ground = (_ground(_sample(store)) - scaling.offset) / scaling.scale
+    ground = (_ground(_sample(store, 50)) - scaling.offset) / scaling.scale
     return bool((ground > 0.5).any())
 
 
