@@ -2,9 +2,10 @@
 The official task from all thirty background alphabets
 ======================================================
 
-The quickstart with more to learn from: 964 characters of 30 alphabets. Put the official zips of
-Omniglot (``images_background.zip``) into a folder and name it by ``--data-home``, or let them be
-downloaded. Training takes about ten minutes on two CPU cores.
+The quickstart with more to learn from, 964 characters of 30 alphabets, and the recipe for
+characters. Put the official zips of Omniglot (``images_background.zip``) into a folder and name it
+by ``--data-home``, or let them be downloaded. Training takes about ten minutes on two CPU cores;
+thirty epochs, the recipe's own number, take three times as long and make fewer errors.
 """
 
 import argparse
@@ -14,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
-from sksiamese import SiameseOneShotClassifier
+from sksiamese import recipes
 from sksiamese.datasets import fetch_omniglot, fetch_omniglot_runs
 from sksiamese.model_selection import score_runs
 
 shared = Path("../shared/omniglot")
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
 parser.add_argument("--data-home", default=shared if shared.exists() else None)
-parser.add_argument("--epochs", type=int, default=18)
+parser.add_argument("--epochs", type=int, default=9)
 parser.add_argument("--seed", type=int, default=0)
 args = parser.parse_args()
 
@@ -33,9 +34,7 @@ print(
     f"training on {len(background.images)} drawings of {len(np.unique(background.target))} "
     f"characters from {len(np.unique(background.alphabets))} alphabets"
 )
-clf = SiameseOneShotClassifier(
-    class_transforms="rotate_reflect", max_iter=args.epochs, random_state=args.seed
-)
+clf = recipes.omniglot(max_iter=args.epochs, random_state=args.seed)
 if hasattr(clf, "set_callbacks"):  # scikit-learn 1.9 and later
     from sklearn.callback import ProgressBar
 

@@ -34,20 +34,23 @@ def run(script, *arguments, cwd, **environment):
 def data_home(tmp_path_factory):
     """A folder with Omniglot zips of a few drawings, in the release's layout."""
     home = tmp_path_factory.mktemp("omniglot")
+    write_zip(home, "images_background", [("Greek", "Greek", 6)])
+    write_zip(home, "images_evaluation", [("Korean", "Korean", 20)])
+    return home
+
+
+def write_zip(home, name, alphabets):
+    """A zip of the release with four drawings of each character of (alphabet, called, number)."""
     data = load_omniglot_minimal()
-    for name, alphabet, n_classes in (
-        ("images_background", "Greek", 6),
-        ("images_evaluation", "Korean", 20),
-    ):
-        labels = np.unique(data.target[data.alphabets == alphabet])[:n_classes]
-        with zipfile.ZipFile(home / f"{name}.zip", "w") as archive:
-            for label in labels:
+    with zipfile.ZipFile(home / f"{name}.zip", "w") as archive:
+        for alphabet, called, n_classes in alphabets:
+            for label in np.unique(data.target[data.alphabets == alphabet])[:n_classes]:
                 for row in np.flatnonzero(data.target == label)[:4]:
                     png = BytesIO()
                     Image.fromarray(255 * (1 - data.images[row])).convert("1").save(png, "PNG")
-                    file = f"{name}/{label}/0001_{data.drawers[row]:02d}.png"
+                    folder = str(label).replace(alphabet, called, 1)
+                    file = f"{name}/{folder}/0001_{data.drawers[row]:02d}.png"
                     archive.writestr(file, png.getvalue())
-    return home
 
 
 def test_quickstart_trains_scores_both_and_draws_a_trial(tmp_path):
@@ -125,6 +128,37 @@ def test_the_page_of_results_is_made_of_the_results(monkeypatch, tmp_path):
     page.write_page(json.loads((ROOT / "benchmarks/results/accuracy.json").read_text()))
     for name, path in made.items():
         assert (tmp_path / name).read_text() == (ROOT / path).read_text()
+
+
+def test_search_trains_on_some_alphabets_and_scores_others(tmp_path):
+    write_zip(tmp_path, "images_background", [("Greek", "Greek", 6), ("Korean", "Hebrew", 20)])
+    arguments = ["window 2", "--epochs", "1", "--data-home", str(tmp_path)]
+    out = run("benchmarks/search.py", *arguments, cwd=tmp_path, SKSIAMESE_RESULTS=str(tmp_path))
+    (row,) = json.loads((tmp_path / "search.json").read_text())
+    assert (row["variant"], row["seed"]) == ("window 2", 0)
+    assert row["variant"] in out
+    assert "max_iter=1" in row["estimator"] and "'window': 2" in row["estimator"]
+    assert row["low"] < row["accuracy"] < row["high"]
+    assert row["accuracy"] > 0.1  # twenty characters that it has not seen; chance is 0.05
+
+
+def test_the_page_of_the_search_is_made_of_its_results(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import search
+
+    monkeypatch.setattr(search, "PAGE", tmp_path / "search.md")
+    search.write_page(json.loads((ROOT / "benchmarks/results/search.json").read_text()))
+    assert (tmp_path / "search.md").read_text() == (ROOT / "docs/search.md").read_text()
+
+
+def test_the_paper_s_recipe_scaled_down_says_so(tmp_path, data_home):
+    scale = ["--side", "65", "--pairs", "8", "--batch-size", "4", "--minutes", "0.01"]
+    arguments = ["--recipe", "keras2017", *scale, "--data-home", str(data_home)]
+    run("benchmarks/koch2015.py", *arguments, cwd=tmp_path, SKSIAMESE_RESULTS=str(tmp_path))
+    record = json.loads((tmp_path / "keras2017_8.json").read_text())
+    assert record["scaled"] and record["epochs"] < 200
+    assert {"official", "within_20", "verification"} == record["scores"].keys()
+    assert record["scores"]["official"]["n"] == 400
 
 
 def test_pretrained_reads_strokes_in_seconds(tmp_path):
