@@ -41,7 +41,7 @@ def measure(name, seed, data, protocols, epochs=None, keep=None):
         "what": what,
         "seed": seed,
         "trained_on": trained_on,
-        "minutes": round(minutes, 1) if trained_on else None,
+        "minutes": round(minutes, 1) if trained_on in ("thirty", "minimal") else None,
         "parameters": n_parameters(model),
         "estimator": " ".join(repr(model).split()),
         "scores": {},
@@ -63,7 +63,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, help="in place of each model's own")
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
-    parser.add_argument("--keep", type=Path, help="a folder for the trained twins")
+    parser.add_argument("--keep", type=Path, help="a folder for the trained twins, and of them")
     parser.add_argument("--page", action="store_true", help="write docs/results.md")
     shared = Path("../shared/omniglot")
     parser.add_argument("--data-home", default=shared if shared.exists() else None)
@@ -76,6 +76,7 @@ def main():
             runs=fetch_omniglot_runs(),
             background=background,
             thirty=background,
+            kept=args.keep,
             minimal=load_omniglot_minimal(),
             evaluation=fetch_omniglot("evaluation", data_home=args.data_home),
         )

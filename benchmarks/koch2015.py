@@ -6,8 +6,8 @@
 Trains `recipes.koch2015` (or ``--recipe keras2017``) on the 30 background alphabets, and measures
 the official runs, trials resampled within the evaluation alphabets, and verification. A run that
 was stopped by ``--minutes``, or works at another size or batch than the recipe's, says that
-it is scaled: the second command is what two CPU cores finish. `accuracy.py --page` puts what it found
-into ``docs/results.md``.
+it is scaled: the second command is what two CPU cores finish. `accuracy.py --page` puts what it
+found into ``docs/results.md``.
 """
 
 import argparse

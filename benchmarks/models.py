@@ -5,6 +5,7 @@ from baselines import ModifiedHausdorff, SoftmaxFeatures, SoftmaxOnSupport
 from sklearn.neighbors import KNeighborsClassifier
 
 from sksiamese import SiameseOneShotClassifier, load_pretrained, recipes
+from sksiamese.twin.network import TwinEnsemble
 
 
 def twin(recipe, **params):
@@ -33,13 +34,24 @@ def koch(random_state):
     )
 
 
+def together(folder, seed, epochs):
+    """What `n_members` makes, of the twins of `omniglot` that were kept in the folder."""
+    files = sorted(folder.glob("omniglot-?.safetensors"))
+    twins = [SiameseOneShotClassifier.load(file) for file in files]
+    clf = twins[0].set_params(n_members=len(twins))
+    clf.network_, clf.support_ = TwinEnsemble(twin.network_ for twin in twins), None
+    return clf
+
+
 def softmax_features(data, seed, epochs):
     return SoftmaxFeatures(epochs or 60, random_state=seed).fit(data.images, data.target)
 
 
-# Name -> (what it is, the set it is trained on or None, how). Epochs are for two cores of 2020.
+# Name -> (what it is, the set it is trained on, "kept" or None, how). Epochs are for two cores of
+# 2020.
 MODELS = {
     "omniglot": ("`recipes.omniglot()`", "thirty", twin(recipes.omniglot)),
+    "omniglot-members": ("those of all seeds as one (`n_members=3`)", "kept", together),
     "omniglot-short": ("the same, 9 epochs", "thirty", twin(recipes.omniglot, max_iter=9)),
     "omniglot-minimal": (
         "the same, 200 epochs of the five minimal alphabets",

@@ -17,7 +17,7 @@ MARKS = "<!-- results -->", "<!-- end of results -->"
 IN_README = ("official", "within_20", "verification", "mnist")
 CARD = ROOT / "sksiamese" / "weights" / "omniglot.md"
 
-TRAINED_ON = {"thirty": "30 alphabets", "minimal": "5 alphabets", None: ""}
+TRAINED_ON = {"thirty": "30 alphabets", "minimal": "5 alphabets", "kept": "", None: ""}
 
 # Printed figures of others, in %, each with its source.
 PUBLISHED = {
@@ -68,8 +68,8 @@ def write_page(rows):
         "",
         "## The paper's own recipe",
         "",
-        "By `benchmarks/koch2015.py`. A scaled run has smaller images, batches or sets of pairs than",
-        "the paper's, or was stopped early: it shows that the recipe learns, not how far.",
+        "By `benchmarks/koch2015.py`. A scaled run has smaller images, batches or sets of pairs",
+        "than the paper's, or was stopped early: it shows that the recipe learns, not how far.",
         "",
         *_paper(),
         "",
@@ -174,9 +174,9 @@ def _table(rows, protocols):
         cells = [
             first["what"],
             TRAINED_ON[first["trained_on"]],
-            f"{np.mean(minutes):.0f}" if first["trained_on"] else "",
+            f"{np.mean(minutes):.0f}" if first["minutes"] else "",
             f"{first['parameters']:,}" if first["parameters"] else "",
-            str(len(own)) if first["trained_on"] else "",
+            str(len(own)) if first["minutes"] else "",
             *scores,
         ]
         yield "| " + " | ".join(cells) + " |"

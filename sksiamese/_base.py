@@ -26,7 +26,7 @@ from ._validation import (
 from .model_selection import EpisodeSplit
 from .model_selection._split import own_random_state
 from .twin import batches, distortions, encoders, heads, losses, training
-from .twin.network import TwinNetwork
+from .twin.network import TwinEnsemble, TwinNetwork
 from .twin.scaling import InputScaling, learn_scaling
 
 AUTO_SIDE = 36
@@ -37,6 +37,10 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
     """Base of the estimators that own a twin network; see `SiameseOneShotClassifier`."""
 
     _adapts = False  # a twin that ships takes the kind of its images from its support
+
+    @property
+    def _n_features_out(self):  # scikit-learn names the features that come out by it
+        return self._n_codes * self.network_.n_members
 
     def _check_params(self):
         encoder_names = ("auto", *encoders.ENCODERS)
@@ -76,6 +80,7 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
             check_number(self.n_pairs, "n_pairs", int, 2)
         check_number(self.batch_size, "batch_size", int, 2)
         check_number(self.max_iter, "max_iter", int, 1)
+        check_number(self.n_members, "n_members", int, 1)
         check_number(self.learning_rate, "learning_rate", float, 0, include="neither")
         check_number(self.weight_decay, "weight_decay", float, 0)
         check_number(self.averaging, "averaging", float, 0, 1, include="left")
@@ -206,7 +211,7 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
         with _named("head_params", self.head_params):
             head = heads.build_head(self.head, features, generator, **self.head_params or {})
         with torch.no_grad():
-            self._n_features_out = head.codes(torch.zeros(1, *features)).numel()
+            self._n_codes = head.codes(torch.zeros(1, *features)).numel()
         scaling = InputScaling(offset, scale, self.input_shape_[1:], working[1:], self.frame)
         return TwinNetwork(scaling, encoder, head)
 
@@ -225,7 +230,7 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
                 "that shape's proportions; for flat rows set_params(image_shape=(height, width))."
             )
         scaling = InputScaling(*learn_scaling(store), new[1:], trained[1:], self.frame)
-        adapted.network_ = TwinNetwork(scaling, self.network_.encoder, self.network_.head).fold()
+        adapted.network_ = self.network_.with_scaling(scaling)
         return adapted
 
     def _distortion(self, shape):
@@ -303,17 +308,38 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
         interrupted : bool
             Whether Ctrl-C cut the training short.
         """
-        seed = int(self._rng().randint(2**31 - 1))
+        context = self._init_callback_context(max_subtasks=self.max_iter * self.n_members)
+        if context is not None:
+            context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        members, self.history_, interrupted = [], [], False
+        for seed in self._rng().randint(2**31 - 1, size=self.n_members).tolist():
+            try:
+                member, history, interrupted = self._train_member(
+                    store, X, y, targets, seed, members, context
+                )
+            except KeyboardInterrupt:
+                if not members:
+                    raise
+                interrupted = True  # before this member has learned anything
+                break
+            members.append(member)
+            self.history_ += history
+            if interrupted:
+                break
+        self.network_ = members[0] if len(members) == 1 else TwinEnsemble(members)
+        self.n_iter_ = len(self.history_)
+        return context, interrupted
+
+    def _train_member(self, store, X, y, targets, seed, members, context):
+        """One twin of those that make the network, with its history, and whether by Ctrl-C."""
         with nullcontext() if isinstance(self.encoder, str) else _lent_generator(seed):
             network = self._assemble(*learn_scaling(store), seed)
             plan, validation = self._batches(store, network.scaling, seed, **targets)
             callbacks = list(self.callbacks or ())
-            context = self._init_callback_context(max_subtasks=self.max_iter)
             if context is not None:
-                context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-                attributes = functools.partial(self._attributes_so_far, store, y)
+                attributes = functools.partial(self._attributes_so_far, store, y, members)
                 callbacks.append(EpochTasks(self, context, X, y, attributes))
-            self.network_, self.history_, interrupted = training.train(
+            return training.train(
                 network,
                 plan,
                 loss=self.loss,
@@ -328,8 +354,6 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
                 callbacks=callbacks,
                 net_params=self.net_params,
             )
-        self.n_iter_ = len(self.history_)
-        return context, interrupted
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class TwinMetricMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         codes : ndarray of shape (n, n_codes), float32
         """
-        return self._encode(X).flatten(1).numpy()
+        return self._encode(X).flatten(1).numpy() / np.float32(self.network_.n_members)
 
     def pair_proba(self, XA, XB):
         """The twin's p(same class) of each row of XA with the same row of XB.

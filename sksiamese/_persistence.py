@@ -11,6 +11,7 @@ from safetensors.torch import save
 from sklearn.utils.validation import check_is_fitted
 
 from ._support import SupportSet
+from .twin.network import TwinEnsemble
 
 FORMAT = "sksiamese twin 1"
 _FITTED = ("input_shape_", "n_features_in_", "n_iter_", "history_", "_fitted_flat", "_adapts")
@@ -59,7 +60,7 @@ class PersistenceMixin:
         tensors = {
             name: t.half() if half and t.ndim > 1 and t.dtype == torch.float32 else t
             for name, t in self.network_.state_dict(prefix="network.").items()
-            if not name.startswith("network.scaling.") or name.endswith((".offset", ".scale"))
+            if ".scaling." not in name or name.endswith((".offset", ".scale"))
         }
         if self.support_ is not None:
             tensors["support.codes"] = self.support_.codes
@@ -115,18 +116,24 @@ class PersistenceMixin:
         if "feature_names_in_" in about:
             self.feature_names_in_ = np.array(about["feature_names_in_"], dtype=object)
         codes, labels = tensors.pop("support.codes", None), about.get("labels")
-        network = self._assemble(
-            tensors.pop("network.scaling.offset"), tensors.pop("network.scaling.scale"), seed=0
+        offset, scale = (
+            next(tensor for name, tensor in tensors.items() if name.endswith(f".scaling.{part}"))
+            for part in ("offset", "scale")
         )
+        members = {name.split(".")[2] for name in tensors if name.startswith("network.members.")}
+        networks = [self._assemble(offset, scale, seed=0) for _ in members or "1"]
+        network = TwinEnsemble(networks) if members else networks[0]
         state = {name.removeprefix("network."): t.float() if t.dtype == torch.float16 else t
                  for name, t in tensors.items()}  # fmt: skip
         missing, unexpected = network.load_state_dict(state, strict=False)
-        missing = [name for name in missing if not name.startswith("scaling.")]
+        missing = [name for name in missing if ".scaling." not in f".{name}"]
         if missing or unexpected:
             raise ValueError(
                 f"{path} does not fit its own parameters: it lacks {missing} and has {unexpected}."
             )
-        self.network_ = network.fold()
+        for member in networks:
+            member.fold()
+        self.network_ = network
         self.support_ = None
         if codes is not None:
             self.support_ = SupportSet(codes, np.array(labels["values"], dtype=labels["dtype"]))

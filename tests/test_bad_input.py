@@ -271,6 +271,8 @@ PARAMETERS = [
     ("batch_size", 64.0, "int.*float"),
     ("max_iter", 0, "0.*>= 1"),
     ("max_iter", "ten", "int.*str"),
+    ("n_members", 0, "0.*>= 1"),
+    ("n_members", 1.5, "int.*float"),
     ("max_iter", True, "True is a bool; expected a number"),
     ("learning_rate", 0, "0.*> 0"),
     ("learning_rate", -1e-3, "-0.001.*> 0"),

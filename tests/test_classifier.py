@@ -601,6 +601,51 @@ def test_ctrl_c_stops_a_grid_search(background):
     assert len(fits) == 1
 
 
+def test_members_are_different_twins_whose_mean_answers(background, new):
+    clf = classifier(n_members=2, max_iter=3).fit(*background)
+    alone = classifier(max_iter=3).fit(*background)
+    first, second = clf.network_.members
+    X = new[0][:9]
+    logits = [copy.copy(alone).set_support(X, range(9)) for _ in range(2)]
+    logits[0].network_, logits[1].network_ = first, second
+    each = [one.set_support(X, range(9)).decision_function(X) for one in logits]
+    np.testing.assert_allclose(
+        clf.set_support(X, range(9)).decision_function(X), np.mean(each, axis=0), atol=1e-4
+    )
+    assert not np.allclose(each[0], each[1], atol=0.1)
+    # The first is the twin that would have been trained alone.
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, alone.network_.state_dict()[name]), name
+    assert clf.n_iter_ == len(clf.history_) == 6
+
+
+def test_the_l1_distance_of_members_codes_is_their_metric_too(background, new):
+    clf = classifier(n_members=2, max_iter=2).fit(*background)
+    codes = clf.transform(new[0])
+    distances = np.abs(codes[:, None] - codes).sum(axis=2)
+    bias = float(clf.network_.head.bias)
+    np.testing.assert_allclose(bias - clf.similarity(*2 * [new[0]]), distances, atol=1e-2)
+    assert len(clf.get_feature_names_out()) == codes.shape[1]
+
+
+@pytest.mark.parametrize(("when", "n_epochs"), [("on_epoch_end", 3), ("on_train_begin", 4)])
+def test_ctrl_c_keeps_the_members_trained_so_far(background, new, when, n_epochs):
+    calls = []
+
+    def press(self, net, **kwargs):
+        calls.append(net)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    Press = type("Press", (Callback,), {when: press})
+    clf = classifier(n_members=3, max_iter=2, callbacks=[Press()])
+    with pytest.raises(KeyboardInterrupt, match="the twin trained so far is kept"):
+        clf.fit(*background)
+    assert clf.network_.n_members == 2 and clf.n_iter_ == n_epochs
+    assert clf.set_support(*new).predict(new[0]).shape == new[1].shape
+    assert len(clf.get_feature_names_out()) == clf.transform(new[0]).shape[1]
+
+
 def test_net_params_reach_skorch(background):
     clf = classifier(net_params={"optimizer": torch.optim.SGD, "optimizer__momentum": 0.5})
     seen = []

@@ -41,6 +41,15 @@ def test_the_same_estimator_comes_back(tmp_path, head):
     assert not any(p.requires_grad for p in again.network_.parameters())
 
 
+def test_members_come_back(tmp_path):
+    clf = fitted(n_members=2)
+    clf.save(tmp_path / "twin")
+    again = SiameseOneShotClassifier.load(tmp_path / "twin")
+    assert again.network_.n_members == 2
+    assert np.array_equal(again.decision_function(X), clf.decision_function(X))
+    assert np.array_equal(again.get_feature_names_out(), clf.get_feature_names_out())
+
+
 @pytest.mark.parametrize(
     "labels",
     [

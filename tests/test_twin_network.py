@@ -7,12 +7,12 @@ import torch
 
 from sksiamese.twin.encoders import build_encoder, feature_shape
 from sksiamese.twin.heads import build_head
-from sksiamese.twin.network import TwinNetwork
+from sksiamese.twin.network import TwinEnsemble, TwinNetwork
 from sksiamese.twin.scaling import InputScaling
 
 
-def twin(shape, head="weighted_l1", encoder="conv"):
-    encoder = build_encoder(encoder, shape, torch.Generator().manual_seed(0))
+def twin(shape, head="weighted_l1", encoder="conv", seed=0):
+    encoder = build_encoder(encoder, shape, torch.Generator().manual_seed(seed))
     zero, one = torch.zeros(1), torch.ones(1)
     return TwinNetwork(
         InputScaling(zero, one),
@@ -88,3 +88,23 @@ def test_training_goes_on_with_the_encoder_and_not_its_folded_copy():
     network, images = warmed_up()
     network.requires_grad_(True).train()(images).sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("head", ["weighted_l1", "signed_l1", "aligned"])
+def test_an_ensemble_s_logit_is_the_mean_of_its_members(head):
+    members = [twin((1, 16, 16), head, seed=seed).fold() for seed in range(3)]
+    ensemble = TwinEnsemble(members)
+    images = torch.rand(5, 1, 16, 16)
+    codes = ensemble.codes(images)
+    assert codes.shape[:2] == (5, 3) and ensemble.n_members == 3
+    each = [m.head.logits(m.codes(images), m.codes(images)) for m in members]
+    mean = torch.stack(each).mean(0)
+    torch.testing.assert_close(ensemble.head.logits(codes, codes), mean)
+    torch.testing.assert_close(ensemble.head.pair_logits(codes, codes), mean.diagonal())
+    torch.testing.assert_close(ensemble.head.bias, members[0].head.bias)
+    again = pickle.loads(pickle.dumps(ensemble))
+    assert torch.equal(again.codes(images), codes)
+    scaling = InputScaling(torch.ones(1), torch.ones(1))
+    other = ensemble.with_scaling(scaling)
+    assert other.scaling is scaling and ensemble.scaling is not scaling
+    assert torch.equal(other.codes(images), codes)

@@ -1,4 +1,4 @@
-"""The twin network: scaling, one encoder for both twins, one head."""
+"""The twin network: scaling, one encoder for both twins, one head; and several of them as one."""
 
 import torch
 from torch import nn
@@ -17,6 +17,8 @@ class TwinNetwork(nn.Module):
         self.encoder.to(memory_format=self.memory_format)
         self.head = head
         self._folded = ()
+
+    n_members = 1
 
     @property
     def memory_format(self):
@@ -41,6 +43,10 @@ class TwinNetwork(nn.Module):
             self._folded = (self.encoder.folded(),)
         return self
 
+    def with_scaling(self, scaling):
+        """The same trained twin, for images of another kind."""
+        return TwinNetwork(scaling, self.encoder, self.head).fold()
+
     def __getstate__(self):
         return {**self.__dict__, "_folded": bool(self._folded)}
 
@@ -56,3 +62,53 @@ class TwinNetwork(nn.Module):
             return self.head.logits(codes, codes)
         # index_select: the backward of codes[i] is not deterministic on several threads.
         return self.head.pair_logits(codes.index_select(0, i), codes.index_select(0, j))
+
+
+class TwinEnsemble(nn.Module):
+    """Trained twins as one, whose logit is the mean of theirs.
+
+    It encodes and compares as a `TwinNetwork` does; an image's code, (n_members, ...), has those
+    of all members.
+    """
+
+    def __init__(self, members):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.head = MeanHead(member.head for member in self.members)
+
+    @property
+    def n_members(self):
+        return len(self.members)
+
+    @property
+    def scaling(self):
+        return self.members[0].scaling
+
+    def codes(self, images):
+        """Scaled images (B, C, H, W) or rows (B, D) -> codes (B, n_members, ...)."""
+        return torch.stack([member.codes(images) for member in self.members], 1)
+
+    def with_scaling(self, scaling):
+        """As `TwinNetwork.with_scaling`."""
+        return TwinEnsemble(member.with_scaling(scaling) for member in self.members)
+
+
+class MeanHead:
+    """What `inference` and the support ask of a head, answered by the mean over the members'."""
+
+    def __init__(self, heads):
+        self.heads = tuple(heads)
+
+    @property
+    def bias(self):
+        return sum(head.bias for head in self.heads) / len(self.heads)
+
+    def logits(self, codes_a, codes_b):  # (A, n_members, ...), (B, n_members, ...) -> (A, B)
+        return self._mean("logits", codes_a, codes_b)
+
+    def pair_logits(self, codes_a, codes_b):  # (P, n_members, ...) twice -> (P,)
+        return self._mean("pair_logits", codes_a, codes_b)
+
+    def _mean(self, method, codes_a, codes_b):
+        parts = zip(self.heads, codes_a.unbind(1), codes_b.unbind(1), strict=True)
+        return sum(getattr(head, method)(a, b) for head, a, b in parts) / len(self.heads)
