@@ -63,6 +63,7 @@ VARIANTS = {
     "48 pixels": {"image_size": 48},
     "learning rate 1.5e-3": {"learning_rate": 1.5e-3},
     "learning rate 6e-3": {"learning_rate": 6e-3},
+    "width 48": {"encoder_params": {"width": 48}},
     "24 epochs": {"max_iter": 24},
 }
 
