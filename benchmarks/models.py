@@ -44,7 +44,7 @@ def together(folder, seed, epochs):
 
 
 def softmax_features(data, seed, epochs):
-    return SoftmaxFeatures(epochs or 20, random_state=seed).fit(data.images, data.target)
+    return SoftmaxFeatures(epochs or 10, random_state=seed).fit(data.images, data.target)
 
 
 # Name -> (what it is, the set it is trained on, "kept" or None, how). Epochs are for two cores of
@@ -54,9 +54,9 @@ MODELS = {
     "omniglot-members": ("those of all seeds as one (`n_members=3`)", "kept", together),
     "omniglot-short": ("the same, 9 epochs", "thirty", twin(recipes.omniglot, max_iter=9)),
     "omniglot-minimal": (
-        "the same, 120 epochs of the five minimal alphabets",
+        "the same, 100 epochs of the five minimal alphabets",
         "minimal",
-        twin(recipes.omniglot, max_iter=120),
+        twin(recipes.omniglot, max_iter=100),
     ),
     "weighted_l1": (
         "9 epochs with the weighted L1 head",

@@ -46,8 +46,8 @@ def write_page(rows):
         "",
         "Made by `python benchmarks/accuracy.py --page` of `benchmarks/results/accuracy.json`.",
         "Each figure is the mean over the seeds, in %, with the 95 % interval of the trials,",
-        "which the seeds share. Everything was chosen on background alphabets; the evaluation",
-        "alphabets were read once, to report.",
+        "which the seeds share. Core-minutes are those of training, times the threads it ran on.",
+        "Everything was chosen on background alphabets; evaluation alphabets are read to report.",
         "",
         *(f"- **{head}**: {text}." for head, text, _ in PROTOCOLS.values()),
         "",
@@ -163,20 +163,21 @@ def _groups(rows):
 
 def _table(rows, protocols):
     heads = [PROTOCOLS[name][0] for name in protocols]
-    yield "| model | trained on | minutes | parameters | seeds | " + " | ".join(heads) + " |"
+    yield "| model | trained on | core-minutes | parameters | seeds | " + " | ".join(heads) + " |"
     yield "| --- " * (5 + len(heads)) + "|"
     for own in _groups(rows):
         scores = [_mean(own, name) for name in protocols]
         if not any(scores):
             continue
         first = own[0]
-        minutes = [row["minutes"] for row in own]
+        trained = first["minutes"] is not None
+        minutes = [row["minutes"] * row["machine"]["torch_threads"] for row in own if trained]
         cells = [
             first["what"],
             TRAINED_ON[first["trained_on"]],
-            f"{np.mean(minutes):.0f}" if first["minutes"] else "",
+            f"{np.mean(minutes):.0f}" if trained else "",
             f"{first['parameters']:,}" if first["parameters"] else "",
-            str(len(own)) if first["minutes"] else "",
+            str(len(own)) if trained else "",
             *scores,
         ]
         yield "| " + " | ".join(cells) + " |"
