@@ -30,7 +30,7 @@ ONLY = {"softmax-support": ["official"], "hausdorff": ["official", "within_20"]}
 
 def measure(name, seed, data, protocols, epochs=None, keep=None):
     """One row: a model trained with one seed, by each protocol."""
-    what, trained_on, train = MODELS[name]
+    _, trained_on, train = MODELS[name]
     start = time.perf_counter()
     model = train(data.get(trained_on), seed, epochs)
     minutes = (time.perf_counter() - start) / 60
@@ -38,7 +38,6 @@ def measure(name, seed, data, protocols, epochs=None, keep=None):
         model.save(keep / f"{name}-{seed}.safetensors")
     row = {
         "model": name,
-        "what": what,
         "seed": seed,
         "trained_on": trained_on,
         "minutes": round(minutes, 1) if trained_on in ("thirty", "minimal") else None,

@@ -51,20 +51,28 @@ def softmax_features(data, seed, epochs):
 # 2020.
 MODELS = {
     "omniglot": ("`recipes.omniglot()`", "thirty", twin(recipes.omniglot)),
-    "omniglot-members": ("those of all seeds as one (`n_members=3`)", "kept", together),
-    "omniglot-short": ("the same, 9 epochs", "thirty", twin(recipes.omniglot, max_iter=9)),
+    "omniglot-members": (
+        "the three seeds of that as one, what `n_members=3` makes",
+        "kept",
+        together,
+    ),
+    "omniglot-short": (
+        "`recipes.omniglot(max_iter=9)`",
+        "thirty",
+        twin(recipes.omniglot, max_iter=9),
+    ),
     "omniglot-minimal": (
-        "the same, 100 epochs of the five minimal alphabets",
+        "`recipes.omniglot(max_iter=100)`",
         "minimal",
         twin(recipes.omniglot, max_iter=100),
     ),
     "weighted_l1": (
-        "9 epochs with the weighted L1 head",
+        "the recipe with the weighted L1 head, 9 epochs",
         "thirty",
         twin(recipes.omniglot, head="weighted_l1", max_iter=9),
     ),
     "koch": (
-        "Koch's network and head at 65 pixels, 2 epochs of our training: about as long",
+        "the recipe with Koch's network and head at 65 pixels, 2 epochs, which take as long",
         "thirty",
         twin(koch, max_iter=2),
     ),

@@ -173,7 +173,7 @@ def _table(rows, protocols):
         trained = first["minutes"] is not None
         minutes = [row["minutes"] * row["machine"]["torch_threads"] for row in own if trained]
         cells = [
-            first["what"],
+            MODELS[first["model"]][0],
             TRAINED_ON[first["trained_on"]],
             f"{np.mean(minutes):.0f}" if trained else "",
             f"{first['parameters']:,}" if first["parameters"] else "",
@@ -200,4 +200,4 @@ def _verification(rows):
         if all(scores):
             auc, error = (np.mean([s[key] for s in scores]) for key in ("auc", "equal_error"))
             mean = _mean(own, "verification")
-            yield f"| {own[0]['what']} | {mean} | {auc:.4f} | {100 * error:.2f} |"
+            yield f"| {MODELS[own[0]['model']][0]} | {mean} | {auc:.4f} | {100 * error:.2f} |"
