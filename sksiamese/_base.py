@@ -311,12 +311,12 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
         context = self._init_callback_context(max_subtasks=self.max_iter * self.n_members)
         if context is not None:
             context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        scaling = learn_scaling(store)
         members, self.history_, interrupted = [], [], False
         for seed in self._rng().randint(2**31 - 1, size=self.n_members).tolist():
             try:
-                member, history, interrupted = self._train_member(
-                    store, X, y, targets, seed, members, context
-                )
+                args = store, X, y, targets, scaling, seed, members, context
+                member, history, interrupted = self._train_member(*args)
             except KeyboardInterrupt:
                 if not members:
                     raise
@@ -330,10 +330,10 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
         self.n_iter_ = len(self.history_)
         return context, interrupted
 
-    def _train_member(self, store, X, y, targets, seed, members, context):
+    def _train_member(self, store, X, y, targets, scaling, seed, members, context):
         """One twin of those that make the network, with its history, and whether by Ctrl-C."""
         with nullcontext() if isinstance(self.encoder, str) else _lent_generator(seed):
-            network = self._assemble(*learn_scaling(store), seed)
+            network = self._assemble(*scaling, seed)
             plan, validation = self._batches(store, network.scaling, seed, **targets)
             callbacks = list(self.callbacks or ())
             if context is not None:

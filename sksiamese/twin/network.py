@@ -45,7 +45,9 @@ class TwinNetwork(nn.Module):
 
     def with_scaling(self, scaling):
         """The same trained twin, for images of another kind."""
-        return TwinNetwork(scaling, self.encoder, self.head).fold()
+        other = TwinNetwork(scaling, self.encoder, self.head).eval()
+        other._folded = self._folded
+        return other
 
     def __getstate__(self):
         return {**self.__dict__, "_folded": bool(self._folded)}
