@@ -1,10 +1,8 @@
-"""Parameters and fitting of a twin estimator: the one place that joins scikit-learn and torch."""
+"""Parameters and input of a twin estimator."""
 
 import copy
-import functools
 import math
-import threading
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from numbers import Integral
 
 import numpy as np
@@ -13,27 +11,20 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 from torch import nn
 
-from ._callbacks import CallbackSupportMixin, EpochTasks
+from ._fitting import FittingMixin
 from ._params import check_choice, check_dict, check_number, check_shape, check_skorch
 from ._validation import (
     ImageStore,
-    SubStore,
     as_array,
     check_images,
-    check_trainable,
     describe_shape,
 )
-from .model_selection import EpisodeSplit
 from .model_selection._split import own_random_state
-from .twin import batches, distortions, encoders, heads, losses, training
-from .twin.network import TwinEnsemble, TwinNetwork
+from .twin import distortions, encoders, heads, losses
 from .twin.scaling import InputScaling, learn_scaling
 
-AUTO_SIDE = 36
-VALIDATION_TRIALS = 320
 
-
-class TwinEstimator(CallbackSupportMixin, BaseEstimator):
+class TwinEstimator(FittingMixin, BaseEstimator):
     """Base of the estimators that own a twin network; see `SiameseOneShotClassifier`."""
 
     _adapts = False  # a twin that ships takes the kind of its images from its support
@@ -158,63 +149,6 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
                 f"{describe_shape(rows.input_shape)}: leave it None, or give that of the images."
             )
 
-    def _working_shape(self, shape):
-        """Shape of what the encoder sees, once images are brought to `image_size`."""
-        size = self.image_size
-        if size is None or len(shape) == 1:
-            return shape
-        if isinstance(size, str):
-            if self.encoder not in ("auto", "conv"):  # koch needs 65, a user's knows its own
-                return shape
-            size = AUTO_SIDE
-        if isinstance(size, Integral) and self.frame == "ink":
-            size = (size, size)
-        elif isinstance(size, Integral):
-            ratio = size / max(shape[1:])
-            size = (max(1, round(side * ratio)) for side in shape[1:])
-        return (shape[0], *map(int, size))
-
-    def _assemble(self, offset, scale, seed):
-        """A new network for `input_shape_`, its weights drawn from `seed`."""
-        working = self._working_shape(self.input_shape_)
-        if self.frame == "ink" and len(working) == 1:
-            raise ValueError(
-                f"frame='ink' needs images, got {describe_shape(working)}: use frame='image', or "
-                "say what the rows hold by image_shape=(height, width)."
-            )
-        generator = torch.Generator().manual_seed(seed)
-        name = self.encoder
-        if isinstance(name, str) and name == "auto":
-            name = "mlp" if len(working) == 1 else "conv"
-        if isinstance(name, nn.Module):
-            encoder = copy.deepcopy(name).float()
-        elif callable(name):
-            encoder = name(working)
-            if not isinstance(encoder, nn.Module):
-                raise TypeError(
-                    f"encoder, called with the input shape {working}, returned "
-                    f"{type(encoder).__name__}; expected a torch.nn.Module."
-                )
-        else:
-            if len(working) == 1 and name != "mlp":
-                raise ValueError(
-                    f"encoder={name!r} needs images, got {describe_shape(working)}: say what the "
-                    "rows hold by image_shape=(height, width), or use encoder='mlp'."
-                )
-            params = self.encoder_params or {}
-            if name == "conv":
-                params = {"max_cells": heads.HEADS[self.head].max_cells, **params}
-            with _named("encoder_params", self.encoder_params):
-                encoder = encoders.build_encoder(name, working, generator, **params)
-        with _named("encoder_params", self.encoder_params):
-            features = encoders.feature_shape(encoder, working)
-        with _named("head_params", self.head_params):
-            head = heads.build_head(self.head, features, generator, **self.head_params or {})
-        with torch.no_grad():
-            self._n_codes = head.codes(torch.zeros(1, *features)).numel()
-        scaling = InputScaling(offset, scale, self.input_shape_[1:], working[1:], self.frame)
-        return TwinNetwork(scaling, encoder, head)
-
     def _adapted(self, X):
         """Self, or of a twin that ships a copy that takes images like X."""
         if not self._adapts:
@@ -233,139 +167,6 @@ class TwinEstimator(CallbackSupportMixin, BaseEstimator):
         adapted.network_ = self.network_.with_scaling(scaling)
         return adapted
 
-    def _distortion(self, shape):
-        name = self.distortion
-        if callable(name):
-            return name
-        if name == "auto":
-            name = None if len(shape) == 1 else ("strokes" if shape[0] == 1 else "warp")
-        elif name is not None and len(shape) == 1:
-            raise ValueError(
-                f"distortion={name!r} needs images, got {describe_shape(shape)}: use "
-                "distortion=None, a callable, or image_shape=(height, width)."
-            )
-        return None if name is None else distortions.DISTORTIONS[name]
-
-    def _batches(self, store, scaling, seed, *, pairs=None, classes=None, groups=None):
-        """The training batches and, with early stopping, what validates them."""
-        distortion = self._distortion(store.input_shape)
-        if pairs is not None:
-            if self.early_stopping:
-                raise ValueError(
-                    "early_stopping=True needs class labels to make one-shot trials of held-out "
-                    "classes, and y has pairs: pass labels, or early_stopping=False."
-                )
-            return (
-                batches.PairBatches(store, scaling, pairs, self.batch_size, distortion, seed),
-                None,
-            )
-        validation = None
-        if self.early_stopping:
-            kept, validation = self._hold_out(store, classes, groups, seed)
-            store = SubStore(store, kept)
-            classes = np.unique(classes[kept], return_inverse=True)[1]
-            groups = np.unique(groups[kept], return_inverse=True)[1]
-        if self.n_pairs is not None:
-            pairs = batches.draw_pairs(classes, groups, self.n_pairs, np.random.default_rng(seed))
-            plan = batches.PairBatches(store, scaling, pairs, self.batch_size, distortion, seed)
-            return plan, validation
-        turns = distortions.turns_of(self.class_transforms, self._working_shape(self.input_shape_))
-        plan = batches.ClassBatches(
-            store, scaling, classes, groups, self.batch_shape, turns, distortion, seed
-        )
-        return plan, validation
-
-    def _hold_out(self, store, classes, groups, seed):
-        """Background classes kept from training, whole groups if there are several, and one-shot
-        episodes of them: (indices to train on, validation for `training.train`)."""
-        rng = np.random.default_rng(seed)
-        units = groups if groups.max() > 0 else classes
-        names = rng.permutation(units.max() + 1)
-        n_held = max(1 if units is groups else 2, round(self.validation_fraction * len(names)))
-        held = np.isin(units, names[:n_held])
-        try:
-            check_trainable(classes[~held], classes[~held], groups[~held])
-            n_way = _episode_way(classes[held], groups[held])
-            n_episodes = math.ceil(VALIDATION_TRIALS / n_way)
-            splitter = EpisodeSplit(n_way, n_episodes=n_episodes, random_state=seed)
-            episodes = list(splitter.split(np.empty(held.sum()), classes[held], groups[held]))
-        except ValueError as error:
-            raise ValueError(
-                f"early_stopping=True holds out {n_held} of {len(names)} "
-                f"{'groups' if units is groups else 'classes'} (validation_fraction="
-                f"{self.validation_fraction}) for one-shot trials, and that cannot be done here "
-                f"({error}): change validation_fraction, or set early_stopping=False."
-            ) from error
-        kept_out = SubStore(store, np.flatnonzero(held))
-        return np.flatnonzero(~held), (kept_out, episodes, classes[held], self.n_iter_no_change)
-
-    def _train(self, store, X, y, **targets):
-        """Train a new network; sets network_, history_, n_iter_ and the number of codes.
-
-        Returns
-        -------
-        context : scikit-learn's callback context, or None
-        interrupted : bool
-            Whether Ctrl-C cut the training short.
-        """
-        context = self._init_callback_context(max_subtasks=self.max_iter * self.n_members)
-        if context is not None:
-            context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        scaling = learn_scaling(store)
-        members, self.history_, interrupted = [], [], False
-        for seed in self._rng().randint(2**31 - 1, size=self.n_members).tolist():
-            try:
-                args = store, X, y, targets, scaling, seed, members, context
-                member, history, interrupted = self._train_member(*args)
-            except KeyboardInterrupt:
-                if not members:
-                    raise
-                interrupted = True  # before this member has learned anything
-                break
-            members.append(member)
-            self.history_ += history
-            if interrupted:
-                break
-        self.network_ = members[0] if len(members) == 1 else TwinEnsemble(members)
-        self.n_iter_ = len(self.history_)
-        return context, interrupted
-
-    def _train_member(self, store, X, y, targets, scaling, seed, members, context):
-        """One twin of those that make the network, with its history, and whether by Ctrl-C."""
-        with nullcontext() if isinstance(self.encoder, str) else _lent_generator(seed):
-            network = self._assemble(*scaling, seed)
-            plan, validation = self._batches(store, network.scaling, seed, **targets)
-            callbacks = list(self.callbacks or ())
-            if context is not None:
-                attributes = functools.partial(self._attributes_so_far, store, y, members)
-                callbacks.append(EpochTasks(self, context, X, y, attributes))
-            return training.train(
-                network,
-                plan,
-                loss=self.loss,
-                max_iter=self.max_iter,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                averaging=self.averaging,
-                bfloat16=self.precision == "bfloat16"
-                or (self.precision == "auto" and training.supports_bfloat16(self.device)),
-                device=self.device,
-                validation=validation,
-                callbacks=callbacks,
-                net_params=self.net_params,
-            )
-
-
-@contextmanager
-def _named(name, params):
-    """Arguments that what they are for does not take are named by the parameter they came in."""
-    try:
-        yield
-    except (TypeError, ValueError, RuntimeError) as error:
-        if not params:
-            raise
-        raise ValueError(f"{name}={params!r} cannot be used: {error}") from error
-
 
 @contextmanager
 def undrawn_on_error(random_state):
@@ -378,23 +179,3 @@ def undrawn_on_error(random_state):
         if drawn:
             random_state.set_state(before)
         raise
-
-
-_lending = threading.RLock()
-
-
-@contextmanager
-def _lent_generator(seed):
-    """Layers that are not ours draw weights and dropout from torch's global generators: lend them
-    seeded ones, to one thread at a time."""
-    with _lending, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
-
-
-def _episode_way(classes, groups):
-    """Way of episodes inside each of the groups: the fewest classes with two examples that one of
-    them has, but 20 at most; groups with fewer than two such classes have none."""
-    names, counts = np.unique(np.stack([groups, classes]), axis=1, return_counts=True)
-    per_group = np.bincount(names[0, counts > 1], minlength=1)
-    return min(20, *per_group[per_group > 1]) if per_group.max() > 1 else 2
