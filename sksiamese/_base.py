@@ -8,7 +8,7 @@ from numbers import Integral
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from ._fitting import FittingMixin
@@ -100,6 +100,8 @@ class TwinEstimator(FittingMixin, BaseEstimator):
 
     def _store(self, X, reset=False):
         """Validated X as an image store; on `reset` its shape becomes the fitted one."""
+        if X is None:
+            raise ValueError("X is None; expected an array of images or of flat rows.")
         X = X if hasattr(X, "shape") else as_array(X, "X")
         shape = tuple(X.shape)
         if shape[:1] == (0,):
@@ -150,11 +152,12 @@ class TwinEstimator(FittingMixin, BaseEstimator):
             )
 
     def _adapted(self, X):
-        """Self, or of a twin that ships a copy that takes images like X."""
-        if not self._adapts:
-            return self
+        """A copy, which of a twin that ships takes images like X; and X as an image store."""
+        check_is_fitted(self, "network_")
         adapted = copy.copy(self)
-        store = adapted._store(X, reset=True)
+        store = adapted._store(X, reset=self._adapts)
+        if not self._adapts:
+            return adapted, store
         trained, new = self._working_shape(self.input_shape_), store.input_shape
         same_form = len(new) == 3 and new[1] * trained[2] == new[2] * trained[1]
         if new[0] != trained[0] or not (same_form or (self.frame == "ink" and len(new) == 3)):
@@ -165,7 +168,7 @@ class TwinEstimator(FittingMixin, BaseEstimator):
             )
         scaling = InputScaling(*learn_scaling(store), new[1:], trained[1:], self.frame)
         adapted.network_ = self.network_.with_scaling(scaling)
-        return adapted
+        return adapted, store
 
 
 @contextmanager

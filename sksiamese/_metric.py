@@ -81,8 +81,8 @@ class TwinMetricMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _episode_decision(self, X):
         """Encode X once; a function that scores trials made of its rows (`model_selection`)."""
-        self = copy.copy(self._adapted(X))  # see pair_proba
-        codes = self._encode(X)
+        self, store = self._adapted(X)
+        codes = self._encode_store(store)
 
         def decision(query, support, y_support):
             trial = SupportSet(codes[support], np.asarray(y_support))

@@ -1,6 +1,5 @@
 """The support: SupportSet, the exemplars' codes and labels, and the methods that change it."""
 
-import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,11 +123,7 @@ class SupportMixin:
             )
         return support
 
-    def _exemplars(self, X, y):
-        check_is_fitted(self, "network_")
-        if X is None:
-            raise ValueError("X is None; expected at least one image for each label of y.")
-        store = self._store(X)
+    def _exemplars(self, store, y):
         labels = check_labels(y, len(store))
         return SupportSet(self._encode_store(store), labels)
 
@@ -153,15 +148,15 @@ class SupportMixin:
         ValueError
             If X or y cannot be used; the support is then as it was.
         """
-        check_is_fitted(self, "network_")
-        adapted = copy.copy(self._adapted(X))
-        adapted.support_ = adapted._exemplars(X, y)
+        adapted, store = self._adapted(X)
+        adapted.support_ = adapted._exemplars(store, y)
         self.__dict__ = adapted.__dict__  # one assignment, as in fit
         return self
 
     def add_support(self, X, y):
         """Add exemplars, of known or of new classes; takes and raises what `set_support` does."""
-        new = self._exemplars(X, y)
+        check_is_fitted(self, "network_")
+        new = self._exemplars(self._store(X), y)
         old = self.support_
         self.support_ = new if old is None else old.add(new.codes, new.labels)
         return self

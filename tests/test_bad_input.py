@@ -348,7 +348,7 @@ SUPPORTS = {
     ),
     "labels and None": (
         lambda X: (None, [1, 2]),
-        "X is None; expected at least one image for",
+        "X is None; expected an array of",
     ),
     "labels and an empty list": (lambda X: ([], [1]), "X has no samples, .*; expected"),
     "images but no labels": (lambda X: (X, None), "requires y to be passed, .* y is None"),
