@@ -20,7 +20,7 @@ from ._validation import (
     describe_shape,
 )
 from .model_selection._split import own_random_state
-from .twin import distortions, encoders, heads, losses
+from .twin import distortions, encoders, heads, losses, optimizers
 from .twin.scaling import InputScaling, learn_scaling
 
 
@@ -86,7 +86,8 @@ class TwinEstimator(FittingMixin, BaseEstimator):
                 f"device={self.device!r} is no torch device of this machine ({error}); expected "
                 "'cpu', 'cuda', ..."
             ) from error
-        check_skorch(self.callbacks, self.net_params)
+        check_choice(self.optimizer, "optimizer", optimizers.OPTIMIZERS)
+        check_skorch(self.callbacks, self.net_params, self.optimizer)
         self._rng()
 
     def _rng(self):

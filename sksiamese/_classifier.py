@@ -82,11 +82,14 @@ class SiameseOneShotClassifier(
     n_members : int, default=1
         Twins that are trained one after another, each with a seed of its own, whose mean logit
         answers: fewer errors for as many times the cost.
+    optimizer : {"adamw", "muon"}, default="adamw"
+        "muon" learns more a step where most weights are those of convolutions. `net_params` takes
+        any other of torch's.
     learning_rate : float, default=5e-3
-        Greatest learning rate of AdamW; it rises over 2 % of the steps and falls as a cosine. A
-        skorch ``LRScheduler`` among the callbacks takes the place of that.
+        Greatest learning rate; it rises over 2 % of the steps and falls as a cosine. A skorch
+        ``LRScheduler`` among the callbacks takes the place of that.
     weight_decay : float, default=0.01
-        Of AdamW, decoupled from the loss; the paper's L2 term with ``torch.optim.SGD``.
+        Decoupled from the loss; the paper's L2 term with ``torch.optim.SGD``.
     averaging : float, default=0.998
         Decay of the moving average of the weights, which is what predicts; 0 turns it off.
     early_stopping : bool, default=False
@@ -169,6 +172,7 @@ class SiameseOneShotClassifier(
         batch_size=128,
         max_iter=30,
         n_members=1,
+        optimizer="adamw",
         learning_rate=5e-3,
         weight_decay=0.01,
         averaging=0.998,
@@ -198,6 +202,7 @@ class SiameseOneShotClassifier(
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.n_members = n_members
+        self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.averaging = averaging

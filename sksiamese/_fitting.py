@@ -199,6 +199,7 @@ class FittingMixin(CallbackSupportMixin):
                 bfloat16=self.precision == "bfloat16"
                 or (self.precision == "auto" and training.supports_bfloat16(self.device)),
                 device=self.device,
+                optimizer=self.optimizer,
                 validation=validation,
                 callbacks=callbacks,
                 net_params=self.net_params,

@@ -58,7 +58,7 @@ def check_dict(value, name):
         raise TypeError(f"{name}={value!r}; expected a dict, or None.")
 
 
-def check_skorch(callbacks, net_params):
+def check_skorch(callbacks, net_params, optimizer):
     """What is handed to skorch as it comes."""
     entries = callbacks if isinstance(callbacks, list | tuple) else (callbacks,)
     for entry in () if callbacks is None else entries:
@@ -81,3 +81,8 @@ def check_skorch(callbacks, net_params):
                 f"net_params has {name!r}, which the estimator sets itself: use its parameter "
                 f"{_OWN_SKORCH[name]}."
             )
+    if optimizer != "adamw" and "optimizer" in (net_params or {}):
+        raise ValueError(
+            f"optimizer={optimizer!r}, and net_params has the optimizer "
+            f"{net_params['optimizer']!r}: leave out one of them."
+        )

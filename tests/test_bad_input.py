@@ -274,6 +274,7 @@ PARAMETERS = [
     ("n_members", 0, "0.*>= 1"),
     ("n_members", 1.5, "int.*float"),
     ("max_iter", True, "True is a bool; expected a number"),
+    ("optimizer", "sgd", "'sgd' is not known; expected one of 'adamw', 'muon'"),
     ("learning_rate", 0, "0.*> 0"),
     ("learning_rate", -1e-3, "-0.001.*> 0"),
     ("learning_rate", float("nan"), "nan; expected a finite number"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from skorch.callbacks import Callback, EarlyStopping
+from torch.optim import SGD
 
 from sksiamese._params import check_choice, check_number, check_shape, check_skorch
 
@@ -44,13 +45,16 @@ def test_shapes_are_tuples_of_positive_integers(value):
 
 
 def test_what_goes_to_skorch_is_looked_at():
-    assert check_skorch(None, None) is None
-    assert check_skorch([Callback(), ("name", Callback())], {}) is None
+    assert check_skorch(None, None, "adamw") is None
+    assert check_skorch([Callback(), ("name", Callback())], {}, "muon") is None
     for callbacks in (3, Callback(), ["a"], [()]):
         with pytest.raises(TypeError, match="callbacks=.*expected a list of skorch callbacks"):
-            check_skorch(callbacks, None)
+            check_skorch(callbacks, None, "adamw")
     best = EarlyStopping(load_best=True)
     with pytest.raises(ValueError, match="load_best=True.*use early_stopping=True"):
-        check_skorch([best], None)
+        check_skorch([best], None, "adamw")
     with pytest.raises(TypeError, match=r"net_params=\[1\]; expected a dict"):
-        check_skorch([], [1])
+        check_skorch([], [1], "adamw")
+    assert check_skorch(None, {"optimizer": SGD}, "adamw") is None
+    with pytest.raises(ValueError, match="optimizer='muon', and net_params has the optimizer"):
+        check_skorch(None, {"optimizer": SGD}, "muon")

@@ -15,6 +15,7 @@ from sksiamese.twin.encoders import build_encoder, feature_shape
 from sksiamese.twin.heads import WeightedL1
 from sksiamese.twin.inference import encode
 from sksiamese.twin.network import TwinNetwork
+from sksiamese.twin.optimizers import Muon
 from sksiamese.twin.scaling import InputScaling
 from sksiamese.twin.training import (
     Averaging,
@@ -481,6 +482,15 @@ def test_the_default_optimizer_is_adamw_with_the_weight_decay():
     run(callbacks=[spy], weight_decay=0.25)
     assert isinstance(spy.optimizer, torch.optim.AdamW)
     assert spy.optimizer.defaults["weight_decay"] == 0.25
+
+
+def test_muon_learns_and_keeps_the_schedule():
+    spy = Spy()
+    _, history, _ = run("conv", callbacks=[spy], optimizer="muon", max_iter=12)
+    assert isinstance(spy.optimizer, Muon)
+    losses = [epoch["train_loss"] for epoch in history]
+    assert losses[-1] < 0.5 * losses[0]
+    assert spy.rates[-1] < 0.1 * max(spy.rates)
 
 
 def test_gradients_are_cut_at_norm_five():

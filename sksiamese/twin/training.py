@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from . import inference
 from .losses import TwinLoss
+from .optimizers import OPTIMIZERS
 
 
 class CollapseWarning(UserWarning):
@@ -233,6 +234,7 @@ def train(
     averaging,
     bfloat16,
     device,
+    optimizer="adamw",
     validation=None,
     callbacks=(),
     net_params=None,
@@ -241,6 +243,8 @@ def train(
 
     Parameters
     ----------
+    optimizer : {"adamw", "muon"}
+        Unless `net_params` has another.
     validation : tuple (store, episodes, classes, patience) or None
         Early stopping on one-shot episodes; the best weights are restored.
     callbacks : sequence of skorch callbacks
@@ -275,7 +279,7 @@ def train(
         network,
         **{
             "criterion": TwinLoss(loss),
-            "optimizer": torch.optim.AdamW,
+            "optimizer": OPTIMIZERS[optimizer],
             "optimizer__weight_decay": weight_decay,
             # One kernel for all parameters. An optimizer of the user's may not have it.
             **({} if "optimizer" in net_params else {"optimizer__fused": True}),
