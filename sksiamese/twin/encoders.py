@@ -35,20 +35,28 @@ class FoldedConvNorm(nn.Module):
     """What a trained `ConvNorm` computes, but for rounding, in fewer passes.
 
     Batch-norm becomes part of the convolution, whose weights are kept in oneDNN's order: each call
-    would bring them there again. ReLU stays torch's, as oneDNN's makes 0 of NaN.
+    would bring them there again, and takes tens of times as long where they are in another order
+    than it wants. That depends on the size of the images, and so waits for the first of them. ReLU
+    stays torch's, as oneDNN's makes 0 of NaN.
     """
+
+    batch_size = 256  # whatever the first batch is: the order shall not depend on it
 
     def __init__(self, trained):
         super().__init__()
         conv = fuse_conv_bn_eval(trained.conv, trained.norm)
         self.bias = conv.bias
         self.geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
-        self.weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight, *self.geometry)
+        self.weight, self.ordered = conv.weight, None
         self.relu = trained.relu
 
     def forward(self, x, shortcut=None):
+        if self.ordered is None:
+            size = [self.batch_size, *x.shape[1:]]
+            reorder = torch.ops.mkldnn._reorder_convolution_weight
+            self.ordered = reorder(self.weight, *self.geometry, size)
         convolution = torch.ops.mkldnn._convolution_pointwise
-        weights = (self.weight, self.bias, *self.geometry)
+        weights = (self.ordered, self.bias, *self.geometry)
         if shortcut is None:
             x = convolution(x, *weights, "none", [], "")
         else:
