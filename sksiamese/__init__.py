@@ -2,7 +2,14 @@
 
 from . import recipes
 from ._classifier import SiameseOneShotClassifier
+from ._frozen import FrozenTwinClassifier
 from .weights import load_pretrained
 
 __version__ = "0.1.0"
-__all__ = ["SiameseOneShotClassifier", "__version__", "load_pretrained", "recipes"]
+__all__ = [
+    "FrozenTwinClassifier",
+    "SiameseOneShotClassifier",
+    "__version__",
+    "load_pretrained",
+    "recipes",
+]

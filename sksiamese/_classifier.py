@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 
@@ -337,6 +338,35 @@ class SiameseOneShotClassifier(
         probabilities : ndarray of shape (n_queries, n_classes), float32
         """
         return softmax(self._class_logits(X)[0], axis=1)
+
+    def match(self, X):
+        """Labels of the best one-to-one assignment: each query to a class of its own.
+
+        For who knows that no class comes twice: parts to slots, drawings to an alphabet. The
+        answers depend on each other, so that accuracy is not to be compared with `predict`'s.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            No more queries than classes.
+
+        Returns
+        -------
+        y : ndarray of shape (n_queries,)
+            Different labels, whose logits have the greatest sum.
+
+        Raises
+        ------
+        ValueError
+            If there are more queries than classes.
+        """
+        logits, classes = self._class_logits(X)
+        if len(logits) > len(classes):
+            raise ValueError(
+                f"X has {len(logits)} queries, and the support only {len(classes)} classes: match "
+                "gives each query a class of its own. Give fewer queries, or use predict."
+            )
+        return classes[linear_sum_assignment(logits, maximize=True)[1]]
 
     def kneighbors(self, X, n_neighbors=5, return_distance=True):
         """Nearest exemplars of the support.

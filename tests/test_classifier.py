@@ -1,6 +1,7 @@
 """SiameseOneShotClassifier: learn once, then every new class costs one exemplar."""
 
 import copy
+import itertools
 import random
 import signal
 import threading
@@ -870,3 +871,25 @@ def test_a_thread_that_predicts_sees_one_support_or_the_other(twin, new):
     assert not errors
     assert seen <= {(True, (5, 6)), (True, (5, 3))}
     assert seen
+
+
+# One-to-one assignment
+
+
+def test_match_gives_each_query_a_class_of_its_own(twin, new):
+    X, y = new
+    logits = twin.decision_function(X[1::8])
+    answers = twin.match(X[1::8])
+    assert sorted(answers) == sorted(set(answers.tolist()))
+    n = len(twin.classes_)
+    best = max(
+        itertools.permutations(range(n)), key=lambda order: logits[np.arange(n), list(order)].sum()
+    )
+    assert answers.tolist() == twin.classes_[list(best)].tolist()
+
+
+def test_match_takes_fewer_queries_than_classes_and_no_more(twin, new):
+    X, y = new
+    assert twin.match(X[1:2]).tolist() == twin.predict(X[1:2]).tolist()
+    with pytest.raises(ValueError, match="queries, and the support only .* classes: match gives"):
+        twin.match(X)
