@@ -2,7 +2,6 @@
 
 import copy
 import math
-from contextlib import contextmanager
 from numbers import Integral
 
 import numpy as np
@@ -170,16 +169,3 @@ class TwinEstimator(FittingMixin, BaseEstimator):
         scaling = InputScaling(*learn_scaling(store), new[1:], trained[1:], self.frame)
         adapted.network_ = self.network_.with_scaling(scaling)
         return adapted, store
-
-
-@contextmanager
-def undrawn_on_error(random_state):
-    """An attempt that fails leaves a RandomState as it was."""
-    drawn = isinstance(random_state, np.random.RandomState)
-    before = random_state.get_state() if drawn else None
-    try:
-        yield
-    except BaseException:
-        if drawn:
-            random_state.set_state(before)
-        raise

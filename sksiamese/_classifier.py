@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 
-from ._base import TwinEstimator, undrawn_on_error
+from ._base import TwinEstimator
 from ._callbacks import with_callbacks
 from ._metric import TwinMetricMixin
 from ._params import check_choice
@@ -21,7 +21,6 @@ from ._validation import (
     is_pairs,
 )
 from .twin import inference
-from .twin.network import TwinEnsemble
 
 
 class SiameseOneShotClassifier(
@@ -244,16 +243,7 @@ class SiameseOneShotClassifier(
         KeyboardInterrupt
             After Ctrl-C; the estimator then has the twin trained so far.
         """
-        fitted = copy.copy(self)
-        with undrawn_on_error(self.random_state):
-            interrupted = fitted._fit(X, y, groups)
-        # One assignment: an attempt that fails changes nothing, and a thread that is predicting
-        # sees the old twin or the new one.
-        self.__dict__ = fitted.__dict__
-        if interrupted:
-            # The model is kept, and whoever called, a grid search say, stops too.
-            raise KeyboardInterrupt("training was interrupted; the twin trained so far is kept")
-        return self
+        return self._fit_as_a_whole(X, y, groups)
 
     @with_callbacks
     def _fit(self, X, y, groups):
@@ -279,16 +269,11 @@ class SiameseOneShotClassifier(
         return interrupted
 
     def _attributes_so_far(self, store, y, members, net):
-        """What a callback of scikit-learn needs to predict in the middle of training."""
-        averaging = dict(net.callbacks_)["averaging"]
-        network = copy.deepcopy(averaging.model_.module).to("cpu").fold()
-        network = TwinEnsemble([*members, network]) if members else network
-        support = SupportSet(inference.encode(network, store), y) if np.ndim(y) == 1 else None
-        return {
-            "network_": network,
-            "support_": support,
-            "n_iter_": len(self.history_) + len(net.history),
-        }
+        so_far = super()._attributes_so_far(store, y, members, net)
+        support = None
+        if np.ndim(y) == 1:
+            support = SupportSet(inference.encode(so_far["network_"], store), y)
+        return {**so_far, "support_": support}
 
     def _class_logits(self, X):
         self = copy.copy(self)  # one twin and its support, though another thread may fit anew

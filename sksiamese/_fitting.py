@@ -25,6 +25,28 @@ VALIDATION_TRIALS = 320
 class FittingMixin(CallbackSupportMixin):
     """What `fit` builds and trains, for a `TwinEstimator`."""
 
+    def _fit_as_a_whole(self, *args):
+        """Call ``_fit(*args)`` of a copy, and become that once it has succeeded."""
+        fitted = copy.copy(self)
+        with _undrawn_on_error(self.random_state):
+            interrupted = fitted._fit(*args)
+        # One assignment: an attempt that fails changes nothing, and a thread that is predicting
+        # sees the old twin or the new one.
+        self.__dict__ = fitted.__dict__
+        if interrupted:
+            # The model is kept, and whoever called, a grid search say, stops too.
+            raise KeyboardInterrupt("training was interrupted; the twin trained so far is kept")
+        return self
+
+    def _attributes_so_far(self, store, y, members, net):
+        """What a callback of scikit-learn needs to predict in the middle of training."""
+        averaging = dict(net.callbacks_)["averaging"]
+        network = copy.deepcopy(averaging.model_.module).to("cpu").fold()
+        return {
+            "network_": TwinEnsemble([*members, network]) if members else network,
+            "n_iter_": len(self.history_) + len(net.history),
+        }
+
     def _working_shape(self, shape):
         """Shape of what the encoder sees, once images are brought to `image_size`."""
         size = self.image_size
@@ -215,6 +237,19 @@ def _named(name, params):
         if not params:
             raise
         raise ValueError(f"{name}={params!r} cannot be used: {error}") from error
+
+
+@contextmanager
+def _undrawn_on_error(random_state):
+    """An attempt that fails leaves a RandomState as it was."""
+    drawn = isinstance(random_state, np.random.RandomState)
+    before = random_state.get_state() if drawn else None
+    try:
+        yield
+    except BaseException:
+        if drawn:
+            random_state.set_state(before)
+        raise
 
 
 _lending = threading.RLock()

@@ -14,11 +14,12 @@ from ._support import SupportSet
 from .twin.network import TwinEnsemble
 
 FORMAT = "sksiamese twin 1"
-_FITTED = ("input_shape_", "n_features_in_", "n_iter_", "history_", "_fitted_flat", "_adapts")
 
 
 class PersistenceMixin:
-    """``save`` and ``load`` of an estimator with ``network_`` and ``support_``."""
+    """``save`` and ``load`` of an estimator with ``network_`` and perhaps a ``support_``."""
+
+    _saved = ("input_shape_", "n_features_in_", "n_iter_", "history_", "_fitted_flat", "_adapts")
 
     def save(self, path, *, half=False):
         """Write the fitted estimator to one safetensors file.
@@ -53,7 +54,7 @@ class PersistenceMixin:
         about = {
             "class": type(self).__name__,
             "params": {name: _plain(name, v) for name, v in self.get_params(deep=False).items()},
-            "fitted": {name: getattr(self, name) for name in _FITTED},
+            "fitted": {name: getattr(self, name) for name in self._saved},
         }
         if hasattr(self, "feature_names_in_"):
             about["feature_names_in_"] = self.feature_names_in_.tolist()
@@ -62,7 +63,7 @@ class PersistenceMixin:
             for name, t in self.network_.state_dict(prefix="network.").items()
             if ".scaling." not in name or name.endswith((".offset", ".scale"))
         }
-        if self.support_ is not None:
+        if getattr(self, "support_", None) is not None:
             tensors["support.codes"] = self.support_.codes
             labels = self.support_.labels
             about["labels"] = {"dtype": str(labels.dtype), "values": labels.tolist()}
@@ -134,7 +135,8 @@ class PersistenceMixin:
         for member in networks:
             member.fold()
         self.network_ = network
-        self.support_ = None
+        if hasattr(self, "set_support"):
+            self.support_ = None
         if codes is not None:
             self.support_ = SupportSet(codes, np.array(labels["values"], dtype=labels["dtype"]))
         return self

@@ -21,7 +21,13 @@ JOIN_BOTH = {
     "_validation.py",
     "_persistence.py",
 }
-OF_ESTIMATORS = {"__init__.py", "_classifier.py", "recipes.py", "weights/__init__.py"}
+OF_ESTIMATORS = {
+    "__init__.py",
+    "_classifier.py",
+    "_verifier.py",
+    "recipes.py",
+    "weights/__init__.py",
+}
 TORCH = {"torch", "skorch", "torchvision"}
 
 

@@ -37,7 +37,12 @@ def logits(network, codes_a, codes_b, chunk_size=1024):
         )
 
 
-def pair_logits(network, codes_a, codes_b):
-    """Twin logits (P,) of the pairs of rows."""
+def pair_logits(network, codes_a, codes_b, chunk_size=1024):
+    """Twin logits (P,) of the pairs of rows, in blocks of them."""
     with torch.no_grad():
-        return network.head.pair_logits(codes_a, codes_b)
+        return torch.cat(
+            [
+                network.head.pair_logits(a, b)
+                for a, b in zip(codes_a.split(chunk_size), codes_b.split(chunk_size), strict=True)
+            ]
+        )

@@ -1,0 +1,97 @@
+"""Pairs as samples: what X and y of a verifier may be, and the threshold that pairs give."""
+
+import numpy as np
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from ._params import check_choice, check_number
+from ._validation import as_array, check_labels
+
+STRATEGIES = ("accuracy", "f_beta", "max_tpr", "max_tnr", "equal_error")
+
+
+def pairs_of(X, preprocessor):
+    """The images or rows that pairs are made of, and of each pair the two row numbers.
+
+    X is (n_pairs, 2, ...), or (n_pairs, 2) row numbers of `preprocessor`, or what it is called
+    with.
+    """
+    X = X if hasattr(X, "shape") else as_array(X, "X")
+    if preprocessor is None:
+        if len(X.shape) < 3 or X.shape[1] != 2:
+            raise ValueError(
+                f"X has shape {tuple(X.shape)}; expected pairs (n_pairs, 2, ...) of images or "
+                "rows, or (n_pairs, 2) row numbers and preprocessor=, what they are rows of."
+            )
+        numbers = np.arange(2 * len(X))
+        return X.reshape(-1, *X.shape[2:]), numbers[::2], numbers[1::2]
+    X = np.asarray(X)
+    if callable(preprocessor) and X.ndim == 2 and X.shape[1] == 2:
+        names, rows = np.unique(X, return_inverse=True)
+        items = as_array(preprocessor(names), "X")
+        if len(np.atleast_1d(items)) != len(names):
+            raise ValueError(
+                f"preprocessor returned shape {items.shape} for {len(names)} items of X; expected "
+                "an image or row for each."
+            )
+        return items, *rows.reshape(X.shape).T
+    if X.ndim != 2 or X.shape[1] != 2 or X.dtype.kind not in "iu":
+        raise ValueError(
+            f"X has shape {X.shape} and dtype {X.dtype}; with a preprocessor, pairs are "
+            "(n_pairs, 2) integers, row numbers of it (of a callable, anything that it takes)."
+        )
+    items = getattr(preprocessor, "images", preprocessor)  # of an ImageArray
+    items = items if hasattr(items, "shape") else as_array(items, "preprocessor")
+    outside = np.flatnonzero(((X < 0) | (len(items) <= X)).any(axis=1))
+    if len(outside):
+        raise ValueError(
+            f"X, row {outside[0]} is {tuple(X[outside[0]].tolist())}; expected row numbers from 0 "
+            f"to {len(items) - 1} of the preprocessor. {len(outside)} of {len(X)} are outside."
+        )
+    return items, X[:, 0].astype(np.int64), X[:, 1].astype(np.int64)
+
+
+def check_same(y, n_pairs):
+    """The label of pairs that differ, 0 or -1, and of each pair whether it does not."""
+    y = check_labels(y, n_pairs)
+    values = np.unique(y)
+    if not any(np.isin(values, known).all() for known in ((0, 1), (-1, 1))):
+        raise ValueError(
+            f"y has the values {values[:5].tolist()}; expected 1 for pairs of one class and 0, or "
+            "everywhere -1, for pairs of two."
+        )
+    if len(values) < 2:
+        raise ValueError(f"y has only {values[0]}: give pairs of one class and pairs of two.")
+    return int(values[0]), (y == 1).astype(np.int64)
+
+
+def calibrated_threshold(logits, same, strategy, min_rate, beta):
+    """The threshold on logits that is best by `strategy`; see `SiameseVerifier`."""
+    check_choice(strategy, "strategy", STRATEGIES)
+    bounded = strategy in ("max_tpr", "max_tnr")
+    if bounded != (min_rate is not None):
+        expected = "one from 0 to 1" if bounded else "None"
+        raise ValueError(f"min_rate={min_rate!r} with strategy={strategy!r}; expected {expected}.")
+    if bounded:
+        check_number(min_rate, "min_rate", float, 0, 1)
+    check_number(beta, "beta", float, 0, include="neither")
+    if strategy == "f_beta":
+        precision, recall, thresholds = precision_recall_curve(same, logits)
+        precision, recall = precision[:-1], recall[:-1]
+        below = beta**2 * precision + recall
+        merit = (1 + beta**2) * precision * recall / np.where(below > 0, below, 1)
+    else:
+        # The first threshold, infinite, accepts no pair.
+        fpr, tpr, thresholds = roc_curve(same, logits, drop_intermediate=False)
+        tnr = 1 - fpr
+        merit = {
+            "accuracy": tpr * same.sum() + tnr * (1 - same).sum(),
+            "max_tpr": np.where(tnr >= (min_rate or 0), tpr + tnr * 1e-9, -1.0),
+            "max_tnr": np.where(tpr >= (min_rate or 0), tnr + tpr * 1e-9, -1.0),
+            "equal_error": -np.abs(tpr - tnr),
+        }[strategy]
+    best = int(merit.argmax())
+    # Halfway to the next logit below, so that pairs not seen fall to the nearer side.
+    if not np.isfinite(thresholds[best]):
+        return float(np.nextafter(logits.max(), np.inf, dtype=logits.dtype))
+    below = logits[logits < thresholds[best]]
+    return float((thresholds[best] + below.max()) / 2 if len(below) else thresholds[best])
