@@ -1,0 +1,147 @@
+"""Displays render, and show the numbers they were given."""
+
+import copy
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sksiamese import SiameseVerifier
+from sksiamese.plotting import (
+    EpisodeAccuracyDisplay,
+    NeighborsDisplay,
+    OneShotTrialDisplay,
+    SimilarityDisplay,
+    ThresholdDisplay,
+    TrainingCurveDisplay,
+)
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("agg")
+plt = pytest.importorskip("matplotlib.pyplot")
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def new(glyphs):
+    X, y = glyphs
+    return X[y >= 10], y[y >= 10]
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def rendered(display):
+    display.figure_.canvas.draw()
+    pixels = np.asarray(display.figure_.canvas.buffer_rgba())[..., :3]
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+    return display
+
+
+def test_a_trial_shows_every_class_with_its_probability(fitted, new):
+    X, y = new
+    before = fitted.support_
+    display = OneShotTrialDisplay.from_estimator(fitted, X[::8], y[::8], X[9], y[9])
+    expected = copy.copy(fitted).set_support(X[::8], y[::8]).predict_proba(X[9:10])[0]
+    np.testing.assert_array_equal(display.probabilities, expected)
+    shown = texts(rendered(display).ax_)
+    assert shown == ["query: 11"] + [f"{10 + n}: {p:.0%}" for n, p in enumerate(expected)]
+    assert len(display.ax_.images) == 7
+    assert fitted.support_ is before
+
+
+def test_neighbors_show_distances_and_labels(fitted, new):
+    X, y = new
+    display = NeighborsDisplay.from_estimator(fitted, X[::8], y[::8], X[1:4], n_neighbors=3)
+    twin = copy.copy(fitted).set_support(X[::8], y[::8])
+    distances, rows = twin.kneighbors(X[1:4], 3)
+    np.testing.assert_array_equal(display.distances, distances)
+    np.testing.assert_array_equal(display.labels, y[::8][rows])
+    np.testing.assert_array_equal(display.neighbors, X[::8][rows])
+    assert len(rendered(display).ax_.images) == 3 * 4
+
+
+def test_colour_images_and_channels_are_shown():
+    image = np.random.default_rng(0).random((3, 8, 6))
+    display = OneShotTrialDisplay(
+        query=np.moveaxis(image, 0, 2),
+        supports=np.stack([np.moveaxis(image, 0, 2)] * 2),
+        classes=np.array(["a", "b"]),
+        probabilities=np.array([0.25, 0.75]),
+    ).plot()
+    assert texts(rendered(display).ax_) == ["query", "a: 25%", "b: 75%"]
+
+
+def test_the_training_curve_is_the_history(fitted):
+    display = rendered(TrainingCurveDisplay.from_estimator(fitted))
+    losses = display.ax_.lines[0].get_ydata()
+    assert losses.tolist() == [row["train_loss"] for row in fitted.history_]
+    assert len(display.figure_.axes) == 1
+    history = [{"train_loss": 1.0, "one_shot_accuracy": 0.5}] * 3
+    both = rendered(TrainingCurveDisplay(history=history).plot())
+    assert both.figure_.axes[1].lines[0].get_ydata().tolist() == [0.5] * 3
+
+
+def test_the_threshold_stands_where_it_is(fitted, new):
+    X, labels = new
+    pairs = np.random.default_rng(0).integers(len(X), size=(200, 2))
+    y = (labels[pairs[:, 0]] == labels[pairs[:, 1]]).astype(int)
+    verifier = SiameseVerifier.from_classifier(fitted, preprocessor=X)
+    verifier.calibrate_threshold(pairs, y)
+    display = rendered(ThresholdDisplay.from_estimator(verifier, pairs, y))
+    assert display.ax_.lines[0].get_xdata()[0] == verifier.threshold_
+    counts = [sum(patch.get_height() for patch in bars) for bars in display.ax_.containers]
+    assert counts == [(y == 0).sum(), (y == 1).sum()]
+    again = ThresholdDisplay.from_predictions(y, display.scores, threshold=1.0)
+    assert again.threshold == 1.0
+    with pytest.raises(ValueError, match="inconsistent"):
+        ThresholdDisplay.from_predictions(y[:3], display.scores)
+
+
+def test_accuracy_by_way_and_shot(fitted, new):
+    X, y = new
+    display = EpisodeAccuracyDisplay.from_estimator(
+        fitted, X, y, n_ways=(2, 5), n_shots=(1, 3), n_episodes=5, random_state=0
+    )
+    assert set(display.scores) == {(2, 1), (2, 3), (5, 1), (5, 3)}
+    bars = rendered(display).ax_.containers
+    assert [bar.get_label() for bar in bars] == ["1-shot", "3-shot"]
+    assert bars[0].lines[0].get_ydata()[1] == pytest.approx(100 * display.scores[5, 1].accuracy)
+    assert "unstructured" in display.ax_.get_ylabel()
+
+
+def test_similarity_is_of_all_pairs(fitted, new):
+    X, y = new
+    display = rendered(SimilarityDisplay.from_estimator(fitted, X[:5], labels_a=y[:5]))
+    np.testing.assert_allclose(display.probabilities, display.probabilities.T, atol=1e-5)
+    other = SimilarityDisplay.from_estimator(fitted, X[:5], X[:3])
+    assert other.probabilities.shape == (5, 3)
+
+
+def test_axes_that_are_given_are_used(fitted):
+    _, ax = plt.subplots()
+    assert TrainingCurveDisplay.from_estimator(fitted, ax=ax).ax_ is ax
+
+
+def test_flat_rows_are_no_pictures(fitted, new):
+    X, y = new
+    with pytest.raises(ValueError, match=r"an image has shape \(256,\); expected"):
+        OneShotTrialDisplay.from_estimator(fitted, X[::8], y[::8], X[0].ravel())
+
+
+def test_importing_the_displays_does_not_import_matplotlib():
+    code = "import sys, sksiamese.plotting; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_matplotlib_the_error_says_so(fitted, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match="TrainingCurveDisplay.* requires matplotlib"):
+        TrainingCurveDisplay.from_estimator(fitted)
