@@ -38,6 +38,7 @@ setup(
         "pillow>=9.4",
         "pooch>=1.6",
     ],
+    entry_points={"console_scripts": ["sksiamese = sksiamese._cli:main"]},
     extras_require={
         "plot": plot,
         "progress": progress,

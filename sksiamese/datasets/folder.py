@@ -66,6 +66,18 @@ def load_image_folder(
     >>> data = load_image_folder("parts", image_shape=(64, 64))  # doctest: +SKIP
     >>> clf.fit(data.images, data.target, groups=data.groups)  # doctest: +SKIP
     """
+    files, labels, groups = _files_of(Path(path))
+    images, kept = load_images(files, image_shape, color, invert, on_error, memmap)
+    return Bunch(
+        images=images,
+        target=labels[kept],
+        groups=None if groups is None else groups[kept],
+        filenames=np.array([str(files[row]) for row in kept]),
+    )
+
+
+def load_images(files, image_shape, color, invert, on_error, memmap=None):
+    """Images of these files, as `load_image_folder` says, and which of the files they are."""
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r} is not known; expected 'raise' or 'skip'.")
     if image_shape is not None:
@@ -74,7 +86,6 @@ def load_image_folder(
             raise ValueError(f"image_shape={image_shape!r}; expected (height, width), or None.")
     if invert not in (True, False, "auto"):
         raise ValueError(f"invert={invert!r} is not known; expected True, False or 'auto'.")
-    files, labels, groups = _files_of(Path(path))
     images, shape, kept, damaged = None, image_shape, [], []
     for row, file in enumerate(files):
         try:
@@ -98,13 +109,13 @@ def load_image_folder(
         what += "; ..." if len(damaged) > 10 else "."
         if on_error == "raise" or not kept:
             raise OSError(f"{what} Mend or delete them, or pass on_error='skip'.")
-        warnings.warn(f"{what} They are left out.", UnreadableImageWarning, stacklevel=2)
-    return Bunch(
-        images=images[: len(kept)],
-        target=labels[kept],
-        groups=None if groups is None else groups[kept],
-        filenames=np.array([str(files[row]) for row in kept]),
-    )
+        warnings.warn(f"{what} They are left out.", UnreadableImageWarning, stacklevel=3)
+    return images[: len(kept)], kept
+
+
+def image_files(folder):
+    """Files of a folder whose names say that they are images, in order."""
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES)
 
 
 def _files_of(path):
@@ -121,7 +132,7 @@ def _files_of(path):
     )
     files, labels, groups = [], [], []
     for group, folder in classes:
-        own = sorted(f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES)
+        own = image_files(folder)
         if not own or _folders(folder):
             what = "has folders of its own" if own else "has no images"
             raise ValueError(

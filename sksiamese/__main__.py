@@ -1,0 +1,7 @@
+"""``python -m sksiamese``."""
+
+import sys
+
+from ._cli import main
+
+sys.exit(main())

@@ -1,0 +1,174 @@
+"""The command line: train, label and evaluate on folders of images."""
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+from sklearn.exceptions import NotFittedError
+
+from . import __version__, recipes
+from ._classifier import SiameseOneShotClassifier
+from .datasets import load_image_folder
+from .datasets.folder import image_files, load_images
+from .model_selection import one_shot_score
+from .weights import load_pretrained
+
+_PRETRAINED_SIDE = 105
+
+
+def main(arguments=None):
+    """Run one command; the exit status is 0, or 1 after an error that it tells of on stderr."""
+    args = _parser().parse_args(arguments)
+    try:
+        args.command(args)
+    except (ValueError, TypeError, OSError, FloatingPointError, NotFittedError) as error:
+        sys.stderr.write(f"sksiamese {args.name}: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write(f"sksiamese {args.name}: interrupted\n")
+        return 130
+    return 0
+
+
+def train(args):
+    data = load_image_folder(
+        args.folder, args.image_shape, color=args.color, invert=args.invert, on_error=args.on_error
+    )
+    if args.recipe == "omniglot":
+        clf = recipes.omniglot(random_state=args.seed)
+    else:
+        clf = SiameseOneShotClassifier(random_state=args.seed)
+    if args.epochs is not None:
+        clf.set_params(max_iter=args.epochs)
+    Path(args.output).resolve(strict=False).parent.stat()  # sooner than after an hour
+    clf.fit(data.images, data.target, groups=data.groups)
+    clf.support_ = None  # background classes are not what it will be asked about
+    clf.save(args.output)
+    sys.stdout.write(f"{args.output}: {len(data.target)} images, loss {_loss(clf):.3f}\n")
+
+
+def label(args):
+    clf = _twin(args.twin)
+    image_shape, color = _kind(clf, args)
+    support = load_image_folder(
+        args.support, image_shape, color=color, invert=args.invert, on_error=args.on_error
+    )
+    files = image_files(_folder(args.query))
+    if not files:
+        raise ValueError(f"--query {args.query} has no images.")
+    images, kept = load_images(files, image_shape, color, args.invert, args.on_error)
+    clf.set_support(support.images, support.target)
+    probabilities = clf.predict_proba(images)
+    with _output(args.output) as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["file", "label", "probability"])
+        for row, p in zip(kept, probabilities, strict=True):
+            writer.writerow([files[row], clf.classes_[p.argmax()], f"{p.max():.4f}"])
+
+
+def evaluate(args):
+    clf = _twin(args.twin)
+    image_shape, color = _kind(clf, args)
+    data = load_image_folder(
+        args.folder, image_shape, color=color, invert=args.invert, on_error=args.on_error
+    )
+    score = one_shot_score(
+        clf, data.images, data.target, groups=data.groups, n_way=args.way, n_shot=args.shot,
+        n_episodes=args.episodes, random_state=args.seed,
+    )  # fmt: skip
+    sys.stdout.write(f"{score}, seed {args.seed}\n")
+
+
+def _twin(path):
+    return load_pretrained("omniglot") if path is None else SiameseOneShotClassifier.load(path)
+
+
+def _kind(clf, args):
+    """Size and colour of the images that the twin takes."""
+    channels, *sides = clf.input_shape_
+    if clf._adapts:
+        return args.image_shape or (_PRETRAINED_SIDE, _PRETRAINED_SIDE), False
+    return tuple(sides), channels == 3
+
+
+def _loss(clf):
+    return clf.history_[-1]["train_loss"]
+
+
+def _folder(path):
+    if not Path(path).is_dir():
+        raise FileNotFoundError(f"{path} is no folder.")
+    return Path(path)
+
+
+class _output:
+    """Standard output, or a file that is there only once all of it is written."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
+        if self.path is None:
+            return sys.stdout
+        self.part = Path(f"{self.path}.part")
+        self.stream = self.part.open("w", newline="")
+        return self.stream
+
+    def __exit__(self, kind, *_):
+        if self.path is not None:
+            self.stream.close()
+            if kind is None:
+                self.part.replace(self.path)
+            else:
+                self.part.unlink()
+
+
+def _parser():
+    parser = argparse.ArgumentParser("sksiamese", description="One-shot classification of images.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="name", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--image-shape", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"),
+        help="bring images to this size first",
+    )  # fmt: skip
+    shared.add_argument(
+        "--invert", nargs="?", const=True, default=False, choices=[True, "auto"],
+        help="turn dark ink on light ground round; 'auto': where the border is light",
+    )  # fmt: skip
+    shared.add_argument(
+        "--on-error", choices=["raise", "skip"], default="raise", help="files that are damaged"
+    )
+    seed = argparse.ArgumentParser(add_help=False)
+    seed.add_argument("--seed", type=int, default=0, help="of training, or of trials; default 0")
+    twin = argparse.ArgumentParser(add_help=False)
+    twin.add_argument("--twin", help="file that train wrote; default: the twin that ships")
+
+    command = commands.add_parser(
+        "train", parents=[shared, seed], help="train a twin on a folder of classes"
+    )
+    command.add_argument("folder", help="FOLDER/class/image or FOLDER/group/class/image")
+    command.add_argument("-o", "--output", required=True, help="safetensors file to write")
+    command.add_argument("--recipe", choices=["default", "omniglot"], default="default")
+    command.add_argument("--epochs", type=int, help="in place of the recipe's")
+    command.add_argument("--color", action="store_true", help="keep colours")
+    command.set_defaults(command=train)
+
+    command = commands.add_parser(
+        "label", parents=[shared, twin], help="label images by one exemplar a class; CSV"
+    )
+    command.add_argument("--support", required=True, help="folder with a folder for each class")
+    command.add_argument("--query", required=True, help="folder of images")
+    command.add_argument("-o", "--output", help="CSV file; default: standard output")
+    command.set_defaults(command=label)
+
+    command = commands.add_parser(
+        "evaluate", parents=[shared, seed, twin], help="accuracy on one-shot trials of a folder"
+    )
+    command.add_argument("folder", help="FOLDER/class/image or FOLDER/group/class/image")
+    command.add_argument("--way", type=int, default=5, help="classes of a trial; default 5")
+    command.add_argument("--shot", type=int, default=1, help="exemplars of each; default 1")
+    command.add_argument("--episodes", type=int, default=20, help="default 20")
+    command.set_defaults(command=evaluate)
+    return parser

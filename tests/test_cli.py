@@ -1,0 +1,131 @@
+"""The command line: what it writes, and how it fails."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sksiamese import SiameseOneShotClassifier
+from sksiamese._cli import main
+from sksiamese.datasets import make_glyphs
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """known/ and new/, a folder a class; support/, the first of each new class; query/."""
+    X, y = make_glyphs(n_classes=12, n_samples=6, image_size=24, random_state=0)
+    images = (255 * (X - X.min()) / (X.max() - X.min())).astype(np.uint8)
+    root = tmp_path_factory.mktemp("images")
+    (root / "query").mkdir()
+    for n, (image, label) in enumerate(zip(images, y, strict=True)):
+        kind = "known" if label < 8 else "new"
+        places = [root / kind / f"c{label}" / f"{n}.png"]
+        if kind == "new":
+            first = n % 6 == 0
+            places.append(root / (f"support/c{label}" if first else "query") / f"c{label}_{n}.png")
+        for place in places:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(place)
+    return root
+
+
+@pytest.fixture(scope="module")
+def twin(folders):
+    path = folders / "twin.safetensors"
+    assert main(["train", str(folders / "known"), "-o", str(path), "--epochs", "8"]) == 0
+    return path
+
+
+def label(folders, capsys, *more):
+    status = main(
+        ["label", "--support", str(folders / "support"), "--query", str(folders / "query"), *more]
+    )
+    out, err = capsys.readouterr()
+    return status, list(csv.reader(out.splitlines())), err
+
+
+def test_training_writes_a_twin_without_a_support(twin):
+    clf = SiameseOneShotClassifier.load(twin)
+    assert clf.support_ is None
+    assert clf.input_shape_ == (1, 24, 24)
+    assert clf.n_iter_ == 8
+
+
+def test_labels_are_written_as_csv(folders, twin, capsys):
+    status, rows, err = label(folders, capsys, "--twin", str(twin))
+    assert (status, err) == (0, "")
+    assert rows[0] == ["file", "label", "probability"]
+    assert len(rows) == 1 + 4 * 5
+    right = [row[0].split("/")[-1].split("_")[0] == row[1] for row in rows[1:]]
+    assert np.mean(right) > 0.5  # chance is a quarter
+    assert all(0.25 <= float(row[2]) <= 1 for row in rows[1:])
+
+
+def test_the_twin_that_ships_labels_without_training(folders, capsys, tmp_path):
+    status, rows, _ = label(folders, capsys, "--image-shape", "32", "32")
+    assert status == 0
+    assert len(rows) == 21
+    status, rows, _ = label(folders, capsys, "-o", str(tmp_path / "labels.csv"))
+    assert (status, rows) == (0, [])
+    assert len((tmp_path / "labels.csv").read_text().splitlines()) == 21
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_evaluation_says_its_protocol(folders, twin, capsys):
+    arguments = [
+        "evaluate",
+        str(folders / "new"),
+        "--twin",
+        str(twin),
+        "--way",
+        "3",
+        "--seed",
+        "7",
+    ]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "3-way 1-shot, unstructured, 60 trials, seed 7" in out
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nowhere", "-o", "twin"], "path='nowhere' is no folder"),
+        (["train", "{known}", "-o", "no/where/twin"], "no/where"),
+        (["train", "{known}", "-o", "{root}/x", "--epochs", "0"], "max_iter"),
+        (["evaluate", "{new}", "--twin", "nowhere"], "there is no file nowhere"),
+        (["evaluate", "{new}", "--way", "9"], "9"),
+        (["label", "--support", "{support}", "--query", "nowhere"], "nowhere is no folder"),
+        (["label", "--support", "{support}", "--query", "{support}"], "has no images"),
+    ],
+)
+def test_errors_are_one_line_and_status_one(folders, arguments, message, capsys):
+    names = {name: folders / name for name in ("known", "new", "support")} | {"root": folders}
+    assert main([part.format(**names) for part in arguments]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"sksiamese {arguments[0]}: ")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_wrong_usage_is_status_two(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train"])
+    assert stop.value.code == 2
+    assert "usage: sksiamese train" in capsys.readouterr().err
+
+
+def test_it_runs_as_a_module():
+    run = subprocess.run(
+        [sys.executable, "-m", "sksiamese", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == "0.1.0"
