@@ -76,8 +76,9 @@ class TwinEstimator(FittingMixin, BaseEstimator):
         check_number(self.averaging, "averaging", float, 0, 1, include="left")
         check_number(self.validation_fraction, "validation_fraction", float, 0, 1, "neither")
         check_number(self.n_iter_no_change, "n_iter_no_change", int, 1)
-        if not isinstance(self.early_stopping, bool | np.bool_):
-            raise ValueError(f"early_stopping={self.early_stopping!r}; expected True or False.")
+        for name in ("early_stopping", "warm_start"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise ValueError(f"{name}={getattr(self, name)!r}; expected True or False.")
         try:
             torch.empty(0, device=torch.device(self.device))
         except (RuntimeError, TypeError, AssertionError) as error:

@@ -8,9 +8,11 @@ from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 
 from ._base import TwinEstimator
+from ._calibration import CalibrationMixin
 from ._callbacks import with_callbacks
+from ._fitting import renumbered
 from ._metric import TwinMetricMixin
-from ._params import check_choice
+from ._params import check_choice, check_number
 from ._persistence import PersistenceMixin
 from ._support import AGGREGATIONS, SupportMixin, SupportSet
 from ._validation import (
@@ -24,7 +26,12 @@ from .twin import inference
 
 
 class SiameseOneShotClassifier(
-    ClassifierMixin, SupportMixin, TwinMetricMixin, PersistenceMixin, TwinEstimator
+    ClassifierMixin,
+    SupportMixin,
+    TwinMetricMixin,
+    CalibrationMixin,
+    PersistenceMixin,
+    TwinEstimator,
 ):
     """One-shot classifier by a twin network.
 
@@ -102,6 +109,15 @@ class SiameseOneShotClassifier(
     aggregation : {"mean", "max", "prototype"}, default="mean"
         How several exemplars of a class make one logit: their mean or greatest logit, or the logit
         with their mean code. "max" suits many exemplars a class that do not look alike.
+    unknown_label : label or None, default=None
+        What `predict` says of queries that seem to be of no class in the support, whose greatest
+        logit is below `threshold_`. `fit` then holds out background classes, as for early
+        stopping, and calibrates by them; see `calibrate`.
+    false_acceptance : float, default=0.05
+        Part of the queries of unknown classes that are to be taken for known ones all the same.
+    warm_start : bool, default=False
+        A further `fit` goes on training the present twin, on what it is then given; a twin that
+        ships learns the kind of its images anew.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of training; "auto" takes bfloat16 where the processor has instructions for it.
     device : str, default="cpu"
@@ -128,6 +144,8 @@ class SiameseOneShotClassifier(
         one_shot_accuracy.
     n_iter_ : int
         Epochs trained, of all members.
+    threshold_ : float
+        Least logit of a known class, once `calibrate` has learned it.
     input_shape_ : tuple
         (C, H, W) or (D,).
     n_features_in_ : int
@@ -180,6 +198,9 @@ class SiameseOneShotClassifier(
         validation_fraction=0.2,
         n_iter_no_change=10,
         aggregation="mean",
+        unknown_label=None,
+        false_acceptance=0.05,
+        warm_start=False,
         precision="auto",
         device="cpu",
         callbacks=None,
@@ -210,6 +231,9 @@ class SiameseOneShotClassifier(
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.aggregation = aggregation
+        self.unknown_label = unknown_label
+        self.false_acceptance = false_acceptance
+        self.warm_start = warm_start
         self.precision = precision
         self.device = device
         self.callbacks = callbacks
@@ -248,9 +272,10 @@ class SiameseOneShotClassifier(
     @with_callbacks
     def _fit(self, X, y, groups):
         self._check_params()
-        self._adapts = False
         check_choice(self.aggregation, "aggregation", AGGREGATIONS)
-        store = self._store(X, reset=True)
+        check_number(self.false_acceptance, "false_acceptance", float, 0, 1, "neither")
+        self.__dict__.pop("threshold_", None)
+        store = self._begin(X)
         if y is not None and is_pairs(y, len(store)):
             pairs = check_pairs(y, len(store), groups)
             context, interrupted = self._train(store, X, y, pairs=pairs)
@@ -259,21 +284,36 @@ class SiameseOneShotClassifier(
             y = check_labels(y, len(store))
             classes, group_codes = check_groups(groups, y)
             check_trainable(y, classes, group_codes)
-            context, interrupted = self._train(store, X, y, classes=classes, groups=group_codes)
-            try:
-                self.support_ = SupportSet(inference.encode(self.network_, store), y)
-            except KeyboardInterrupt:
-                self.support_, interrupted = None, True
+            context, interrupted = self._learn(store, X, y, classes, group_codes)
         if context is not None:
             context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
         return interrupted
+
+    def _learn(self, store, X, y, classes, groups):
+        """Train on labels; with `unknown_label` hold classes out, and calibrate by them."""
+        kept = held = None
+        if self.unknown_label is not None:
+            self._check_unknown_label(np.unique(y))
+            seed = int(self._rng().randint(2**31 - 1))
+            kept, held, _ = self._hold_out(classes, groups, seed, "unknown_label")
+        background = {"classes": classes, "groups": groups, "kept": kept}
+        context, interrupted = self._train(store, X, y, **background)
+        try:
+            codes = inference.encode(self.network_, store)
+            self.support_ = SupportSet(codes, y)
+            if held is not None:
+                self._calibrate(codes[held], *renumbered(classes, groups, held))
+        except KeyboardInterrupt:
+            self.support_, interrupted = None, True
+        return context, interrupted
 
     def _attributes_so_far(self, store, y, members, net):
         so_far = super()._attributes_so_far(store, y, members, net)
         support = None
         if np.ndim(y) == 1:
             support = SupportSet(inference.encode(so_far["network_"], store), y)
-        return {**so_far, "support_": support}
+        # Whatever the unknown label, nothing is calibrated yet.
+        return {**so_far, "support_": support, "threshold_": -np.inf}
 
     def _class_logits(self, X):
         self = copy.copy(self)  # one twin and its support, though another thread may fit anew
@@ -300,6 +340,8 @@ class SiameseOneShotClassifier(
     def predict(self, X):
         """Label of the best matching class: argmax of the logits, never of saturated sigmoids.
 
+        With `unknown_label`, that where no logit reaches `threshold_`.
+
         Parameters
         ----------
         X : array-like of shape (n_queries, ...)
@@ -308,8 +350,7 @@ class SiameseOneShotClassifier(
         -------
         y : ndarray of shape (n_queries,)
         """
-        logits, classes = self._class_logits(X)
-        return classes[logits.argmax(axis=1)]
+        return self._labels_of(*self._class_logits(X))
 
     def predict_proba(self, X):
         """Posterior that each class, and none of the others, matches: softmax of the logits.
@@ -352,25 +393,3 @@ class SiameseOneShotClassifier(
                 "gives each query a class of its own. Give fewer queries, or use predict."
             )
         return classes[linear_sum_assignment(logits, maximize=True)[1]]
-
-    def kneighbors(self, X, n_neighbors=5, return_distance=True):
-        """Nearest exemplars of the support.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, ...)
-        n_neighbors : int, default=5
-        return_distance : bool, default=True
-
-        Returns
-        -------
-        distances : ndarray of shape (n_queries, n_neighbors), float32
-            The head's bias minus the twin logit: with "weighted_l1" the metric, ascending.
-        indices : ndarray of shape (n_queries, n_neighbors)
-            Rows of the support, in the order they were given.
-        """
-        self = copy.copy(self)  # see _class_logits
-        distances, indices = self._require_support().kneighbors(
-            self.network_, self._encode(X), n_neighbors
-        )
-        return (distances, indices) if return_distance else indices

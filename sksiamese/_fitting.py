@@ -14,6 +14,7 @@ from torch import nn
 from ._callbacks import CallbackSupportMixin, EpochTasks
 from ._validation import SubStore, check_trainable, describe_shape
 from .model_selection import EpisodeSplit
+from .model_selection._split import common_way
 from .twin import batches, distortions, encoders, heads, training
 from .twin.network import TwinEnsemble, TwinNetwork
 from .twin.scaling import InputScaling, learn_scaling
@@ -117,8 +118,11 @@ class FittingMixin(CallbackSupportMixin):
             )
         return None if name is None else distortions.DISTORTIONS[name]
 
-    def _batches(self, store, scaling, seed, *, pairs=None, classes=None, groups=None):
-        """The training batches and, with early stopping, what validates them."""
+    def _batches(self, store, scaling, seed, *, pairs=None, classes=None, groups=None, kept=None):
+        """The training batches and, with early stopping, what validates them.
+
+        Of labelled images only those at `kept` are trained on, if that is given.
+        """
         distortion = self._distortion(store.input_shape)
         if pairs is not None:
             if self.early_stopping:
@@ -131,11 +135,14 @@ class FittingMixin(CallbackSupportMixin):
                 None,
             )
         validation = None
-        if self.early_stopping:
-            kept, validation = self._hold_out(store, classes, groups, seed)
+        if kept is not None:
             store = SubStore(store, kept)
-            classes = np.unique(classes[kept], return_inverse=True)[1]
-            groups = np.unique(groups[kept], return_inverse=True)[1]
+            classes, groups = renumbered(classes, groups, kept)
+        if self.early_stopping:
+            kept, held, episodes = self._hold_out(classes, groups, seed, "early_stopping=True")
+            validation = SubStore(store, held), episodes, classes[held], self.n_iter_no_change
+            store = SubStore(store, kept)
+            classes, groups = renumbered(classes, groups, kept)
         if self.n_pairs is not None:
             pairs = batches.draw_pairs(classes, groups, self.n_pairs, np.random.default_rng(seed))
             plan = batches.PairBatches(store, scaling, pairs, self.batch_size, distortion, seed)
@@ -146,9 +153,9 @@ class FittingMixin(CallbackSupportMixin):
         )
         return plan, validation
 
-    def _hold_out(self, store, classes, groups, seed):
-        """Background classes kept from training, whole groups if there are several, and one-shot
-        episodes of them: (indices to train on, validation for `training.train`)."""
+    def _hold_out(self, classes, groups, seed, reason):
+        """Background classes kept from training, whole groups if there are several: indices to
+        train on, indices held out, and one-shot episodes of the latter."""
         rng = np.random.default_rng(seed)
         units = groups if groups.max() > 0 else classes
         names = rng.permutation(units.max() + 1)
@@ -156,22 +163,22 @@ class FittingMixin(CallbackSupportMixin):
         held = np.isin(units, names[:n_held])
         try:
             check_trainable(classes[~held], classes[~held], groups[~held])
-            n_way = _episode_way(classes[held], groups[held])
+            n_way = common_way(classes[held], groups[held])
             n_episodes = math.ceil(VALIDATION_TRIALS / n_way)
             splitter = EpisodeSplit(n_way, n_episodes=n_episodes, random_state=seed)
             episodes = list(splitter.split(np.empty(held.sum()), classes[held], groups[held]))
         except ValueError as error:
             raise ValueError(
-                f"early_stopping=True holds out {n_held} of {len(names)} "
+                f"{reason} holds out {n_held} of {len(names)} "
                 f"{'groups' if units is groups else 'classes'} (validation_fraction="
                 f"{self.validation_fraction}) for one-shot trials, and that cannot be done here "
-                f"({error}): change validation_fraction, or set early_stopping=False."
+                f"({error}): change validation_fraction, or do without {reason}."
             ) from error
-        kept_out = SubStore(store, np.flatnonzero(held))
-        return np.flatnonzero(~held), (kept_out, episodes, classes[held], self.n_iter_no_change)
+        return np.flatnonzero(~held), np.flatnonzero(held), episodes
 
     def _train(self, store, X, y, **targets):
-        """Train a new network; sets network_, history_, n_iter_ and the number of codes.
+        """Train a network, or go on with the present one; sets network_, history_, n_iter_ and
+        the number of codes.
 
         Returns
         -------
@@ -182,11 +189,17 @@ class FittingMixin(CallbackSupportMixin):
         context = self._init_callback_context(max_subtasks=self.max_iter * self.n_members)
         if context is not None:
             context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        previous = self._previous()
         scaling = learn_scaling(store)
-        members, self.history_, interrupted = [], [], False
+        if previous and not self._adapts:
+            scaling = previous[0].scaling.offset, previous[0].scaling.scale
+        self._adapts = False
+        members, interrupted = [], False
+        self.history_ = list(self.history_) if previous else []
         for seed in self._rng().randint(2**31 - 1, size=self.n_members).tolist():
             try:
-                args = store, X, y, targets, scaling, seed, members, context
+                start = previous[len(members)] if len(members) < len(previous) else None
+                args = store, X, y, targets, scaling, seed, members, context, start
                 member, history, interrupted = self._train_member(*args)
             except KeyboardInterrupt:
                 if not members:
@@ -201,10 +214,13 @@ class FittingMixin(CallbackSupportMixin):
         self.n_iter_ = len(self.history_)
         return context, interrupted
 
-    def _train_member(self, store, X, y, targets, scaling, seed, members, context):
-        """One twin of those that make the network, with its history, and whether by Ctrl-C."""
+    def _train_member(self, store, X, y, targets, scaling, seed, members, context, start):
+        """One twin of those that make the network, from the weights of `start` if there is one,
+        with its history, and whether by Ctrl-C."""
         with nullcontext() if isinstance(self.encoder, str) else _lent_generator(seed):
             network = self._assemble(*scaling, seed)
+            if start is not None:
+                self._go_on(network, start)
             plan, validation = self._batches(store, network.scaling, seed, **targets)
             callbacks = list(self.callbacks or ())
             if context is not None:
@@ -226,6 +242,40 @@ class FittingMixin(CallbackSupportMixin):
                 callbacks=callbacks,
                 net_params=self.net_params,
             )
+
+    def _begin(self, X):
+        """X as an image store: of the shape that there is, to go on with the present twin."""
+        before = self.input_shape_ if self._previous() and not self._adapts else None
+        store = self._store(X, reset=True)
+        if before not in (None, store.input_shape):
+            raise ValueError(
+                f"X has {describe_shape(store.input_shape)}, and warm_start=True goes on with a "
+                f"twin of {describe_shape(before)}: bring X to that, or set warm_start=False."
+            )
+        return store
+
+    def _previous(self):
+        """The trained twins to go on with; none without `warm_start`."""
+        network = getattr(self, "network_", None)
+        if network is None or not self.warm_start:
+            return []
+        return list(getattr(network, "members", [network]))
+
+    def _go_on(self, network, start):
+        """Give `network` what `start` has learned."""
+        learned = {k: v for k, v in start.state_dict().items() if not k.startswith("scaling.")}
+        try:
+            network.load_state_dict({**network.state_dict(), **learned})
+        except RuntimeError as error:
+            raise ValueError(
+                "warm_start=True goes on with the present twin, and parameters that say how it is "
+                f"built have changed since: set them back, or warm_start=False. {error}"
+            ) from error
+
+
+def renumbered(classes, groups, rows):
+    """Classes and groups of these rows, numbered from 0."""
+    return tuple(np.unique(values[rows], return_inverse=True)[1] for values in (classes, groups))
 
 
 @contextmanager
@@ -262,11 +312,3 @@ def _lent_generator(seed):
     with _lending, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
-
-
-def _episode_way(classes, groups):
-    """Way of episodes inside each of the groups: the fewest classes with two examples that one of
-    them has, but 20 at most; groups with fewer than two such classes have none."""
-    names, counts = np.unique(np.stack([groups, classes]), axis=1, return_counts=True)
-    per_group = np.bincount(names[0, counts > 1], minlength=1)
-    return min(20, *per_group[per_group > 1]) if per_group.max() > 1 else 2

@@ -19,7 +19,8 @@ FORMAT = "sksiamese twin 1"
 class PersistenceMixin:
     """``save`` and ``load`` of an estimator with ``network_`` and perhaps a ``support_``."""
 
-    _saved = ("input_shape_", "n_features_in_", "n_iter_", "history_", "_fitted_flat", "_adapts")
+    _saved = ("input_shape_", "n_features_in_", "n_iter_", "history_", "_fitted_flat", "_adapts",
+              "threshold_")  # fmt: skip
 
     def save(self, path, *, half=False):
         """Write the fitted estimator to one safetensors file.
@@ -54,8 +55,9 @@ class PersistenceMixin:
         about = {
             "class": type(self).__name__,
             "params": {name: _plain(name, v) for name, v in self.get_params(deep=False).items()},
-            "fitted": {name: getattr(self, name) for name in self._saved},
+            "fitted": {name: getattr(self, name) for name in self._saved if hasattr(self, name)},
         }
+        about["calibration"] = self.network_.calibration
         if hasattr(self, "feature_names_in_"):
             about["feature_names_in_"] = self.feature_names_in_.tolist()
         tensors = {
@@ -134,7 +136,7 @@ class PersistenceMixin:
             )
         for member in networks:
             member.fold()
-        self.network_ = network
+        self.network_ = network.calibrated(*about.get("calibration", (1.0, 0.0)))
         if hasattr(self, "set_support"):
             self.support_ = None
         if codes is not None:

@@ -1,5 +1,6 @@
 """The support: SupportSet, the exemplars' codes and labels, and the methods that change it."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,7 @@ class SupportSet:
         if not len(self):
             return SupportSet(codes, labels)
         joined = np.result_type(self.labels, labels)  # of int64 and uint64 it would be float64
-        if _kind(self.labels.dtype) != _kind(labels.dtype) or (
+        if kind_of(self.labels.dtype) != kind_of(labels.dtype) or (
             joined.kind == "f" and "f" not in (self.labels.dtype.kind, labels.dtype.kind)
         ):
             raise ValueError(
@@ -96,7 +97,7 @@ class SupportSet:
                 f"n_neighbors={n_neighbors} is more than the {len(self)} exemplars of the "
                 "support: ask for fewer, or add_support."
             )
-        distances = network.head.bias.detach() - inference.logits(network, codes, self.codes)
+        distances = inference.distances(network, codes, self.codes)
         indices = distances.argsort(dim=1, stable=True)[:, :n_neighbors]
         return distances.gather(1, indices).numpy(), indices.numpy()
 
@@ -180,8 +181,31 @@ class SupportMixin:
         self.support_ = self._require_support().remove(np.atleast_1d(labels))
         return self
 
+    def kneighbors(self, X, n_neighbors=5, return_distance=True):
+        """Nearest exemplars of the support.
 
-def _kind(dtype):
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+        n_neighbors : int, default=5
+        return_distance : bool, default=True
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries, n_neighbors), float32
+            The logit of a perfect match minus the head's, ascending, whatever was calibrated: with
+            "weighted_l1" the metric.
+        indices : ndarray of shape (n_queries, n_neighbors)
+            Rows of the support, in the order they were given.
+        """
+        self = copy.copy(self)  # one twin and its support, though another thread may fit anew
+        distances, indices = self._require_support().kneighbors(
+            self.network_, self._encode(X), n_neighbors
+        )
+        return (distances, indices) if return_distance else indices
+
+
+def kind_of(dtype):
     """Labels of one kind can stand beside each other: text, truth values, numbers."""
     return {"O": "text", "U": "text", "S": "text", "b": "bool"}.get(dtype.kind, "number")
 

@@ -27,7 +27,7 @@ class SiameseVerifier(ClassifierMixin, PersistenceMixin, TwinEstimator):
     ----------
     encoder, encoder_params, head, head_params, distortion, image_shape, channels, image_size, \
 frame, batch_size, max_iter, n_members, optimizer, learning_rate, weight_decay, averaging, \
-precision, device, callbacks, net_params, random_state
+warm_start, precision, device, callbacks, net_params, random_state
         As in `SiameseOneShotClassifier`.
     preprocessor : array-like, ImageArray, callable or None, default=None
         Where samples of X are pairs of row numbers, what they are rows of: images or flat rows. A
@@ -73,7 +73,7 @@ precision, device, callbacks, net_params, random_state
     validation_fraction = 0.2
     n_iter_no_change = 10
 
-    _saved = (*PersistenceMixin._saved, "threshold_", "_different")
+    _saved = (*PersistenceMixin._saved, "_different")
 
     def __init__(
         self,
@@ -95,6 +95,7 @@ precision, device, callbacks, net_params, random_state
         learning_rate=5e-3,
         weight_decay=0.01,
         averaging=0.998,
+        warm_start=False,
         precision="auto",
         device="cpu",
         callbacks=None,
@@ -118,6 +119,7 @@ precision, device, callbacks, net_params, random_state
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.averaging = averaging
+        self.warm_start = warm_start
         self.precision = precision
         self.device = device
         self.callbacks = callbacks
@@ -152,7 +154,7 @@ precision, device, callbacks, net_params, random_state
     def _fit(self, X, y):
         self._check_params()
         items, i, j = pairs_of(X, self.preprocessor)
-        store = self._store(items, reset=True)
+        store = self._begin(items)
         self._different, same = check_same(y, len(i))
         pairs = check_pairs(np.stack([i, j, same], axis=1), len(store))
         context, interrupted = self._train(store, X, y, pairs=pairs)

@@ -225,12 +225,12 @@ FITS = {
     "early stopping of two classes": (
         lambda X, y: (X, y),
         {"early_stopping": True},
-        "early_stopping=True holds out 2 of 2 classes.*set early_stopping=False",
+        "early_stopping=True holds out 2 of 2 classes.*do without early_stopping=True",
     ),
     "early stopping on lone drawings": (
         lambda X, y: (X, np.maximum(np.arange(N) - 8, 0)),
         {"early_stopping": True},
-        "early_stopping=True holds out 2 of 8 classes.*set early_stopping=False",
+        "early_stopping=True holds out 2 of 8 classes.*do without early_stopping=True",
     ),
 }
 
@@ -289,6 +289,12 @@ PARAMETERS = [
     ("validation_fraction", 1.0, "1.0.*< 1"),
     ("n_iter_no_change", 0, "0.*>= 1"),
     ("aggregation", "median", "'median'.*'mean', 'max', 'prototype'"),
+    ("unknown_label", "none", "'none' is not of the kind of the labels, which have dtype int"),
+    ("unknown_label", [-1], r"\[-1\] is not of the kind of the labels"),
+    ("unknown_label", 0, "0 is the label of a class too: take another"),
+    ("false_acceptance", 0, "0.*> 0"),
+    ("false_acceptance", "low", "str"),
+    ("warm_start", "yes", "'yes'; expected True or False"),
     ("precision", "float16", "'float16'.*'auto', 'float32', 'bfloat16'"),
     ("device", "abacus", "'abacus'.*expected 'cpu', 'cuda'"),
     ("device", None, "None.*expected 'cpu', 'cuda'"),

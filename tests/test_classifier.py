@@ -19,7 +19,7 @@ from sklearn.neighbors import NearestNeighbors
 from skorch.callbacks import Callback
 from torch import nn
 
-from sksiamese import SiameseOneShotClassifier
+from sksiamese import SiameseOneShotClassifier, load_pretrained
 from sksiamese.datasets import make_glyphs
 from sksiamese.twin import inference, training
 from sksiamese.twin.inference import encode
@@ -893,3 +893,60 @@ def test_match_takes_fewer_queries_than_classes_and_no_more(twin, new):
     assert twin.match(X[1:2]).tolist() == twin.predict(X[1:2]).tolist()
     with pytest.raises(ValueError, match="queries, and the support only .* classes: match gives"):
         twin.match(X)
+
+
+# Warm start
+
+
+def test_warm_start_goes_on_with_the_present_twin(glyphs):
+    X, y = glyphs
+    clf = classifier(max_iter=6).fit(X[y < 8], y[y < 8])
+    history, loss = clf.history_, clf.history_[-1]["train_loss"]
+    clf.set_params(warm_start=True, max_iter=2).fit(X[y >= 8], y[y >= 8])
+    assert clf.n_iter_ == 8
+    assert clf.history_[:6] == history
+    anew = classifier(max_iter=2).fit(X[y >= 8], y[y >= 8])
+    assert clf.history_[-1]["train_loss"] < anew.history_[-1]["train_loss"]
+    assert clf.classes_.tolist() == list(range(8, 16))
+    assert loss > 0
+
+
+def test_warm_start_of_an_unfitted_classifier_is_a_start(glyphs):
+    fits = [classifier(warm_start=warm, max_iter=2).fit(*glyphs) for warm in (True, False)]
+    np.testing.assert_array_equal(*(clf.transform(glyphs[0]) for clf in fits))
+
+
+def test_warm_start_leaves_what_was_trained_before_as_it_was(glyphs):
+    clf = classifier(max_iter=2).fit(*glyphs)
+    before = copy.copy(clf)
+    codes = before.transform(glyphs[0])
+    clf.set_params(warm_start=True).fit(*glyphs)
+    np.testing.assert_array_equal(before.transform(glyphs[0]), codes)
+    assert not np.array_equal(clf.transform(glyphs[0]), codes)
+
+
+def test_warm_start_needs_the_same_images_and_the_same_network(glyphs):
+    X, y = glyphs
+    clf = classifier(max_iter=1, warm_start=True).fit(X, y)
+    before = clf.network_
+    with pytest.raises(ValueError, match="warm_start=True goes on with a twin of images of 16x16"):
+        clf.fit(X[:, :12], y)
+    with pytest.raises(ValueError, match="parameters that say how it is built have changed"):
+        clf.set_params(encoder_params={"width": 8}).fit(X, y)
+    assert clf.network_ is before
+    assert clf.input_shape_ == (1, 16, 16)
+
+
+def test_a_twin_that_ships_is_trained_further_on_images_of_ones_own(glyphs):
+    X, y = glyphs
+    clf = load_pretrained("omniglot")
+    clf.set_params(warm_start=True, max_iter=1, random_state=0).fit(X, y)
+    assert clf.input_shape_ == (1, 16, 16)
+    assert clf.set_support(X[::8], y[::8]).score(X, y) > 0.5
+
+
+def test_members_go_on_too(glyphs):
+    clf = classifier(max_iter=1, n_members=2).fit(*glyphs)
+    clf.set_params(warm_start=True, n_members=3).fit(*glyphs)
+    assert clf.network_.n_members == 3
+    assert clf.n_iter_ == 5

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from sksiamese import SiameseOneShotClassifier
-from sksiamese._fitting import AUTO_SIDE, _episode_way
-from sksiamese._validation import ImageStore
+from sksiamese._fitting import AUTO_SIDE
+from sksiamese._validation import ImageStore, SubStore
 from sksiamese.twin import distortions
 from sksiamese.twin.encoders import ConvEncoder, KochEncoder, MLPEncoder
 from sksiamese.twin.network import TwinNetwork
@@ -116,7 +116,8 @@ def held_out(y, groups=None, **params):
     y = np.asarray(y)
     groups = np.zeros_like(y) if groups is None else np.asarray(groups)
     store = ImageStore(np.arange(len(y), dtype=float).reshape(-1, 1, 1))
-    kept, (kept_out, trials, classes, patience) = clf._hold_out(store, y, groups, seed=0)
+    kept, rows, trials = clf._hold_out(y, groups, 0, "early_stopping=True")
+    kept_out, classes, patience = SubStore(store, rows), y[rows], clf.n_iter_no_change
     held = kept_out.take(np.arange(len(kept_out))).flatten().numpy().astype(int)
     return y, groups, kept, held, trials, classes, patience
 
@@ -160,15 +161,6 @@ def test_too_few_classes_to_hold_out_is_said(y, params):
     message = r"early_stopping=True holds out \d+ of \d+ classes \(validation_fraction=0\.\d+\)"
     with pytest.raises(ValueError, match=message):
         held_out(y, **params)
-
-
-def test_the_way_of_trials_fits_every_group_that_can_have_them():
-    classes = np.array([0, 0, 1, 1, 2, 3, 3])
-    assert _episode_way(classes, np.zeros(7, int)) == 3
-    assert _episode_way(classes, np.array([0, 0, 0, 0, 1, 1, 1])) == 2
-    classes = np.repeat(np.arange(40), 2)
-    assert _episode_way(classes, np.zeros(80, int)) == 20
-    assert _episode_way(classes, np.repeat([0, 1, 2], [60, 18, 2])) == 9
 
 
 def test_every_held_out_group_has_trials():

@@ -26,6 +26,7 @@ from sksiamese.model_selection import (
     score_runs,
     wilson_interval,
 )
+from sksiamese.model_selection._split import common_way
 
 N_CLASSES, N_EACH = 12, 5
 CLASSES = np.array([f"c{i:02d}" for i in range(N_CLASSES)])
@@ -609,3 +610,12 @@ def test_given_runs_are_scored_as_they_are():
     assert (score.n_trials, score.n_way, score.n_shot) == (6, 3, 1)
     assert score.interval == wilson_interval(5, 6)
     assert "3-way 1-shot, given runs, 6 trials" in str(score)
+
+
+def test_the_way_of_trials_fits_every_group_that_can_have_them():
+    classes = np.array([0, 0, 1, 1, 2, 3, 3])
+    assert common_way(classes, np.zeros(7, int)) == 3
+    assert common_way(classes, np.array([0, 0, 0, 0, 1, 1, 1])) == 2
+    classes = np.repeat(np.arange(40), 2)
+    assert common_way(classes, np.zeros(80, int)) == 20
+    assert common_way(classes, np.repeat([0, 1, 2], [60, 18, 2])) == 9

@@ -169,5 +169,5 @@ def test_nothing_that_could_run_is_in_the_file(tmp_path):
     raw = path.read_bytes()
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     about = json.loads(header.pop("__metadata__")["about"])
-    assert set(about) == {"class", "params", "fitted", "labels"}
+    assert set(about) == {"class", "params", "fitted", "calibration", "labels"}
     assert {entry["dtype"] for entry in header.values()} <= {"F32", "F64", "I64"}

@@ -153,3 +153,11 @@ def _draw(rng, sizes, k):
 
 def _shuffle_rows(rng, rows):
     return np.take_along_axis(rows, rng.random_sample(rows.shape).argsort(axis=1), axis=1)
+
+
+def common_way(classes, groups):
+    """Way of episodes inside each of the groups: the fewest classes with two examples that one of
+    them has, but 20 at most; groups with fewer than two such classes have none."""
+    names, counts = np.unique(np.stack([groups, classes]), axis=1, return_counts=True)
+    per_group = np.bincount(names[0, counts > 1], minlength=1)
+    return min(20, *per_group[per_group > 1]) if per_group.max() > 1 else 2

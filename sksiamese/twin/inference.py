@@ -31,18 +31,24 @@ def encode(network, store, indices=None, batch_size=256):
 
 def logits(network, codes_a, codes_b, chunk_size=1024):
     """Twin logits (A, B) of all pairs, computed in blocks of rows."""
-    with torch.no_grad():
-        return torch.cat(
-            [network.head.logits(chunk, codes_b) for chunk in codes_a.split(chunk_size)]
-        )
+    slope, intercept = network.calibration
+    return slope * _head_logits(network, codes_a, codes_b, chunk_size) + intercept
 
 
 def pair_logits(network, codes_a, codes_b, chunk_size=1024):
-    """Twin logits (P,) of the pairs of rows, in blocks of them."""
+    """Twin logits (P,) of the pairs of rows, computed in blocks of them."""
+    slope, intercept = network.calibration
+    chunks = zip(codes_a.split(chunk_size), codes_b.split(chunk_size), strict=True)
     with torch.no_grad():
-        return torch.cat(
-            [
-                network.head.pair_logits(a, b)
-                for a, b in zip(codes_a.split(chunk_size), codes_b.split(chunk_size), strict=True)
-            ]
-        )
+        return slope * torch.cat([network.head.pair_logits(*c) for c in chunks]) + intercept
+
+
+def distances(network, codes_a, codes_b):
+    """How far each logit (A, B) of the head is below that of a perfect match."""
+    return network.head.bias.detach() - _head_logits(network, codes_a, codes_b, 1024)
+
+
+def _head_logits(network, codes_a, codes_b, chunk_size):
+    with torch.no_grad():
+        chunks = codes_a.split(chunk_size)
+        return torch.cat([network.head.logits(chunk, codes_b) for chunk in chunks])

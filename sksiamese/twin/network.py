@@ -19,6 +19,7 @@ class TwinNetwork(nn.Module):
         self._folded = ()
 
     n_members = 1
+    calibration = (1.0, 0.0)
 
     @property
     def memory_format(self):
@@ -47,6 +48,13 @@ class TwinNetwork(nn.Module):
         """The same trained twin, for images of another kind."""
         other = TwinNetwork(scaling, self.encoder, self.head).eval()
         other._folded = self._folded
+        other.calibration = self.calibration
+        return other
+
+    def calibrated(self, slope, intercept):
+        """The same trained twin, whose logits are slope times the head's plus intercept."""
+        other = self.with_scaling(self.scaling)
+        other.calibration = (slope, intercept)
         return other
 
     def __getstate__(self):
@@ -78,6 +86,8 @@ class TwinEnsemble(nn.Module):
         self.members = nn.ModuleList(members)
         self.head = MeanHead(member.head for member in self.members)
 
+    calibration = (1.0, 0.0)
+
     @property
     def n_members(self):
         return len(self.members)
@@ -92,7 +102,15 @@ class TwinEnsemble(nn.Module):
 
     def with_scaling(self, scaling):
         """As `TwinNetwork.with_scaling`."""
-        return TwinEnsemble(member.with_scaling(scaling) for member in self.members)
+        other = TwinEnsemble(member.with_scaling(scaling) for member in self.members)
+        other.calibration = self.calibration
+        return other
+
+    def calibrated(self, slope, intercept):
+        """As `TwinNetwork.calibrated`."""
+        other = self.with_scaling(self.scaling)
+        other.calibration = (slope, intercept)
+        return other
 
 
 class MeanHead:
