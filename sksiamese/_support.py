@@ -1,6 +1,8 @@
 """The support: SupportSet, the exemplars' codes and labels, and the methods that change it."""
 
 import copy
+import functools
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +19,7 @@ AGGREGATIONS = ("mean", "max", "prototype")
 
 @dataclass(frozen=True, eq=False)
 class SupportSet:
-    """Exemplars in the order they were given, and the same sorted by class for scoring.
+    """Exemplars in the order they were given, never changed once made.
 
     Attributes
     ----------
@@ -30,20 +32,28 @@ class SupportSet:
     codes: torch.Tensor
     labels: np.ndarray
 
-    def __post_init__(self):
-        classes, codes = np.unique(self.labels, return_inverse=True)
-        # Frozen: these are made once, here; the labels are our own, whatever becomes of y.
-        object.__setattr__(self, "labels", self.labels.copy())
-        object.__setattr__(self, "classes", classes)
-        order = np.argsort(codes, kind="stable")
-        object.__setattr__(self, "_order", torch.from_numpy(order))
-        object.__setattr__(self, "_first", np.searchsorted(codes[order], range(len(classes))))
+    def __post_init__(self):  # frozen, hence by way of __dict__
+        self.__dict__.update(labels=self.labels.copy(), _room=None)  # whatever becomes of y
 
     def __len__(self):
         return len(self.labels)
 
+    def __reduce__(self):  # without the room, which a pickle of a view would hold
+        return SupportSet, (self.codes.clone(), self.labels)
+
+    @functools.cached_property
+    def _sorted(self):
+        """Classes, the rows in their order, and where each class begins there."""
+        classes, numbers = np.unique(self.labels, return_inverse=True)
+        order = np.argsort(numbers, kind="stable")
+        return classes, order, np.searchsorted(numbers[order], range(len(classes)))
+
+    @property
+    def classes(self):
+        return self._sorted[0]
+
     def add(self, codes, labels):
-        """A new support with these exemplars too."""
+        """A new support with these exemplars too, at a cost that does not grow with this one's."""
         if not len(self):
             return SupportSet(codes, labels)
         joined = np.result_type(self.labels, labels)  # of int64 and uint64 it would be float64
@@ -54,7 +64,15 @@ class SupportSet:
                 f"y has labels of dtype {labels.dtype}, the support's are {self.labels.dtype}; "
                 "give labels of the same kind, or start anew with set_support."
             )
-        return SupportSet(torch.cat([self.codes, codes]), np.concatenate([self.labels, labels]))
+        n, total = len(self), len(self) + len(labels)
+        room = self._room
+        if room is None or not room.claim(n, total, joined):
+            room = _Room(self.codes, self.labels, joined, 2 * total)
+            room.claim(n, total, joined)
+        room.codes[n:total], room.labels[n:total] = codes, labels
+        grown = object.__new__(SupportSet)
+        grown.__dict__.update(codes=room.codes[:total], labels=room.labels[:total], _room=room)
+        return grown
 
     def remove(self, labels):
         """A new support without the exemplars of these classes."""
@@ -77,8 +95,9 @@ class SupportSet:
             Mean or greatest logit over a class's exemplars, or the logit with their mean code.
         """
         check_choice(aggregation, "aggregation", AGGREGATIONS)
-        counts = np.diff(np.append(self._first, len(self)))
-        own = self.codes[self._order]
+        _, order, first = self._sorted
+        counts = np.diff(np.append(first, len(self)))
+        own = self.codes[order]
         if aggregation == "prototype" and len(own) > len(counts):
             own = torch.stack([part.mean(0) for part in own.split(counts.tolist())])
             counts = np.ones_like(counts)
@@ -86,8 +105,8 @@ class SupportSet:
         if len(counts) == logits.shape[1]:
             return logits
         if aggregation == "max":
-            return np.maximum.reduceat(logits, self._first, axis=1)
-        return np.add.reduceat(logits, self._first, axis=1) / counts.astype(logits.dtype)
+            return np.maximum.reduceat(logits, first, axis=1)
+        return np.add.reduceat(logits, first, axis=1) / counts.astype(logits.dtype)
 
     def kneighbors(self, network, codes, n_neighbors):
         """Distances and rows of the nearest exemplars, two (n_queries, n_neighbors) arrays."""
@@ -100,6 +119,29 @@ class SupportSet:
         distances = inference.distances(network, codes, self.codes)
         indices = distances.argsort(dim=1, stable=True)[:, :n_neighbors]
         return distances.gather(1, indices).numpy(), indices.numpy()
+
+
+class _Room:
+    """Codes and labels of several supports, each of which has the first so many of them.
+
+    The last of these supports writes behind its own; any other, and any that needs more room,
+    moves.
+    """
+
+    def __init__(self, codes, labels, dtype, capacity):
+        self.codes = codes.new_empty(capacity, *codes.shape[1:])
+        self.labels = np.empty(capacity, dtype=dtype)
+        self.codes[: len(codes)], self.labels[: len(labels)] = codes, labels
+        self.used = len(labels)
+        self.lock = threading.Lock()
+
+    def claim(self, n, total, dtype):
+        """Whether a support of `n` may write up to `total`; it is then the last."""
+        with self.lock:
+            free = self.used == n and total <= len(self.labels) and dtype == self.labels.dtype
+            if free:
+                self.used = total
+            return free
 
 
 class SupportMixin:

@@ -1,6 +1,7 @@
 """SupportSet: a value; adding and removing make new ones, and classes are scored by formula."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -157,3 +158,69 @@ def test_it_pickles(support):
         again.class_logits(network, queries, "mean"),
         support.class_logits(network, queries, "mean"),
     )
+
+
+# Growing
+
+
+def test_growing_writes_behind_what_is_there_and_changes_no_earlier_support():
+    first = SupportSet(codes_of(3), np.array([2, 0, 1]))
+    second = first.add(codes_of(1, seed=1), np.array([5]))
+    third = second.add(codes_of(1, seed=2), np.array([4]))
+    branch = second.add(codes_of(1, seed=3), np.array([9]))
+    assert third.codes.data_ptr() == second.codes.data_ptr()
+    assert branch.codes.data_ptr() != second.codes.data_ptr()
+    for support, labels, seed in ((third, [2, 0, 1, 5, 4], 2), (branch, [2, 0, 1, 5, 9], 3)):
+        assert support.labels.tolist() == labels
+        assert support.classes.tolist() == sorted(labels)
+        assert torch.equal(support.codes[-1:], codes_of(1, seed=seed))
+        assert torch.equal(support.codes[:3], first.codes)
+    assert (len(first), len(second)) == (3, 4)
+    assert second.classes.tolist() == [0, 1, 2, 5]
+
+
+def test_labels_that_need_more_room_move():
+    support = SupportSet(codes_of(1), np.array(["a"])).add(codes_of(1), np.array(["b"]))
+    longer = support.add(codes_of(1), np.array(["long"]))
+    assert longer.labels.tolist() == ["a", "b", "long"]
+    assert support.labels.tolist() == ["a", "b"]
+
+
+def test_a_pickle_of_a_grown_support_has_no_spare_room():
+    support = SupportSet(codes_of(100), np.arange(100)).add(codes_of(1), np.array([100]))
+    again = pickle.loads(pickle.dumps(support))
+    assert again.codes.untyped_storage().nbytes() == 101 * 3 * 4
+    assert torch.equal(again.codes, support.codes)
+    assert again.labels.tolist() == support.labels.tolist()
+
+
+def test_threads_that_add_to_one_support_do_not_meet():
+    base = SupportSet(codes_of(2), np.arange(2)).add(codes_of(1), np.array([2]))
+
+    def grow(n):
+        support = base
+        for k in range(50):
+            support = support.add(torch.full((1, 3), float(n)), np.array([100 * n + k]))
+        return support
+
+    with ThreadPoolExecutor(4) as pool:
+        for n, support in enumerate(pool.map(grow, range(1, 5)), 1):
+            assert support.labels[3:].tolist() == [100 * n + k for k in range(50)]
+            assert (support.codes[3:] == n).all()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=25))
+def test_growing_and_shrinking_is_what_lists_do(steps):
+    support, expected = SupportSet(codes_of(1), np.array([0])), [(0, codes_of(1)[0].tolist())]
+    for n, (adding, label) in enumerate(steps, 1):
+        if adding:
+            codes = codes_of(1, seed=n)
+            support = support.add(codes, np.array([label]))
+            expected.append((label, codes[0].tolist()))
+        elif label in [own for own, _ in expected]:
+            support = support.remove(np.array([label]))
+            expected = [(own, code) for own, code in expected if own != label]
+        assert support.labels.tolist() == [own for own, _ in expected]
+        assert support.codes.tolist() == [code for _, code in expected]
+        assert support.classes.tolist() == sorted({own for own, _ in expected})
