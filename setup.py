@@ -40,6 +40,7 @@ setup(
     ],
     entry_points={"console_scripts": ["sksiamese = sksiamese._cli:main"]},
     extras_require={
+        "timm": ["timm>=0.9"],
         "plot": plot,
         "progress": progress,
         "test": ["pytest>=7.4", "hypothesis>=6.80", "pandas>=2.0", *plot, *progress],

@@ -44,7 +44,8 @@ class TwinEstimator(FittingMixin, BaseEstimator):
             )
         check_choice(self.head, "head", heads.HEADS)
         check_dict(self.head_params, "head_params")
-        check_choice(self.loss, "loss", losses.LOSSES)
+        if not callable(self.loss):
+            check_choice(self.loss, "loss", losses.LOSSES)
         if not callable(self.distortion):
             check_choice(self.distortion, "distortion", ("auto", None, *distortions.DISTORTIONS))
         check_choice(self.class_transforms, "class_transforms", (None, "rotate", "rotate_reflect"))

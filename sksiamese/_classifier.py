@@ -54,10 +54,10 @@ class SiameseOneShotClassifier(
         accurate where images keep their layout, as characters do, and no metric either.
     head_params : dict or None, default=None
         Further arguments of the head, such as ``{"window": 2}`` of "aligned".
-    loss : {"both", "verification", "episodic"}, default="both"
+    loss : {"both", "verification", "episodic"} or callable, default="both"
         "verification" is the paper's cross-entropy on same/different, "episodic" a softmax over
         the batch's one-shot trials, "both" the second plus half the first. Pairs given to `fit`
-        take the first.
+        take the first. A callable takes ``(logits, same)``; see ``docs/extending.md``.
     distortion : {"auto", None, "affine", "warp", "strokes"} or callable, default="auto"
         Random changes of each training image. "affine" is the paper's, "warp" adds an elastic one,
         "strokes" thickness too; "auto" is "strokes" for one channel, "warp" for more, None for

@@ -96,8 +96,16 @@ class FittingMixin(CallbackSupportMixin):
                 params = {"max_cells": heads.HEADS[self.head].max_cells, **params}
             with _named("encoder_params", self.encoder_params):
                 encoder = encoders.build_encoder(name, working, generator, **params)
-        with _named("encoder_params", self.encoder_params):
+        try:
             features = encoders.feature_shape(encoder, working)
+        except (TypeError, ValueError, RuntimeError) as error:
+            if isinstance(name, str) and not self.encoder_params:
+                raise
+            what = f"encoder_params={self.encoder_params!r}"
+            what = what if self.encoder_params else f"encoder, a {type(encoder).__name__},"
+            raise ValueError(
+                f"{what} cannot be used for inputs of shape {working}: {error}"
+            ) from error
         with _named("head_params", self.head_params):
             head = heads.build_head(self.head, features, generator, **self.head_params or {})
         with torch.no_grad():

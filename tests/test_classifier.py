@@ -950,3 +950,34 @@ def test_members_go_on_too(glyphs):
     clf.set_params(warm_start=True, n_members=3).fit(*glyphs)
     assert clf.network_.n_members == 3
     assert clf.n_iter_ == 5
+
+
+# Callables of one's own
+
+
+def test_a_loss_of_ones_own_trains(glyphs):
+    X, y = glyphs
+    seen = set()
+
+    def margin(logits, same):
+        seen.update(same.unique().tolist())
+        return (1 - logits[same == 1]).relu().mean() + (1 + logits[same == 0]).relu().mean()
+
+    clf = classifier(loss=margin, max_iter=8).fit(X[y < 10], y[y < 10])
+    assert seen == {-1, 0, 1}
+    X, y = X[y >= 10], y[y >= 10]
+    assert clf.set_support(X[::8], y[::8]).score(X, y) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("distortion", "got"),
+    [
+        (lambda images, generator: images[:1], r"\(?.*1, 1"),
+        (lambda images, generator: images.double(), "float64"),
+        (lambda images, generator: images.numpy(), "float32|ndarray"),
+        (lambda images, generator: None, "NoneType"),
+    ],
+)
+def test_a_distortion_that_returns_no_images_is_said(glyphs, distortion, got):
+    with pytest.raises((TypeError, ValueError), match=f"distortion returned .*{got}"):
+        classifier(distortion=distortion).fit(*glyphs)

@@ -97,6 +97,20 @@ def test_a_callable_gets_the_shape(glyphs):
     assert shapes == [(1, 16, 16)]
 
 
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (nn.Linear(3, 3), r"encoder, a Linear, cannot be used for inputs of shape \(1, 36, 36\)"),
+        (lambda shape: nn.Conv2d(3, 4, 3), r"encoder, a Conv2d, cannot be used"),
+        (lambda shape: "resnet", r"encoder, called .* returned str; expected a torch.nn.Module"),
+        (nn.Flatten(0), r"encoder, a Flatten, cannot be used .*encoder returned \(1296,\)"),
+    ],
+)
+def test_an_encoder_that_cannot_take_the_images_is_named(glyphs, encoder, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        SiameseOneShotClassifier(encoder, image_size=36).fit(*glyphs)
+
+
 def test_the_default_distortion_follows_the_images():
     clf = SiameseOneShotClassifier()
     assert clf._distortion((1, 8, 8)) is distortions.DISTORTIONS["strokes"]

@@ -160,3 +160,20 @@ def test_twin_loss_takes_a_batch_by_name_and_pairs_by_verification(name):
     i, j = torch.nonzero(same >= 0).T
     pairs, targets = logits[i, j], same[i, j]
     torch.testing.assert_close(TwinLoss(name)(pairs, targets), verification_loss(pairs, targets))
+
+
+# A loss of one's own
+
+
+def test_a_callable_gets_logits_and_targets_of_batches_and_of_pairs():
+    logits, same = batch(0)
+    logits.requires_grad_()
+    loss = TwinLoss(lambda logits, same: (logits[same == 0]).mean())
+    torch.testing.assert_close(loss(logits, same), logits[same == 0].mean())
+    torch.testing.assert_close(loss(logits[0], same[0]), logits[0][same[0] == 0].mean())
+
+
+@pytest.mark.parametrize("wrong", [0.5, torch.tensor(0.5), torch.zeros(2, requires_grad=True)])
+def test_a_callable_that_returns_no_loss_is_said(wrong):
+    with pytest.raises(TypeError, match="loss returned .*expected a tensor of one number"):
+        TwinLoss(lambda logits, same: wrong)(*batch(0))

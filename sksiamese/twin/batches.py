@@ -34,8 +34,19 @@ class _Batches(Dataset):
             if turns is not None:
                 images = turn(images, turns)
             if self.distortion is not None:
-                images = self.distortion(images, generator)
+                images = self._distorted(images, generator)
             yield {"images": images, **inputs}, same
+
+    def _distorted(self, images, generator):
+        distorted = self.distortion(images, generator)
+        same_form = isinstance(distorted, torch.Tensor) and distorted.shape == images.shape
+        if not same_form or distorted.dtype != images.dtype:
+            got = getattr(distorted, "shape", type(distorted).__name__)
+            raise TypeError(
+                f"distortion returned {got} of {getattr(distorted, 'dtype', 'no dtype')} for "
+                f"images of shape {tuple(images.shape)}; expected float32 images of that shape."
+            )
+        return distorted
 
 
 class _ByClass:

@@ -4,6 +4,7 @@ Targets say of each pair 1 (same class), 0 (different) or -1 (not a pair of the 
 itself, or two groups). Both losses take (B, B) logits of a batch; the first also takes (P,) pairs.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -43,13 +44,22 @@ LOSSES = {"verification": verification_loss, "episodic": episodic_loss, "both": 
 
 
 class TwinLoss(nn.Module):
-    """One of `LOSSES` by name; explicit pairs (P,) always take the verification loss."""
+    """One of `LOSSES` by name, of which explicit pairs (P,) always take the verification loss; or a
+    callable ``(logits, same) -> loss``, which takes both."""
 
     def __init__(self, loss):
         super().__init__()
         self.loss = loss
 
     def forward(self, logits, same):
+        if callable(self.loss):
+            loss = self.loss(logits, same)
+            if not isinstance(loss, torch.Tensor) or loss.ndim or not loss.requires_grad:
+                raise TypeError(
+                    f"loss returned {loss!r}; expected a tensor of one number that depends on the "
+                    "logits."
+                )
+            return loss
         if logits.ndim == 1:
             return verification_loss(logits, same)
         return LOSSES[self.loss](logits, same)
