@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -64,6 +65,24 @@ def test_quickstart_trains_scores_both_and_draws_a_trial(tmp_path):
     picture = Image.open(tmp_path / "quickstart.png")
     assert min(picture.size) > 300
     assert len(np.unique(np.asarray(picture.convert("L")))) > 10
+
+
+def test_verification_by_the_twin_that_ships(tmp_path):
+    out = run("examples/plot_verification.py", cwd=tmp_path)
+    assert "chosen on 4000 pairs of background alphabets" in out
+    accuracy, area = re.search(
+        r"accuracy ([\d.]+) %, area under the ROC curve ([\d.]+)", out
+    ).groups()
+    assert float(accuracy) > 96
+    assert float(area) > 0.99
+    assert min(Image.open(tmp_path / "verification.png").size) > 300
+
+
+def test_open_world_rejects_what_it_does_not_know(tmp_path):
+    out = run("examples/plot_open_world.py", "--epochs", "1", cwd=tmp_path)
+    assert "400 queries of the 20 official runs, 200 of known characters" in out
+    assert float(re.search(r"known against unknown: ([\d.]+)", out)[1]) > 0.6
+    assert min(Image.open(tmp_path / "open_world.png").size) > 300
 
 
 def test_omniglot_20way_runs_from_a_folder_of_zips(tmp_path, data_home):
