@@ -3,8 +3,8 @@ Open world: what if it is none of them?
 =======================================
 
 A twin learns from five alphabets, holds one of them out, and finds on it how alike a query and its
-class must be. In each official one-shot run ten of the twenty characters are then known, by one drawing
-each, and ten are not: how well are those rejected?
+class must be. In each official one-shot run ten of the twenty characters are then known, by one
+drawing each, and ten are not: how well are those rejected?
 
 Training takes some minutes on two CPU cores; ``--epochs`` makes it shorter.
 """

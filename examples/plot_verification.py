@@ -2,9 +2,9 @@
 Verification: are two drawings the same character?
 ==================================================
 
-The twin that ships, as a `SiameseVerifier`: a sample is a pair of images, and the answer is same or
-different. The threshold is chosen on pairs of the five alphabets that ship; it is then judged on pairs
-of the official one-shot runs, whose characters the twin has never seen.
+The twin that ships, as a `SiameseVerifier`: a sample is a pair of images, and the answer is same
+or different. The threshold is chosen on pairs of the five alphabets that ship; it is then judged
+on pairs of the official one-shot runs, whose characters the twin has never seen.
 """
 
 import argparse
@@ -62,8 +62,9 @@ labels = np.concatenate(
 )
 X, y = draw_pairs(labels, np.repeat(np.arange(len(omniglot.runs)), 40), 4000, rng)
 verifier.set_params(preprocessor=images)
+area = roc_auc_score(y, verifier.decision_function(X))
 print(
-    f"{len(y)} pairs within the 20 official runs: accuracy {100 * verifier.score(X, y):.1f} %, area "
-    f"under the ROC curve {roc_auc_score(y, verifier.decision_function(X)):.4f}"
+    f"{len(y)} pairs within the 20 official runs: accuracy {100 * verifier.score(X, y):.1f} %, "
+    f"area under the ROC curve {area:.4f}"
 )
 ThresholdDisplay.from_estimator(verifier, X, y).figure_.savefig(args.picture)

@@ -70,11 +70,8 @@ def test_quickstart_trains_scores_both_and_draws_a_trial(tmp_path):
 def test_verification_by_the_twin_that_ships(tmp_path):
     out = run("examples/plot_verification.py", cwd=tmp_path)
     assert "chosen on 4000 pairs of background alphabets" in out
-    accuracy, area = re.search(
-        r"accuracy ([\d.]+) %, area under the ROC curve ([\d.]+)", out
-    ).groups()
-    assert float(accuracy) > 96
-    assert float(area) > 0.99
+    assert float(re.search(r"accuracy ([\d.]+) %", out)[1]) > 96
+    assert float(re.search(r"ROC curve ([\d.]+)", out)[1]) > 0.99
     assert min(Image.open(tmp_path / "verification.png").size) > 300
 
 

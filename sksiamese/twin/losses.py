@@ -44,8 +44,8 @@ LOSSES = {"verification": verification_loss, "episodic": episodic_loss, "both": 
 
 
 class TwinLoss(nn.Module):
-    """One of `LOSSES` by name, of which explicit pairs (P,) always take the verification loss; or a
-    callable ``(logits, same) -> loss``, which takes both."""
+    """One of `LOSSES` by name, of which explicit pairs (P,) always take the verification loss; or
+    a callable ``(logits, same) -> loss``, which takes both."""
 
     def __init__(self, loss):
         super().__init__()
