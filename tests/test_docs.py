@@ -31,4 +31,8 @@ def test_files_that_are_named_exist(page):
     for name in re.findall(
         r"`((?:sksiamese|tests|benchmarks|examples|tools|docs)/[^`*\s]+)`", page.read_text()
     ):
-        assert (DOCS.parent / name).exists(), name
+        file, _, test = name.partition("::")
+        assert (DOCS.parent / file).exists(), name
+        assert not test or re.search(
+            rf"^def {test}\b", (DOCS.parent / file).read_text(), re.MULTILINE
+        ), name
