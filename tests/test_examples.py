@@ -82,6 +82,17 @@ def test_open_world_rejects_what_it_does_not_know(tmp_path):
     assert min(Image.open(tmp_path / "open_world.png").size) > 300
 
 
+def test_text_by_topic_beats_nearest_neighbour_on_the_same_features(tmp_path):
+    out = run("examples/text_topics.py", cwd=tmp_path)
+    twin, nearest, normalized = (
+        [float(number) for number in re.findall(r"[\d.]+", line.split(":")[1])]
+        for line in out.splitlines()
+        if "5-way" in line
+    )
+    assert twin[0] > normalized[0]
+    assert twin[2] > nearest[3]  # the intervals do not meet
+
+
 def test_omniglot_20way_runs_from_a_folder_of_zips(tmp_path, data_home):
     arguments = ["--data-home", str(data_home), "--epochs", "1"]
     out = run("examples/omniglot_20way.py", *arguments, cwd=tmp_path)
