@@ -37,9 +37,11 @@ def texts_of(package):
         texts = set()
         for name in getattr(module, "__all__", dir(module)):
             thing = vars(module).get(name)
-            text = thing.__doc__ if callable(thing) else None
-            if isinstance(text, str) and len(text) > 400 and not name.startswith("_"):
-                texts.add(re.sub("0x[0-9a-f]+", "", text))  # an address, new in each run
+            text = getattr(thing, "__doc__", None) if callable(thing) else None
+            if isinstance(text, str) and not name.startswith("_"):
+                # Examples and addresses are new in each run.
+                text = re.sub("0x[0-9a-f]+", "", text.split("Examples\n")[0])
+                texts |= {text} if len(text) > 400 else set()
         if len(texts) >= 8:
             for text in sorted(texts)[:60]:
                 yield text, f"{package}.{info.name}"
