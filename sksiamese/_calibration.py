@@ -1,5 +1,6 @@
 """Calibration: logits as honest log-odds, and queries of no class in the support."""
 
+import copy
 import math
 
 import numpy as np
@@ -35,7 +36,7 @@ class CalibrationMixin:
         ----------
         X : array-like of shape (n, ...)
         y : array-like of shape (n,)
-            At least three classes with two examples each.
+            At least two classes with two examples each, in one group where groups are given.
         groups : array-like of shape (n,) or None, default=None
             As in `fit`: classes are compared inside a group.
 
@@ -58,7 +59,11 @@ class CalibrationMixin:
         classes, groups = check_groups(groups, y)
         check_trainable(y, classes, groups)
         adapted._calibrate(adapted._encode_store(store), classes, groups)
-        self.__dict__ = adapted.__dict__  # one assignment, as in fit
+        # The kind of images that the support has taught a twin that ships stays.
+        calibrated = copy.copy(self)
+        calibrated.network_ = self.network_.calibrated(*adapted.network_.calibration)
+        calibrated.threshold_ = adapted.threshold_
+        self.__dict__ = calibrated.__dict__  # one assignment, as in fit
         return self
 
     def _calibrate(self, codes, classes, groups):

@@ -164,6 +164,16 @@ def test_a_twin_that_ships_rejects_once_it_is_calibrated(new):
     assert load_pretrained("omniglot").network_.calibration == (1.0, 0.0)
 
 
+def test_calibrating_by_other_images_leaves_a_twin_that_ships_the_kind_of_its_support(new):
+    X, y = new
+    clf = load_pretrained("omniglot").set_support(X[:80:8], y[:80:8])
+    answers = clf.predict(X)
+    clf.calibrate(np.pad(1 - X, ((0, 0), (4, 4), (4, 4)), constant_values=1), y)
+    assert clf.input_shape_ == (1, 16, 16)
+    assert clf.network_.calibration != (1.0, 0.0)
+    np.testing.assert_array_equal(clf.predict(X), answers)
+
+
 def test_saved_pickled_and_frozen_it_rejects_alike(open_world, new, tmp_path):
     X, y = new
     answers = open_world.predict(X)
