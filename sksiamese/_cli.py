@@ -3,6 +3,7 @@
 import argparse
 import csv
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from sklearn.exceptions import NotFittedError
@@ -32,9 +33,7 @@ def main(arguments=None):
 
 
 def train(args):
-    data = load_image_folder(
-        args.folder, args.image_shape, color=args.color, invert=args.invert, on_error=args.on_error
-    )
+    data = _classes(args.folder, args.image_shape, args.color, args)
     if args.recipe == "omniglot":
         clf = recipes.omniglot(random_state=args.seed)
     else:
@@ -45,15 +44,14 @@ def train(args):
     clf.fit(data.images, data.target, groups=data.groups)
     clf.support_ = None  # background classes are not what it will be asked about
     clf.save(args.output)
-    sys.stdout.write(f"{args.output}: {len(data.target)} images, loss {_loss(clf):.3f}\n")
+    loss = clf.history_[-1]["train_loss"]
+    sys.stdout.write(f"{args.output}: {len(data.target)} images, loss {loss:.3f}\n")
 
 
 def label(args):
     clf = _twin(args.twin)
     image_shape, color = _kind(clf, args)
-    support = load_image_folder(
-        args.support, image_shape, color=color, invert=args.invert, on_error=args.on_error
-    )
+    support = _classes(args.support, image_shape, color, args)
     files = image_files(_folder(args.query))
     if not files:
         raise ValueError(f"--query {args.query} has no images.")
@@ -70,14 +68,18 @@ def label(args):
 def evaluate(args):
     clf = _twin(args.twin)
     image_shape, color = _kind(clf, args)
-    data = load_image_folder(
-        args.folder, image_shape, color=color, invert=args.invert, on_error=args.on_error
-    )
+    data = _classes(args.folder, image_shape, color, args)
     score = one_shot_score(
         clf, data.images, data.target, groups=data.groups, n_way=args.way, n_shot=args.shot,
         n_episodes=args.episodes, random_state=args.seed,
     )  # fmt: skip
     sys.stdout.write(f"{score}, seed {args.seed}\n")
+
+
+def _classes(folder, image_shape, color, args):
+    return load_image_folder(
+        folder, image_shape, color=color, invert=args.invert, on_error=args.on_error
+    )
 
 
 def _twin(path):
@@ -92,36 +94,25 @@ def _kind(clf, args):
     return tuple(sides), channels == 3
 
 
-def _loss(clf):
-    return clf.history_[-1]["train_loss"]
-
-
 def _folder(path):
     if not Path(path).is_dir():
         raise FileNotFoundError(f"{path} is no folder.")
     return Path(path)
 
 
-class _output:
+@contextmanager
+def _output(path):
     """Standard output, or a file that is there only once all of it is written."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __enter__(self):
-        if self.path is None:
-            return sys.stdout
-        self.part = Path(f"{self.path}.part")
-        self.stream = self.part.open("w", newline="")
-        return self.stream
-
-    def __exit__(self, kind, *_):
-        if self.path is not None:
-            self.stream.close()
-            if kind is None:
-                self.part.replace(self.path)
-            else:
-                self.part.unlink()
+    if path is None:
+        yield sys.stdout
+        return
+    part = Path(f"{path}.part")
+    try:
+        with part.open("w", newline="") as stream:
+            yield stream
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _parser():

@@ -93,7 +93,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
             If an argument cannot be used; the support is then as it was.
         """
         transformers, twin = self._parts()
-        twin.set_support(X if transformers is None else transformers.transform(X), y)
+        twin.set_support(_transformed(transformers, X), y)
         self.transformers_, self.twin_ = transformers, twin
         self.n_features_in_ = getattr(self.estimator, "n_features_in_", twin.n_features_in_)
         return self
@@ -123,9 +123,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
     def _ask(self, method, X, *args):
         check_is_fitted(self, "twin_")
         transformers, twin = self.transformers_, self.twin_
-        return getattr(twin, method)(
-            X if transformers is None else transformers.transform(X), *args
-        )
+        return getattr(twin, method)(_transformed(transformers, X), *args)
 
     @property
     def classes_(self):
@@ -156,9 +154,13 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
 
     def _episode_decision(self, X):  # of `model_selection.one_shot_score`
         transformers, twin = self._parts()
-        return twin._episode_decision(X if transformers is None else transformers.transform(X))
+        return twin._episode_decision(_transformed(transformers, X))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
+
+
+def _transformed(transformers, X):
+    return X if transformers is None else transformers.transform(X)

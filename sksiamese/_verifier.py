@@ -190,13 +190,13 @@ warm_start, precision, device, callbacks, net_params, random_state
         logits : ndarray of shape (n_pairs,), float32
         """
         check_is_fitted(self, "network_")
-        network = self.network_  # one twin, though another thread may fit anew
+        self = copy.copy(self)  # one twin, though another thread may fit anew
         items, i, j = pairs_of(X, self.preprocessor)
         store = self._store(items)
         used, rows = np.unique(np.concatenate([i, j]), return_inverse=True)
-        codes = inference.encode(network, store, used)
+        codes = inference.encode(self.network_, store, used)
         rows_i, rows_j = rows.reshape(2, -1)
-        return inference.pair_logits(network, codes[rows_i], codes[rows_j]).numpy()
+        return inference.pair_logits(self.network_, codes[rows_i], codes[rows_j]).numpy()
 
     def predict(self, X):
         """Same or different: whether the logit reaches `threshold_`.
@@ -317,7 +317,8 @@ def _exchanged(estimator, other):
     """`other` with those parameters that it shares with `estimator`, and all that was learned."""
     shared = other.get_params(deep=False).keys() & estimator.get_params(deep=False).keys()
     other.set_params(**{name: getattr(estimator, name) for name in shared})
-    learned = copy.copy(estimator).__dict__
     own = estimator.get_params(deep=False).keys() | {"support_", "threshold_", "_different"}
-    other.__dict__.update({name: value for name, value in learned.items() if name not in own})
+    other.__dict__.update(
+        {name: value for name, value in vars(estimator).items() if name not in own}
+    )
     return other

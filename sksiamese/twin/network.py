@@ -4,7 +4,25 @@ import torch
 from torch import nn
 
 
-class TwinNetwork(nn.Module):
+class _Calibrated(nn.Module):
+    """A trained twin whose logits are slope times the head's plus intercept."""
+
+    calibration = (1.0, 0.0)
+
+    def with_scaling(self, scaling):
+        """The same trained twin, for images of another kind."""
+        other = self._with_scaling(scaling)
+        other.calibration = self.calibration
+        return other
+
+    def calibrated(self, slope, intercept):
+        """The same trained twin with this slope and intercept."""
+        other = self._with_scaling(self.scaling)
+        other.calibration = (slope, intercept)
+        return other
+
+
+class TwinNetwork(_Calibrated):
     """p(x1, x2 same) = sigmoid(head(encoder(x1), encoder(x2))) (Koch et al. 2015, section 3.1).
 
     Both twins are the same encoder, so an image is encoded once however many pairs it is in.
@@ -19,7 +37,6 @@ class TwinNetwork(nn.Module):
         self._folded = ()
 
     n_members = 1
-    calibration = (1.0, 0.0)
 
     @property
     def memory_format(self):
@@ -44,17 +61,9 @@ class TwinNetwork(nn.Module):
             self._folded = (self.encoder.folded(),)
         return self
 
-    def with_scaling(self, scaling):
-        """The same trained twin, for images of another kind."""
+    def _with_scaling(self, scaling):
         other = TwinNetwork(scaling, self.encoder, self.head).eval()
         other._folded = self._folded
-        other.calibration = self.calibration
-        return other
-
-    def calibrated(self, slope, intercept):
-        """The same trained twin, whose logits are slope times the head's plus intercept."""
-        other = self.with_scaling(self.scaling)
-        other.calibration = (slope, intercept)
         return other
 
     def __getstate__(self):
@@ -74,7 +83,7 @@ class TwinNetwork(nn.Module):
         return self.head.pair_logits(codes.index_select(0, i), codes.index_select(0, j))
 
 
-class TwinEnsemble(nn.Module):
+class TwinEnsemble(_Calibrated):
     """Trained twins as one, whose logit is the mean of theirs.
 
     It encodes and compares as a `TwinNetwork` does; an image's code, (n_members, ...), has those
@@ -85,8 +94,6 @@ class TwinEnsemble(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.head = MeanHead(member.head for member in self.members)
-
-    calibration = (1.0, 0.0)
 
     @property
     def n_members(self):
@@ -100,17 +107,8 @@ class TwinEnsemble(nn.Module):
         """Scaled images (B, C, H, W) or rows (B, D) -> codes (B, n_members, ...)."""
         return torch.stack([member.codes(images) for member in self.members], 1)
 
-    def with_scaling(self, scaling):
-        """As `TwinNetwork.with_scaling`."""
-        other = TwinEnsemble(member.with_scaling(scaling) for member in self.members)
-        other.calibration = self.calibration
-        return other
-
-    def calibrated(self, slope, intercept):
-        """As `TwinNetwork.calibrated`."""
-        other = self.with_scaling(self.scaling)
-        other.calibration = (slope, intercept)
-        return other
+    def _with_scaling(self, scaling):
+        return TwinEnsemble(member.with_scaling(scaling) for member in self.members)
 
 
 class MeanHead:
