@@ -43,7 +43,14 @@ setup(
         "timm": ["timm>=0.9"],
         "plot": plot,
         "progress": progress,
-        "test": ["pytest>=7.4", "hypothesis>=6.80", "pandas>=2.0", *plot, *progress],
+        "test": [
+            "pytest>=7.4",
+            "hypothesis>=6.80",
+            "pandas>=2.0",
+            "skops>=0.10",
+            *plot,
+            *progress,
+        ],
     },
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -11,10 +11,17 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 import torch
 from sklearn import config_context
 from sklearn.base import clone, is_classifier
-from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    HalvingGridSearchCV,
+    cross_val_score,
+)
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -119,6 +126,17 @@ def test_a_grid_search_over_its_parameters(data, grid):
     assert search.predict(data[0]).shape == (40,)
 
 
+def test_successive_halving_over_the_kind_of_network(data):
+    X, y = np.repeat(data[0], 2, axis=0), np.repeat(data[1], 2)
+    search = HalvingGridSearchCV(
+        classifier(), {"encoder": ["conv", "mlp"], "distortion": [None, "affine"]}, cv=2,
+        factor=2, min_resources=40, random_state=0,
+    ).fit(X, y)  # fmt: skip
+    assert search.n_iterations_ == 2
+    assert search.n_candidates_ == [4, 2]
+    assert search.predict(X).shape == y.shape
+
+
 def test_workers_give_the_scores_of_the_main_process(data):
     scores = [
         GridSearchCV(classifier(), {"max_iter": [1, 2]}, cv=2, n_jobs=n_jobs)
@@ -178,6 +196,15 @@ def test_joblib_dumps_it(clf, data, tmp_path, mmap_mode):
     np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
     again.add_support(X[:2], [7, 8]).remove_support(0)
     assert again.classes_.tolist() == [1, 2, 3, 4, 7, 8]
+
+
+def test_skops_holds_it_with_trust_in_its_class_alone():
+    pipeline = make_pipeline(StandardScaler(), classifier(batch_shape=(1, 10, 2)))
+    written = skops.io.dumps(pipeline)
+    untrusted = skops.io.get_untrusted_types(data=written)
+    assert untrusted == ["sksiamese._classifier.SiameseOneShotClassifier"]
+    again = skops.io.loads(written, trusted=untrusted)
+    assert again[-1].get_params() == pipeline[-1].get_params()
 
 
 # What scikit-learn shows of it

@@ -78,6 +78,31 @@ def test_names_choose_the_encoder(glyphs):
     assert isinstance(network_of(SiameseOneShotClassifier("mlp"), X).encoder, MLPEncoder)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_timm_backbone_in_colour(glyphs, frozen):
+    try:
+        import timm
+    except (ImportError, RuntimeError) as error:  # torchvision, if torch is of another build
+        pytest.skip(f"timm cannot be imported here: {error}")
+    X, y = glyphs
+    X = np.stack([X, 1 - X, X / 2], axis=1)[y < 4][:, :, :16, :16]
+    backbones = []
+
+    def backbone(shape):
+        network = timm.create_model("resnet10t", in_chans=shape[0], num_classes=0)
+        backbones.append(
+            {name: w.clone() for name, w in network.requires_grad_(not frozen).named_parameters()}
+        )
+        return network
+
+    clf = SiameseOneShotClassifier(backbone, max_iter=1, random_state=0).fit(X, y[y < 4])
+    assert clf.input_shape_ == (3, 16, 16)
+    assert clf.transform(X[:2]).shape == (2, 512)
+    after = dict(clf.network_.encoder.named_parameters())
+    same = [torch.equal(after[name], weights) for name, weights in backbones[0].items()]
+    assert np.mean(same) == 1 if frozen else np.mean(same) < 0.5
+
+
 def test_a_module_is_copied_and_made_float32(glyphs):
     module = nn.Sequential(nn.Flatten(), nn.Linear(256, 4)).double()
     encoder = network_of(SiameseOneShotClassifier(module), glyphs[0]).encoder
