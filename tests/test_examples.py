@@ -82,6 +82,28 @@ def test_open_world_rejects_what_it_does_not_know(tmp_path):
     assert min(Image.open(tmp_path / "open_world.png").size) > 300
 
 
+def test_own_images_in_colour_from_folders(tmp_path):
+    out = run("examples/plot_own_images.py", "--epochs", "8", cwd=tmp_path)
+    assert "600 images of 50 classes, 10 of them held out" in out
+    twin, pixels = (
+        [float(number) for number in re.findall(r"[\d.]+", line.split(":")[1])]
+        for line in out.splitlines()
+        if "10-way 1-shot" in line
+    )
+    assert twin[2] > pixels[3]  # the intervals do not meet
+    assert min(Image.open(tmp_path / "own_images.png").size) > 300
+    folder = tmp_path / "parts"
+    for number in range(60):
+        path = folder / f"kind{number // 6}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20 + number % 6, 20), (25 * (number // 6), 80, 200)).save(path)
+    out = run(
+        "examples/plot_own_images.py", "--folder", str(folder), "--epochs", "1", cwd=tmp_path
+    )
+    assert "60 images of 10 classes, 2 of them held out" in out
+    assert "2-way 1-shot" in out
+
+
 def test_text_by_topic_beats_nearest_neighbour_on_the_same_features(tmp_path):
     out = run("examples/text_topics.py", cwd=tmp_path)
     twin, nearest, normalized = (
@@ -198,4 +220,31 @@ def test_pretrained_reads_strokes_in_seconds(tmp_path):
 def test_speed_benchmark_reports_ratios(tmp_path):
     run("benchmarks/speed.py", "--rounds", "1", cwd=tmp_path, SKSIAMESE_RESULTS=str(tmp_path))
     record = json.loads((tmp_path / "speed.json").read_text())
-    assert record["predict"]["ratio"] > 0 and record["step"]["ratio"] > 0
+    assert all(record[name]["ratio"] > 0 for name in ("predict", "step", "growing"))
+
+
+def test_digits_benchmark_and_what_the_limits_quote_of_it(tmp_path):
+    run("benchmarks/digits.py", "--splits", "1", cwd=tmp_path, SKSIAMESE_RESULTS=str(tmp_path))
+    record = json.loads((tmp_path / "digits.json").read_text())
+    assert record["scores"]["1-NN"]["n"] == 1000
+    committed = json.loads((ROOT / "benchmarks/results/digits.json").read_text())
+    assert committed["scores"].keys() == record["scores"].keys()
+    limits = (ROOT / "docs/limits.md").read_text()
+    for name, score in committed["scores"].items():
+        assert f"{100 * score['accuracy']:.1f}" in limits or name == "as it starts"
+
+
+def test_open_world_benchmark_measures_rejection_and_calibration(tmp_path):
+    write_zip(tmp_path, "images_background", [("Greek", "Greek", 12), ("Latin", "Latin", 12)])
+    write_zip(tmp_path, "images_evaluation", [("Korean", "Korean", 20)])
+    arguments = ["--epochs", "1", "--episodes", "10", "--data-home", str(tmp_path)]
+    arguments += ["--picture", "reliability.png"]
+    run("benchmarks/open_world.py", *arguments, cwd=tmp_path, SKSIAMESE_RESULTS=str(tmp_path))
+    record = json.loads((tmp_path / "open_world.json").read_text())
+    held_out, shipped = record["twins"]["held out"], record["twins"]["shipped"]
+    assert shipped["official"]["auroc"] > 0.95 > held_out["official"]["auroc"] > 0.5
+    assert shipped["resampled"]["n"] == 200 and "after" not in shipped
+    assert 0 < held_out["official"]["false_acceptance"] < 1
+    # Pairs of one calibrated probability are of one class about as often as it says.
+    assert held_out["after"]["error"] < max(held_out["before"]["error"], 0.1)
+    assert min(Image.open(tmp_path / "reliability.png").size) > 300
