@@ -83,8 +83,23 @@ class SupportSet:
                 f"labels={unknown!r} are not in the support; its classes are "
                 f"{_shortened(self.classes)}. Nothing was removed."
             )
-        keep = ~np.isin(self.labels, labels)
-        return SupportSet(self.codes[torch.from_numpy(keep)], self.labels[keep])
+        keep = np.flatnonzero(~np.isin(self.labels, labels))
+        codes, rows = self.__dict__.get("_left_of") or (self.codes, np.arange(len(self)))
+        shrunk = object.__new__(SupportSet)
+        shrunk.__dict__.update(labels=self.labels[keep], _room=None, _left_of=(codes, rows[keep]))
+        return shrunk
+
+    def __getattr__(self, name):
+        """`codes` after a removal: copied when they are asked for, not for each class removed."""
+        left_of = self.__dict__.get("_left_of")
+        if name != "codes" or left_of is None:
+            if name in self.__dict__:  # another thread was here first
+                return self.__dict__[name]
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        codes, rows = left_of
+        self.__dict__["codes"] = codes[torch.from_numpy(rows)]
+        self.__dict__.pop("_left_of", None)
+        return self.__dict__["codes"]
 
     def class_logits(self, network, codes, aggregation):
         """Twin logit of each query with each class, (n_queries, n_classes) float32.

@@ -81,6 +81,20 @@ def test_remove_returns_a_new_support(support, labels):
     assert len(support) == 6
 
 
+def test_codes_are_copied_once_however_many_classes_are_removed():
+    support = first = SupportSet(codes_of(100), np.arange(100))
+    for label in range(60):
+        support = support.remove([label])
+        assert "codes" not in support.__dict__
+    assert torch.equal(support.codes, first.codes[60:])
+    assert support.codes.untyped_storage().nbytes() == 40 * 3 * 4
+    assert support.__dict__.keys() >= {"codes", "labels"}
+    assert "_left_of" not in support.__dict__  # the codes removed are let go
+    assert torch.equal(pickle.loads(pickle.dumps(first.remove([3]))).codes[:3], first.codes[:3])
+    with pytest.raises(AttributeError, match="no attribute 'code'"):
+        first.code  # noqa: B018
+
+
 def test_removing_unknown_labels_names_them_and_the_known(support):
     with pytest.raises(ValueError, match=r"labels=\['x'\].*'a', 'b', 'c'.*Nothing was removed"):
         support.remove(["a", "x"])
