@@ -47,7 +47,7 @@ setup(
             "pytest>=7.4",
             "hypothesis>=6.80",
             "pandas>=2.0",
-            "skops>=0.10",
+            "skops>=0.11",
             *plot,
             *progress,
         ],
