@@ -59,8 +59,8 @@ def verification(model, data):
     """Threshold from pairs of the background, everything else from pairs of the evaluation set."""
     if not hasattr(model, "similarity"):
         return None
-    threshold = _best_threshold(*_pair_logits(model, data.background, 0))
-    logits, same = _pair_logits(model, data.evaluation, 1)
+    threshold = _best_threshold(*pair_logits(model, data.background, 0))
+    logits, same = pair_logits(model, data.evaluation, 1)
     accuracy = float(((logits > threshold) == same).mean())
     false, true, _ = roc_curve(same, logits)
     equal = np.argmin(np.abs(false - (1 - true)))
@@ -72,7 +72,7 @@ def verification(model, data):
     }
 
 
-def _pair_logits(model, drawings, seed):
+def pair_logits(model, drawings, seed):
     """Twin logits of pairs drawn within the alphabets, half of them of one character."""
     classes, groups = (
         np.unique(names, return_inverse=True)[1] for names in (drawings.target, drawings.alphabets)

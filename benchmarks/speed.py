@@ -6,6 +6,8 @@
   call of the trained encoder, a plain torch module, on the same 40 images already scaled. Ours
   encodes in two calls, by the encoder's folded copy.
 - step: a training step of `fit` on prepared batches, against one in a hand-written torch loop.
+- growing: `add_support` with one exemplar of a new class, where there are 10,000, against encoding
+  it by `transform`. The support makes room ahead, so that most additions move nothing.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
 from sksiamese import SiameseOneShotClassifier
+from sksiamese._support import SupportSet
 from sksiamese._validation import ImageStore, check_groups
 from sksiamese.datasets import load_omniglot_minimal
 from sksiamese.twin.batches import ClassBatches
@@ -123,6 +126,17 @@ def step_ratio(clf, data, n_rounds):
     return result
 
 
+def growing_ratio(clf, data, n_rounds):
+    """One more class in a support of 10,000, over the encoding of its exemplar."""
+    one = data.images[:1]
+    codes = torch.from_numpy(clf.transform(one)).repeat(10_000, 1)
+    clf.support_ = SupportSet(codes, np.arange(10_000))
+    labels = itertools.count(10_000)
+    return alternate(
+        lambda: clf.add_support(one, [next(labels)]), lambda: clf.transform(one), n_rounds
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
@@ -135,6 +149,7 @@ def main():
         {
             "predict": predict_ratio(clf, data, 8 * rounds),
             "step": step_ratio(clf, data, rounds),
+            "growing": growing_ratio(clf, data, 8 * rounds),
         },
     )
 
