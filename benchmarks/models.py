@@ -30,7 +30,15 @@ def koch(random_state):
         encoder_params=None,
         head="signed_l1",
         image_size=65,
+        optimizer="adamw",
         learning_rate=1e-4,
+    )
+
+
+def adamw(random_state):
+    """The recipe as it was before Muon."""
+    return recipes.omniglot(random_state=random_state).set_params(
+        optimizer="adamw", learning_rate=3e-3
     )
 
 
@@ -61,10 +69,11 @@ MODELS = {
         "thirty",
         twin(recipes.omniglot, max_iter=9),
     ),
+    "omniglot-adamw": ("the recipe with AdamW at 3e-3", "thirty", twin(adamw)),
     "omniglot-minimal": (
-        "`recipes.omniglot(max_iter=100)`",
+        "the recipe with AdamW at 3e-3, 100 epochs",
         "minimal",
-        twin(recipes.omniglot, max_iter=100),
+        twin(adamw, max_iter=100),
     ),
     "weighted_l1": (
         "the recipe with the weighted L1 head, 9 epochs",
