@@ -1,5 +1,7 @@
 """Pairs as samples: what X and y of a verifier may be, and the threshold that pairs give."""
 
+import reprlib
+
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -16,6 +18,8 @@ def pairs_of(X, preprocessor):
     with.
     """
     X = X if hasattr(X, "shape") else as_array(X, "X")
+    if tuple(X.shape[:1]) == (0,):
+        raise ValueError(f"X has no samples, shape {tuple(X.shape)}; expected at least one pair.")
     if preprocessor is None:
         if len(X.shape) < 3 or X.shape[1] != 2:
             raise ValueError(
@@ -41,6 +45,12 @@ def pairs_of(X, preprocessor):
         )
     items = getattr(preprocessor, "images", preprocessor)  # of an ImageArray
     items = items if hasattr(items, "shape") else as_array(items, "preprocessor")
+    if len(items.shape) < 2:
+        raise TypeError(
+            f"preprocessor={reprlib.repr(preprocessor)}; expected images or flat rows, an array "
+            "(n, ...) or an ImageArray, which maps an .npy file by its path; or a callable that "
+            "returns the images of what X holds."
+        )
     outside = np.flatnonzero(((X < 0) | (len(items) <= X)).any(axis=1))
     if len(outside):
         raise ValueError(
@@ -48,6 +58,17 @@ def pairs_of(X, preprocessor):
             f"to {len(items) - 1} of the preprocessor. {len(outside)} of {len(X)} are outside."
         )
     return items, X[:, 0].astype(np.int64), X[:, 1].astype(np.int64)
+
+
+def check_different(X, i, j):
+    """Error where a pair to learn from is an image and itself."""
+    alike = np.flatnonzero(i == j)
+    if len(alike):
+        first = tuple(np.asarray(X)[alike[0]].tolist())
+        raise ValueError(
+            f"X, row {alike[0]} is {first}, an image and itself; a pair needs two different "
+            f"images. {len(alike)} of {len(i)} rows are so: drop them."
+        )
 
 
 def check_same(y, n_pairs):

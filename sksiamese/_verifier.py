@@ -10,9 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 from ._base import TwinEstimator
 from ._callbacks import with_callbacks
 from ._classifier import SiameseOneShotClassifier
-from ._pairs import calibrated_threshold, check_same, pairs_of
+from ._pairs import calibrated_threshold, check_different, check_same, pairs_of
 from ._persistence import PersistenceMixin
-from ._validation import check_pairs
 from .twin import inference
 
 
@@ -156,7 +155,8 @@ warm_start, precision, device, callbacks, net_params, random_state
         items, i, j = pairs_of(X, self.preprocessor)
         store = self._begin(items)
         self._different, same = check_same(y, len(i))
-        pairs = check_pairs(np.stack([i, j, same], axis=1), len(store))
+        check_different(X, i, j)
+        pairs = np.stack([i, j, same], axis=1)
         context, interrupted = self._train(store, X, y, pairs=pairs)
         self.threshold_ = 0.0
         if context is not None:
@@ -250,7 +250,9 @@ warm_start, precision, device, callbacks, net_params, random_state
 
         Raises
         ------
-        ValueError
+        NotFittedError
+            If there is no twin yet.
+        ValueError, TypeError
             If an argument cannot be used; the threshold is then as it was.
         """
         logits = self.decision_function(X)
@@ -272,6 +274,15 @@ warm_start, precision, device, callbacks, net_params, random_state
         verifier : SiameseVerifier
             Shares the network; fitted, with its threshold at 0.
 
+        Raises
+        ------
+        TypeError
+            If `clf` is something else, such as a Pipeline that ends in one.
+        NotFittedError
+            If it has no twin yet.
+        ValueError
+            If it learns the kind of its images from a support, and has none.
+
         Examples
         --------
         >>> from sksiamese import SiameseVerifier, load_pretrained
@@ -281,6 +292,12 @@ warm_start, precision, device, callbacks, net_params, random_state
         >>> SiameseVerifier.from_classifier(clf).predict([data.images[:2]])
         array([1])
         """
+        if not isinstance(clf, SiameseOneShotClassifier):
+            raise TypeError(
+                f"clf is a {type(clf).__name__}; expected a fitted SiameseOneShotClassifier, such "
+                "as the estimator of a FrozenTwinClassifier, the last step of a Pipeline, or what "
+                "to_classifier() of a SiameseVerifier gives."
+            )
         check_is_fitted(clf, "network_")
         if clf._adapts and clf.support_ is None:
             raise ValueError(

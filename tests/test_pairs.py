@@ -1,14 +1,40 @@
-"""The threshold that pairs give."""
+"""Pairs as samples, and the threshold that they give."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sksiamese._pairs import STRATEGIES, calibrated_threshold
+from sksiamese._pairs import STRATEGIES, calibrated_threshold, check_different, pairs_of
 
 LOGITS = np.array([-3.0, -2.0, -1.0, 0.5, 1.0, 2.0], dtype=np.float32)
 SAME = np.array([0, 0, 1, 0, 1, 1])
+
+
+IMAGES = np.zeros((4, 8, 8))
+
+
+@pytest.mark.parametrize("preprocessor", ["path", 5, {"a": 1}, ["a.png", "b.png"], np.zeros(4)])
+def test_a_preprocessor_that_has_no_images_is_named(preprocessor):
+    with pytest.raises(TypeError, match="preprocessor=.*; expected images or flat rows, an array"):
+        pairs_of([[0, 1]], preprocessor)
+
+
+@pytest.mark.parametrize(
+    ("preprocessor", "shape"),
+    [(None, (0, 2, 8, 8)), (IMAGES, (0, 2)), (IMAGES.__getitem__, (0, 2)), (IMAGES, (0,))],
+)
+def test_no_pairs_are_said_to_be_none(preprocessor, shape):
+    with pytest.raises(ValueError, match=r"X has no samples, shape \(0,.*expected at least one"):
+        pairs_of(np.empty(shape), preprocessor)
+
+
+def test_pairs_of_an_image_and_itself_are_named_as_x_has_them():
+    X = [["a", "b"], ["c", "c"], ["d", "d"]]
+    _, i, j = pairs_of(X, lambda names: IMAGES[: len(names)])
+    message = r"X, row 1 is \('c', 'c'\), an image and itself.* 2 of 3 rows"
+    with pytest.raises(ValueError, match=message):
+        check_different(X, i, j)
 
 
 def rates(threshold, logits=LOGITS, same=SAME):

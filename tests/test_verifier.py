@@ -8,10 +8,16 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, fbeta_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sksiamese import SiameseOneShotClassifier, SiameseVerifier, load_pretrained
+from sksiamese import (
+    FrozenTwinClassifier,
+    SiameseOneShotClassifier,
+    SiameseVerifier,
+    load_pretrained,
+)
 from sksiamese.datasets import ImageArray
 
 
@@ -184,6 +190,28 @@ def test_a_verifier_becomes_a_classifier_and_back(trained, new, glyphs):
     assert back.network_ is clf.network_
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        FrozenTwinClassifier,
+        lambda clf: make_pipeline(FunctionTransformer(), clf),
+        lambda clf: KNeighborsClassifier(),
+        lambda clf: SiameseVerifier.from_classifier(clf),
+        lambda clf: None,
+    ],
+)
+def test_only_a_classifier_becomes_a_verifier(wrap, fitted):
+    clf = wrap(fitted)
+    message = f"clf is a {type(clf).__name__}; expected a fitted SiameseOneShotClassifier, such as"
+    with pytest.raises(TypeError, match=message):
+        SiameseVerifier.from_classifier(clf, preprocessor=np.zeros((4, 16, 16)))
+
+
+def test_a_classifier_must_be_fitted_to_become_one():
+    with pytest.raises(NotFittedError, match="SiameseOneShotClassifier"):
+        SiameseVerifier.from_classifier(SiameseOneShotClassifier())
+
+
 def test_a_twin_that_ships_verifies_once_it_knows_its_images(new):
     images, X, y = new
     clf = load_pretrained("omniglot")
@@ -272,7 +300,9 @@ def test_pairs_that_cannot_be_used(X, y, message):
     ("X", "message"),
     [
         ([[0, 1], [0, 9]], r"X, row 1 is \(0, 9\); expected row numbers from 0 to 3"),
-        ([[0, 1], [2, 2]], "a pair needs two different images"),
+        ([[0, 1], [2, 2]], r"X, row 1 is \(2, 2\), an image and itself; a pair needs two"),
+        ([[0, -1], [2, 1]], r"X, row 0 is \(0, -1\); expected row numbers"),
+        (np.empty((0, 2), dtype=int), r"X has no samples, shape \(0, 2\)"),
         ([[0, 1.5], [2, 3]], "dtype float64; with a preprocessor, pairs are"),
         ([[0, 1, 2], [2, 3, 1]], r"X has shape \(2, 3\)"),
     ],
@@ -280,6 +310,19 @@ def test_pairs_that_cannot_be_used(X, y, message):
 def test_row_numbers_that_cannot_be_used(X, message):
     with pytest.raises(ValueError, match=message):
         SiameseVerifier(preprocessor=np.zeros((4, 8, 8)), max_iter=1).fit(X, [0, 1])
+
+
+def test_predicting_no_pairs_is_said(verifier):
+    with pytest.raises(ValueError, match=r"X has no samples, shape \(0, 2\)"):
+        verifier.predict(np.empty((0, 2), dtype=int))
+
+
+def test_a_preprocessor_that_has_no_images_is_said(fitted):
+    X, message = [[0, 1], [2, 3]], "preprocessor='images.npy'; expected"
+    with pytest.raises(TypeError, match=message):
+        SiameseVerifier(preprocessor="images.npy").fit(X, [0, 1])
+    with pytest.raises(TypeError, match=message):
+        SiameseVerifier.from_classifier(fitted, preprocessor="images.npy").predict(X)
 
 
 def test_a_preprocessor_that_loses_images_is_said():
