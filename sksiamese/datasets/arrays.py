@@ -1,5 +1,7 @@
 """ImageArray: images that estimators hold as a parameter without owning a copy."""
 
+import os
+
 import numpy as np
 
 
@@ -7,13 +9,22 @@ class ImageArray:
     """Images by row number, for ``SiameseVerifier(preprocessor=...)``.
 
     scikit-learn clones an estimator by copying its parameters, for each fold of a cross-validation
-    anew. This one stays what it is: clones share it, and of a memory-mapped file a pickle has the
-    path alone.
+    anew. This one stays what it is: clones share it, and of a memory-mapped file, or of a part of
+    one, a pickle has the path and the place alone.
 
     Parameters
     ----------
     images : ndarray of shape (n, ...), or path of an .npy file
         A file is memory-mapped; only the images that are asked for are read.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no .npy file, or holds Python objects.
 
     Examples
     --------
@@ -28,8 +39,16 @@ class ImageArray:
     """
 
     def __init__(self, images):
-        self.path = None if hasattr(images, "shape") else str(images)
-        self.images = images if self.path is None else np.load(self.path, mmap_mode="r")
+        self.path = str(images) if isinstance(images, str | os.PathLike) else None
+        self.images = images if self.path is None else _opened(self.path)
+        shape = getattr(self.images, "shape", None)
+        if shape is None or len(shape) < 2:
+            what = f"a {type(images).__name__}" if shape is None else f"of shape {tuple(shape)}"
+            raise TypeError(
+                f"images is {what}; expected an array (n, ...) of at least two axes, such as "
+                "np.asarray makes of a list, or the path of an .npy file."
+            )
+        self._place = _place_of(self.images) if self.path is None else None
 
     @property
     def shape(self):
@@ -54,5 +73,42 @@ class ImageArray:
     def __sklearn_clone__(self):
         return self
 
-    def __reduce__(self):
-        return type(self), (self.images if self.path is None else self.path,)
+    def __getstate__(self):
+        in_file = self.path is not None or self._place is not None
+        return {**vars(self), "images": None if in_file else self.images}
+
+    # Not by `__init__`: what joblib maps for a worker is a file that it will remove.
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        if self.path is not None:
+            self.images = _opened(self.path)
+        elif self._place is not None:
+            self.images = _mapped(*self._place)
+
+
+def _opened(path):
+    """The array of an .npy file, memory-mapped."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"images={path!r} is no file; expected the path of an .npy file.")
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
+        raise ValueError(
+            f"images={path!r} cannot be mapped ({error}); expected an .npy file of numbers: of an "
+            ".npz file pass one array, np.load(path)[name], or write it by np.save."
+        ) from error
+
+
+def _place_of(images):
+    """Where a memory-mapped array is, as `_mapped` takes it; None of one that is in memory."""
+    root = images  # a view has the offset of what it is a view of
+    while isinstance(root, np.ndarray) and isinstance(root.base, np.ndarray):
+        root = root.base
+    if not isinstance(root, np.memmap) or root.filename is None or root.mode == "c":
+        return None  # "c": what was changed is not in the file
+    offset = root.offset + images.ctypes.data - root.ctypes.data
+    return os.fspath(root.filename), offset, images.shape, images.dtype, images.strides
+
+
+def _mapped(path, offset, shape, dtype, strides):
+    return np.ndarray(shape, dtype, np.memmap(path, mode="r"), offset, strides)
