@@ -1,5 +1,6 @@
 """FrozenTwinClassifier: a trained twin as a classifier whose `fit` sets the support."""
 
+import contextlib
 import copy
 
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -34,7 +35,10 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
     transformers_ : Pipeline or None
         What X goes through before it.
     classes_ : ndarray of shape (n_classes,)
+    threshold_ : float
+        Of the classifier, once it has one: `predict` answers its `unknown_label` below.
     n_features_in_ : int
+        Numbers in one sample; feature_names_in_ has their names when X was a DataFrame.
 
     Examples
     --------
@@ -88,26 +92,26 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         NotFittedError
             If `estimator` has not been fitted.
         TypeError
-            If it, or its last step, has no ``set_support``.
+            If it, or its last step, is no SiameseOneShotClassifier.
         ValueError
             If an argument cannot be used; the support is then as it was.
         """
         transformers, twin = self._parts()
         twin.set_support(_transformed(transformers, X), y)
         self.transformers_, self.twin_ = transformers, twin
-        self.n_features_in_ = getattr(self.estimator, "n_features_in_", twin.n_features_in_)
+        self.n_features_in_ = getattr(self._first, "n_features_in_", twin.n_features_in_)
         return self
 
     def _parts(self):
         """The fitted transformers, or None, and a copy of the twin for a support of its own."""
         transformers, twin = None, self.estimator
-        if isinstance(twin, Pipeline):
+        if isinstance(twin, Pipeline) and len(twin):
             transformers = twin[:-1] if len(twin) > 1 else None
             twin = twin[-1]
         if not isinstance(twin, SupportMixin):
             raise TypeError(
                 f"estimator={self.estimator!r}; expected a fitted SiameseOneShotClassifier, or a "
-                "fitted Pipeline that ends in one."
+                "fitted Pipeline that ends in one; of a SiameseVerifier take to_classifier()."
             )
         if not hasattr(twin, "network_"):
             raise NotFittedError(
@@ -132,6 +136,20 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
             raise AttributeError("FrozenTwinClassifier has no support before fit, so no classes_")
         return self.twin_.classes_
 
+    @property
+    def threshold_(self):
+        """Least logit of a known class, where the classifier has one."""
+        return self.twin_.threshold_
+
+    @property
+    def feature_names_in_(self):
+        """Names of the features of X, where what sees it first knows them."""
+        return self._first.feature_names_in_
+
+    @property
+    def _first(self):
+        return self.twin_ if self.transformers_ is None else self.transformers_
+
     def predict(self, X):
         """Label of the best matching class, as of the classifier that is wrapped."""
         return self._ask("predict", X)
@@ -143,6 +161,10 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
     def decision_function(self, X):
         """Twin logits, (n_queries, n_classes), or (n_queries,) for two classes."""
         return self._ask("decision_function", X)
+
+    def score_samples(self, X):
+        """How surely each query is of a class in the support: its greatest logit, (n_queries,)."""
+        return self._ask("score_samples", X)
 
     def kneighbors(self, X, n_neighbors=5, return_distance=True):
         """Distances and rows of the nearest exemplars."""
@@ -158,7 +180,8 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags = get_tags(self.estimator).input_tags
+        with contextlib.suppress(AttributeError, TypeError):  # no estimator, as `fit` will say
+            tags.input_tags = get_tags(self.estimator).input_tags
         return tags
 
 

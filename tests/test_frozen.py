@@ -8,14 +8,20 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_iris
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score, learning_curve
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from sksiamese import FrozenTwinClassifier, SiameseOneShotClassifier
+from sksiamese import (
+    FrozenTwinClassifier,
+    SiameseOneShotClassifier,
+    SiameseVerifier,
+    load_pretrained,
+)
 from sksiamese.model_selection import EpisodeSplit, one_shot_score
 
 
@@ -128,6 +134,35 @@ def test_in_grid_search_calibration_voting_and_stacking(frozen, new):
         assert meta.fit(X, y).score(X, y) > 0.5
 
 
+def test_scores_and_threshold_of_what_is_unknown(fitted, new):
+    X, y = new
+    clf = copy.copy(fitted).set_params(unknown_label=-1)
+    assert not hasattr(FrozenTwinClassifier(fitted).fit(X[::8], y[::8]), "threshold_")
+    frozen = FrozenTwinClassifier(clf.calibrate(X, y)).fit(X[::8], y[::8])
+    assert frozen.threshold_ == clf.threshold_
+    scores = frozen.score_samples(X)
+    np.testing.assert_array_equal(scores, frozen.decision_function(X).max(axis=1))
+    np.testing.assert_array_equal(frozen.predict(X) == -1, scores < frozen.threshold_)
+
+
+def test_features_are_those_of_what_sees_x_first():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    clf = SiameseOneShotClassifier(max_iter=1, random_state=0)
+    scaled = make_pipeline(StandardScaler(), clone(clf)).fit(X, y)
+    for estimator in (clf.fit(X, y), scaled):
+        frozen = FrozenTwinClassifier(estimator).fit(X[::10], y[::10])
+        assert frozen.feature_names_in_.tolist() == X.columns.tolist()
+        assert frozen.n_features_in_ == 4
+    clf.fit(X.to_numpy(), y)
+    assert not hasattr(FrozenTwinClassifier(clf).fit(X.to_numpy(), y), "feature_names_in_")
+
+
+def test_a_twin_that_ships_has_the_features_of_its_support(new):
+    X, y = new
+    frozen = FrozenTwinClassifier(load_pretrained("omniglot")).fit(X[::8], y[::8])
+    assert frozen.n_features_in_ == 256
+
+
 def test_a_pickle_answers_alike(frozen, new):
     X, y = new
     frozen.fit(X[::8], y[::8])
@@ -148,11 +183,19 @@ def test_parameters_of_the_trained_twin_are_not_to_be_set(frozen):
         (make_pipeline(StandardScaler(), SiameseOneShotClassifier()), NotFittedError, "Pipeline"),
         (LogisticRegression(), TypeError, "expected a fitted SiameseOneShotClassifier"),
         (None, TypeError, "estimator=None; expected a fitted"),
+        (SiameseOneShotClassifier, TypeError, "expected a fitted SiameseOneShotClassifier"),
+        (SiameseVerifier(), TypeError, "of a SiameseVerifier take to_classifier"),
+        (Pipeline([]), TypeError, "expected a fitted SiameseOneShotClassifier"),
     ],
 )
 def test_what_cannot_be_frozen_is_said(estimator, error, message):
+    frozen, X, y = FrozenTwinClassifier(estimator), np.zeros((4, 4)), [0, 1, 0, 1]
     with pytest.raises(error, match=message):
-        FrozenTwinClassifier(estimator).fit(np.zeros((2, 4)), [0, 1])
+        frozen.fit(X, y)
+    with pytest.raises(error, match=message):
+        cross_val_score(frozen, X, y, cv=2, error_score="raise")
+    with pytest.raises(NotFittedError):
+        frozen.predict(X)
 
 
 def test_a_wrong_aggregation_is_said(fitted, new):
@@ -163,4 +206,5 @@ def test_a_wrong_aggregation_is_said(fitted, new):
 def test_predicting_before_fit_is_said(frozen, new):
     with pytest.raises(NotFittedError):
         frozen.predict(new[0])
-    assert not hasattr(frozen, "classes_")
+    for name in ("classes_", "threshold_", "feature_names_in_"):
+        assert not hasattr(frozen, name)
