@@ -73,6 +73,28 @@ def test_more_digits_than_a_byte_has(tmp_path):
     assert load_image_folder(tmp_path).images[:, 0, 0].tolist() == [255, 128]
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.full((4, 4), 2**31 - 1, np.int32), 255),
+        (np.full((4, 4), 1000, np.int32), 4),
+        (np.full((4, 4), 0.5, np.float32), 128),
+        (np.full((4, 4), 200, np.float32), 200),
+        (np.zeros((4, 4), np.float32), 0),
+    ],
+)
+def test_the_range_of_a_deep_image_is_the_least_that_holds_it(tmp_path, values, expected):
+    write(tmp_path / "a" / "0.tiff", values)
+    assert load_image_folder(tmp_path).images[0, 0, 0] == expected
+
+
+@pytest.mark.parametrize("value", [-1, np.nan, np.inf])
+def test_deep_images_of_no_known_range_are_damage(tmp_path, value):
+    write(tmp_path / "a" / "0.tiff", np.full((4, 4), value, np.float32))
+    with pytest.raises(OSError, match=f"0.tiff .values from {value:g} to {value:g}"):
+        load_image_folder(tmp_path)
+
+
 def test_ink_is_inverted_where_the_ground_is_light(tmp_path):
     dark, light = gray(0), gray(255)
     dark[2:4, 3:5], light[2:4, 3:5] = 255, 0
@@ -80,7 +102,9 @@ def test_ink_is_inverted_where_the_ground_is_light(tmp_path):
     write(tmp_path / "a" / "1.png", light)
     images = load_image_folder(tmp_path, invert="auto").images
     np.testing.assert_array_equal(images, [dark, dark])
-    np.testing.assert_array_equal(load_image_folder(tmp_path, invert=True).images[0], light)
+    for invert in True, np.True_:
+        turned = load_image_folder(tmp_path, invert=invert).images
+        np.testing.assert_array_equal(turned, [light, dark])
 
 
 def test_a_photograph_is_turned_upright(tmp_path):
@@ -120,6 +144,49 @@ def test_images_that_do_not_fit_in_memory_are_mapped(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), data.images)
 
 
+def test_a_map_has_the_images_kept_and_no_others(tmp_path):
+    for name, value in ("0", 3), ("2", 5):
+        write(tmp_path / "images" / "a" / f"{name}.png", gray(value))
+    (tmp_path / "images" / "a" / "1.png").write_bytes(b"no image")
+    path = tmp_path / "images.npy"
+    with pytest.warns(UnreadableImageWarning):
+        data = load_image_folder(tmp_path / "images", memmap=path, on_error="skip")
+    assert np.load(path)[:, 0, 0].tolist() == data.images[:, 0, 0].tolist() == [3, 5]
+    with pytest.raises(OSError, match="1 of 3 files"):
+        load_image_folder(tmp_path / "images", memmap=path)
+    assert np.load(path).shape == (2, 6, 8)  # the file that was there
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["images", "images.npy"]
+
+
+@pytest.mark.parametrize("stray", ["0.png", "a/0.png", "x/0.png", "x/c/d/0.png"])
+def test_images_that_would_be_left_out_are_an_error(tmp_path, stray):
+    for place in ("x/a/0.png", "x/b/0.png", "y/a/0.png"):
+        write(tmp_path / place, gray(1))
+    write(tmp_path / stray, gray(1))
+    with pytest.raises(ValueError, match="expected path/class/image or, everywhere, path/group"):
+        load_image_folder(tmp_path)
+
+
+def test_a_group_without_classes_is_an_error(tmp_path):
+    write(tmp_path / "x" / "a" / "0.png", gray(1))
+    (tmp_path / "y").mkdir()
+    with pytest.raises(ValueError, match="y has no folders, and others beside it have"):
+        load_image_folder(tmp_path)
+
+
+def test_what_is_hidden_does_not_count(tmp_path):
+    write(tmp_path / "a" / "0.png", gray(1))
+    (tmp_path / "a" / "._0.png").write_bytes(b"of macOS")
+    write(tmp_path / "__MACOSX" / "a" / "0.png", gray(1))
+    assert load_image_folder(tmp_path).target.tolist() == ["a"]
+
+
+@pytest.mark.parametrize("path", [None, 5, ["parts"]])
+def test_a_path_is_a_path(path):
+    with pytest.raises(TypeError, match="path=.*; expected the path of a folder"):
+        load_image_folder(path)
+
+
 def test_what_is_no_image_folder_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="is no folder"):
         load_image_folder(tmp_path / "nothing")
@@ -127,6 +194,7 @@ def test_what_is_no_image_folder_is_said(tmp_path):
         load_image_folder(write(tmp_path / "file.png", gray(0)))
     with pytest.raises(ValueError, match="has no folders; expected one for each class"):
         load_image_folder(tmp_path)
+    (tmp_path / "file.png").unlink()
     write(tmp_path / "a" / "0.png", gray(0))
     (tmp_path / "b").mkdir()
     with pytest.raises(ValueError, match="b has no images; expected path/class/image"):
@@ -135,7 +203,14 @@ def test_what_is_no_image_folder_is_said(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"on_error": "ignore"}, {"invert": "maybe"}, {"image_shape": 8}, {"image_shape": (8, 0)}],
+    [
+        {"on_error": "ignore"},
+        {"invert": "maybe"},
+        {"invert": 1},
+        {"image_shape": 8},
+        {"image_shape": (8, 0)},
+        {"image_shape": (True, True)},
+    ],
 )
 def test_arguments_are_checked(tmp_path, wrong):
     write(tmp_path / "a" / "0.png", gray(0))

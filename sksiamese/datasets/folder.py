@@ -1,14 +1,19 @@
 """Images of one's own: a folder for each class."""
 
+import os
 import warnings
+from contextlib import nullcontext
 from numbers import Integral
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from sklearn.utils import Bunch
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+# The greatest value of images of more digits than a byte has, the least of which that holds them.
+_HIGHEST = {"F": (1, 255, 65535), "I": (65535, 2**31 - 1)}
 _DAMAGE = OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError
 
 
@@ -23,7 +28,7 @@ def load_image_folder(
 
     ``path/class/image.png``, as ``sklearn.datasets.load_files`` and torchvision's ``ImageFolder``
     have it; or ``path/group/class/image.png``, where a group is, say, an alphabet: its classes are
-    then named ``group/class``.
+    then named ``group/class``. Hidden files and folders do not count.
 
     Parameters
     ----------
@@ -40,6 +45,7 @@ def load_image_folder(
         Files that cannot be read: one error that names them, or one warning.
     memmap : path-like or None, default=None
         An .npy file to write the images to, and to map them from, where they do not fit in memory.
+        Replaced as a whole, and only once all images are written.
 
     Returns
     -------
@@ -56,7 +62,8 @@ def load_image_folder(
     FileNotFoundError, NotADirectoryError
         If `path` is no folder.
     ValueError
-        If a class has no images, or images differ in size and `image_shape` is None.
+        If a class has no images, if images lie beside folders, or if images differ in size and
+        `image_shape` is None.
     OSError
         If files cannot be read, and `on_error` is "raise".
 
@@ -66,7 +73,7 @@ def load_image_folder(
     >>> data = load_image_folder("parts", image_shape=(64, 64))  # doctest: +SKIP
     >>> clf.fit(data.images, data.target, groups=data.groups)  # doctest: +SKIP
     """
-    files, labels, groups = _files_of(Path(path))
+    files, labels, groups = _files_of(path)
     images, kept = load_images(files, image_shape, color, invert, on_error, memmap)
     return Bunch(
         images=images,
@@ -78,67 +85,89 @@ def load_image_folder(
 
 def load_images(files, image_shape, color, invert, on_error, memmap=None):
     """Images of these files, as `load_image_folder` says, and which of the files they are."""
+    _check_options(image_shape, invert, on_error)
+    kept, damaged = [], []
+    # Next to the file that it will be, so that moving it there copies nothing.
+    beside = memmap and TemporaryDirectory(dir=Path(memmap).parent, prefix=".sksiamese-")
+    with beside or nullcontext() as folder:
+        for row, file in enumerate(files):
+            try:
+                image = _read(file, color)
+            except _DAMAGE as error:
+                damaged.append(f"{file} ({error})")
+                continue
+            size = image.size[::-1]
+            if not kept:
+                shape = image_shape or size
+                images = _empty((len(files), *shape, *((3,) if color else ())), folder)
+            if image_shape is None and size != shape:
+                raise ValueError(
+                    f"{file} has {size[0]}x{size[1]} pixels, and those before it "
+                    f"{shape[0]}x{shape[1]}: say what to bring them to by "
+                    "image_shape=(height, width)."
+                )
+            images[len(kept)] = _drawn(image, shape, invert)
+            kept.append(row)
+        if damaged and (on_error == "raise" or not kept):
+            raise OSError(f"{_list(damaged, files)} Mend or delete them, or pass on_error='skip'.")
+        if folder is not None:
+            images = _moved(images, len(kept), memmap)
+    if damaged:
+        what = f"{_list(damaged, files)} They are left out."
+        warnings.warn(what, UnreadableImageWarning, stacklevel=3)
+    return images[: len(kept)], kept
+
+
+def _check_options(image_shape, invert, on_error):
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r} is not known; expected 'raise' or 'skip'.")
     if image_shape is not None:
         ok = isinstance(image_shape, (tuple, list)) and len(image_shape) == 2
-        if not ok or not all(isinstance(side, Integral) and side > 0 for side in image_shape):
+        if not ok or not all(map(_is_side, image_shape)):
             raise ValueError(f"image_shape={image_shape!r}; expected (height, width), or None.")
-    if invert not in (True, False, "auto"):
+    if not (isinstance(invert, bool | np.bool_) or (isinstance(invert, str) and invert == "auto")):
         raise ValueError(f"invert={invert!r} is not known; expected True, False or 'auto'.")
-    images, shape, kept, damaged = None, image_shape, [], []
-    for row, file in enumerate(files):
-        try:
-            image = _read(file, color)
-        except _DAMAGE as error:
-            damaged.append(f"{file} ({error})")
-            continue
-        if shape is None:
-            shape = image.size[::-1]
-        if image_shape is None and image.size[::-1] != shape:
-            raise ValueError(
-                f"{file} has {image.height}x{image.width} pixels, and those before it "
-                f"{shape[0]}x{shape[1]}: say what to bring them to by image_shape=(height, width)."
-            )
-        if images is None:
-            images = _empty((len(files), *shape, *((3,) if color else ())), memmap)
-        images[len(kept)] = _drawn(image, shape, invert)
-        kept.append(row)
-    if damaged:
-        what = f"{len(damaged)} of {len(files)} files cannot be read: {'; '.join(damaged[:10])}"
-        what += "; ..." if len(damaged) > 10 else "."
-        if on_error == "raise" or not kept:
-            raise OSError(f"{what} Mend or delete them, or pass on_error='skip'.")
-        warnings.warn(f"{what} They are left out.", UnreadableImageWarning, stacklevel=3)
-    return images[: len(kept)], kept
+
+
+def _list(damaged, files):
+    listed = "; ".join(damaged[:10]) + ("; ..." if len(damaged) > 10 else ".")
+    return f"{len(damaged)} of {len(files)} files cannot be read: {listed}"
 
 
 def image_files(folder):
     """Files of a folder whose names say that they are images, in order."""
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES)
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES and _is_shown(f))
 
 
 def _files_of(path):
     """Image files in the order of their names, with their classes and perhaps groups."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path={path!r}; expected the path of a folder.")
+    path = Path(path)
     if not path.is_dir():
         error = NotADirectoryError if path.exists() else FileNotFoundError
         raise error(f"path={str(path)!r} is no folder; expected one that has a folder a class.")
-    inner = _folders(path)
-    if not inner:
+    top = _folders(path)
+    if not top:
         raise ValueError(f"{path} has no folders; expected one for each class, of its images.")
-    grouped = bool(_folders(inner[0]))
-    classes = (
-        [(f, c) for f in inner for c in _folders(f)] if grouped else [(None, f) for f in inner]
-    )
+    grouped = any(map(_folders, top))
+    inner = [path, *top] if grouped else [path]
+    classes = [(group, c) for group in top for c in _folders(group)] if grouped else [
+        (None, c) for c in top
+    ]  # fmt: skip
+    wrong = [(f, "has images beside its folders") for f in inner if image_files(f)]
+    wrong += [(g, "has no folders, and others beside it have") for g in inner if not _folders(g)]
+    wrong += [(c, "has folders of its own") for _, c in classes if _folders(c)]
+    wrong += [(c, "has no images") for _, c in classes if not image_files(c)]
+    if wrong:
+        folder, what = wrong[0]
+        raise ValueError(
+            f"{folder} {what}; expected path/class/image or, everywhere, path/group/class/image. "
+            f"Known kinds: {', '.join(sorted(_SUFFIXES))}."
+        )
     files, labels, groups = [], [], []
     for group, folder in classes:
         own = image_files(folder)
-        if not own or _folders(folder):
-            what = "has folders of its own" if own else "has no images"
-            raise ValueError(
-                f"{folder} {what}; expected path/class/image or, everywhere, "
-                f"path/group/class/image. Known kinds: {', '.join(sorted(_SUFFIXES))}."
-            )
         files += own
         labels += [folder.name if group is None else f"{group.name}/{folder.name}"] * len(own)
         groups += [group and group.name] * len(own)
@@ -146,17 +175,29 @@ def _files_of(path):
 
 
 def _folders(path):
-    return sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
+    return sorted(f for f in path.iterdir() if f.is_dir() and _is_shown(f))
+
+
+def _is_shown(file):
+    """Not hidden, nor what macOS puts into archives."""
+    return not file.name.startswith(".") and file.name != "__MACOSX"
+
+
+def _is_side(value):
+    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
 
 
 def _read(file, color):
     """An image on white where it is transparent, upright, in gray or RGB."""
     with Image.open(file) as opened:
         image = ImageOps.exif_transpose(opened)
-        if image.mode in ("I", "F") or image.mode.startswith("I;"):  # more digits than a byte has
+        if image.mode[0] in _HIGHEST:
             values = np.asarray(image, dtype=np.float64)
-            high = values.max() if image.mode == "F" else 65535
-            image = Image.fromarray((values / max(high, 1e-12) * 255).round().astype(np.uint8))
+            low, high = values.min(), values.max()
+            if not (low >= 0 and high <= _HIGHEST[image.mode[0]][-1]):  # NaN neither
+                raise ValueError(f"values from {low:g} to {high:g}")
+            high = next(h for h in _HIGHEST[image.mode[0]] if high <= h)
+            image = Image.fromarray((values / high * 255).round().astype(np.uint8))
         if "transparency" in image.info or "A" in image.getbands():
             image = image.convert("RGBA")
             ground = Image.new("RGBA", image.size, "white")
@@ -173,12 +214,23 @@ def _drawn(image, shape, invert):
         color = int(ground) if ground.ndim == 0 else tuple(ground.astype(int).tolist())
         image = ImageOps.pad(image, tuple(shape[::-1]), Image.Resampling.BICUBIC, color=color)
         pixels = np.asarray(image)
-    if invert is True or (invert == "auto" and np.mean(ground) > 127.5):
+    if np.mean(ground) > 127.5 if isinstance(invert, str) else invert:
         pixels = 255 - pixels
     return pixels
 
 
-def _empty(shape, memmap):
-    if memmap is None:
+def _empty(shape, folder):
+    if folder is None:
         return np.empty(shape, dtype=np.uint8)
-    return np.lib.format.open_memmap(memmap, mode="w+", dtype=np.uint8, shape=shape)
+    return np.lib.format.open_memmap(Path(folder, "all.npy"), "w+", np.uint8, shape)
+
+
+def _moved(images, n, memmap):
+    """The first `n` of these mapped images, in a file that stays."""
+    images.flush()
+    written = Path(images.filename)
+    if n < len(images):
+        written = written.with_name("kept.npy")
+        np.save(written, images[:n])
+    os.replace(written, memmap)
+    return np.load(memmap, mmap_mode="r")
