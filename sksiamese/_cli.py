@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +11,14 @@ from sklearn.exceptions import NotFittedError
 
 from . import __version__, recipes
 from ._classifier import SiameseOneShotClassifier
+from ._validation import describe_shape
 from .datasets import load_image_folder
 from .datasets.folder import image_files, load_images
 from .model_selection import one_shot_score
 from .weights import load_pretrained
 
 _PRETRAINED_SIDE = 105
+_INVERT = {"never": False, "always": True, "auto": "auto"}
 
 
 def main(arguments=None):
@@ -23,6 +26,10 @@ def main(arguments=None):
     args = _parser().parse_args(arguments)
     try:
         args.command(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor an error at exit
+        return 1
     except (ValueError, TypeError, OSError, FloatingPointError, NotFittedError) as error:
         sys.stderr.write(f"sksiamese {args.name}: {error}\n")
         return 1
@@ -33,6 +40,7 @@ def main(arguments=None):
 
 
 def train(args):
+    _check_output(args.output)  # sooner than after an hour
     data = _classes(args.folder, args.image_shape, args.color, args)
     if args.recipe == "omniglot":
         clf = recipes.omniglot(random_state=args.seed)
@@ -40,7 +48,6 @@ def train(args):
         clf = SiameseOneShotClassifier(random_state=args.seed)
     if args.epochs is not None:
         clf.set_params(max_iter=args.epochs)
-    Path(args.output).resolve(strict=False).parent.stat()  # sooner than after an hour
     clf.fit(data.images, data.target, groups=data.groups)
     clf.support_ = None  # background classes are not what it will be asked about
     clf.save(args.output)
@@ -55,14 +62,14 @@ def label(args):
     files = image_files(_folder(args.query))
     if not files:
         raise ValueError(f"--query {args.query} has no images.")
-    images, kept = load_images(files, image_shape, color, args.invert, args.on_error)
+    images, kept = load_images(files, image_shape, color, _INVERT[args.invert], args.on_error)
     clf.set_support(support.images, support.target)
-    probabilities = clf.predict_proba(images)
+    labels, probabilities = clf.predict(images), clf.predict_proba(images).max(axis=1)
     with _output(args.output) as stream:
-        writer = csv.writer(stream)
+        writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["file", "label", "probability"])
-        for row, p in zip(kept, probabilities, strict=True):
-            writer.writerow([files[row], clf.classes_[p.argmax()], f"{p.max():.4f}"])
+        for row, name, p in zip(kept, labels, probabilities, strict=True):
+            writer.writerow([files[row], name, f"{p:.4f}"])
 
 
 def evaluate(args):
@@ -78,7 +85,11 @@ def evaluate(args):
 
 def _classes(folder, image_shape, color, args):
     return load_image_folder(
-        folder, image_shape, color=color, invert=args.invert, on_error=args.on_error
+        folder,
+        image_shape,
+        color=color,
+        invert=_INVERT[args.invert],
+        on_error=args.on_error,
     )
 
 
@@ -88,9 +99,20 @@ def _twin(path):
 
 def _kind(clf, args):
     """Size and colour of the images that the twin takes."""
-    channels, *sides = clf.input_shape_
     if clf._adapts:
         return args.image_shape or (_PRETRAINED_SIDE, _PRETRAINED_SIDE), False
+    channels, *sides = clf.input_shape_
+    if len(sides) != 2 or channels not in (1, 3):
+        raise ValueError(
+            f"--twin {args.twin} takes {describe_shape(clf.input_shape_)}; expected one that "
+            "takes gray or RGB images, which is what files are read as."
+        )
+    if args.image_shape not in (None, sides):
+        raise ValueError(
+            f"--image-shape {' '.join(map(str, args.image_shape))}, but --twin {args.twin} takes "
+            f"{sides[0]} {sides[1]}: leave it out."
+        )
+    clf.set_params(channels="last")  # as files are read
     return tuple(sides), channels == 3
 
 
@@ -100,12 +122,22 @@ def _folder(path):
     return Path(path)
 
 
+def _check_output(path):
+    """Error where a file cannot be written there."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"--output {path} is a folder; expected the name of a file.")
+    if not os.access(path.resolve().parent, os.W_OK):
+        raise OSError(f"--output {path} cannot be written: is there such a folder, and yours?")
+
+
 @contextmanager
 def _output(path):
     """Standard output, or a file that is there only once all of it is written."""
     if path is None:
         yield sys.stdout
         return
+    _check_output(path)
     part = Path(f"{path}.part")
     try:
         with part.open("w", newline="") as stream:
@@ -125,7 +157,7 @@ def _parser():
         help="bring images to this size first",
     )  # fmt: skip
     shared.add_argument(
-        "--invert", nargs="?", const=True, default=False, choices=[True, "auto"],
+        "--invert", choices=_INVERT, default="never",
         help="turn dark ink on light ground round; 'auto': where the border is light",
     )  # fmt: skip
     shared.add_argument(

@@ -39,6 +39,15 @@ def twin(folders):
     return path
 
 
+@pytest.fixture(scope="module")
+def rows(folders):
+    """A twin of a table."""
+    path = folders / "rows.safetensors"
+    X, y = np.random.default_rng(0).normal(size=(12, 9)), np.repeat([0, 1, 2], 4)
+    SiameseOneShotClassifier(max_iter=1, random_state=0).fit(X, y).save(path)
+    return path
+
+
 def label(folders, capsys, *more):
     status = main(
         ["label", "--support", str(folders / "support"), "--query", str(folders / "query"), *more]
@@ -74,6 +83,36 @@ def test_the_twin_that_ships_labels_without_training(folders, capsys, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_a_twin_that_rejects_says_unknown(folders, twin, capsys):
+    clf = SiameseOneShotClassifier.load(twin)
+    clf.unknown_label, clf.threshold_ = "none of them", np.inf
+    path = folders / "rejecting.safetensors"
+    clf.save(path)
+    status, rows, _ = label(folders, capsys, "--twin", str(path))
+    assert status == 0
+    assert {row[1] for row in rows[1:]} == {"none of them"}
+
+
+def test_a_twin_of_colours_reads_files_as_it_needs(folders, capsys):
+    X, y = make_glyphs(n_classes=4, n_samples=3, image_size=24, random_state=0)
+    X = np.repeat(X[:, None], 3, axis=1)
+    path = folders / "colours.safetensors"
+    clf = SiameseOneShotClassifier(channels="first", max_iter=1, random_state=0).fit(X, y)
+    clf.save(path)
+    status, rows, err = label(folders, capsys, "--twin", str(path))
+    assert (status, len(rows), err) == (0, 21, "")
+
+
+def test_who_stops_reading_gets_no_traceback(folders, twin):
+    command = [sys.executable, "-m", "sksiamese", "label", "--twin", str(twin)]
+    command += ["--support", str(folders / "support"), "--query", str(folders / "query")]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    run.stdout.close()
+    assert run.stderr.read() == b""
+    run.stderr.close()
+    assert run.wait() == 1
+
+
 def test_evaluation_says_its_protocol(folders, twin, capsys):
     arguments = [
         "evaluate",
@@ -96,7 +135,31 @@ def test_evaluation_says_its_protocol(folders, twin, capsys):
     ("arguments", "message"),
     [
         (["train", "nowhere", "-o", "twin"], "path='nowhere' is no folder"),
-        (["train", "{known}", "-o", "no/where/twin"], "no/where"),
+        (["train", "{known}", "-o", "no/where/twin"], "--output no/where/twin cannot be written"),
+        (["train", "{known}", "-o", "{root}"], "is a folder; expected the name of a file"),
+        (["train", "{known}", "-o", ""], "is a folder; expected the name of a file"),
+        (
+            ["label", "--support", "{support}", "--query", "{support}", "--twin", "{rows}"],
+            "takes flat rows of 9 features; expected one that takes gray or RGB images",
+        ),
+        (
+            ["evaluate", "{new}", "--twin", "{twin}", "--image-shape", "8", "8"],
+            "--image-shape 8 8, but --twin",
+        ),
+        (
+            [
+                "label",
+                "--support",
+                "{support}",
+                "--query",
+                "{query}",
+                "--twin",
+                "{twin}",
+                "-o",
+                "{root}",
+            ],
+            "is a folder; expected the name of a file",
+        ),
         (["train", "{known}", "-o", "{root}/x", "--epochs", "0"], "max_iter"),
         (["evaluate", "{new}", "--twin", "nowhere"], "there is no file nowhere"),
         (["evaluate", "{new}", "--way", "9"], "9"),
@@ -104,8 +167,9 @@ def test_evaluation_says_its_protocol(folders, twin, capsys):
         (["label", "--support", "{support}", "--query", "{support}"], "has no images"),
     ],
 )
-def test_errors_are_one_line_and_status_one(folders, arguments, message, capsys):
-    names = {name: folders / name for name in ("known", "new", "support")} | {"root": folders}
+def test_errors_are_one_line_and_status_one(folders, twin, rows, arguments, message, capsys):
+    names = {name: folders / name for name in ("known", "new", "support", "query")}
+    names |= {"root": folders, "twin": twin, "rows": rows}
     assert main([part.format(**names) for part in arguments]) == 1
     out, err = capsys.readouterr()
     assert out == ""
