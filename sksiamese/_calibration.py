@@ -8,7 +8,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 
 from ._params import check_number
-from ._support import kind_of
+from ._support import joined_dtype
 from ._validation import check_groups, check_labels, check_trainable
 from .model_selection import EpisodeSplit
 from .model_selection._split import common_way
@@ -58,6 +58,12 @@ class CalibrationMixin:
         y = check_labels(y, len(store))
         classes, groups = check_groups(groups, y)
         check_trainable(y, classes, groups)
+        first, counts = np.unique(classes, return_index=True, return_counts=True)[1:]
+        if np.bincount(groups[first[counts > 1]]).max() < 2:
+            raise ValueError(
+                "y has no two classes with two examples each (inside one group, where groups are "
+                "given), which one-shot trials need: give more examples, or pass groups=None."
+            )
         adapted._calibrate(adapted._encode_store(store), classes, groups)
         # The kind of images that the support has taught a twin that ships stays.
         calibrated = copy.copy(self)
@@ -114,10 +120,10 @@ class CalibrationMixin:
     def _check_unknown_label(self, classes):
         """`unknown_label` as an array of no axes, fit to stand beside these labels."""
         unknown = np.asarray(self.unknown_label)
-        if unknown.ndim or kind_of(unknown.dtype) != kind_of(classes.dtype):
+        if unknown.ndim or joined_dtype(unknown.dtype, classes.dtype) is None:
             raise ValueError(
                 f"unknown_label={self.unknown_label!r} is not of the kind of the labels, which "
-                f"have dtype {classes.dtype}: take one that can stand beside them."
+                f"have dtype {classes.dtype}: take one that can stand beside them unchanged."
             )
         if (classes == unknown).any():
             raise ValueError(

@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import os
 
 from sklearn.utils import check_scalar
 
@@ -29,10 +30,17 @@ def check_shape(value, name, lengths):
         isinstance(value, (tuple, list))
         and len(value) in lengths
         and all(isinstance(v, numbers.Integral) and v > 0 for v in value)
+        and not any(isinstance(v, bool) for v in value)
     )
     if not ok:
         expected = " or ".join(map(str, lengths))
         raise ValueError(f"{name}={value!r}; expected a tuple of {expected} positive integers.")
+
+
+def check_path(value):
+    """The `path` of a file."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"path={value!r}; expected the path of a file.")
 
 
 # What the estimator itself says to skorch, and the parameter that says it.

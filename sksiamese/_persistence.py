@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from sklearn.utils.validation import check_is_fitted
 
+from ._params import check_path
 from ._support import SupportSet
 from .twin.network import TwinEnsemble
 
@@ -52,6 +53,7 @@ class PersistenceMixin:
         ...     clf = SiameseOneShotClassifier.load(f"{folder}/twin.safetensors")
         """
         check_is_fitted(self, "network_")
+        check_path(path)
         about = {
             "class": type(self).__name__,
             "params": {name: _plain(name, v) for name, v in self.get_params(deep=False).items()},
@@ -98,6 +100,7 @@ class PersistenceMixin:
         ValueError
             If it holds something else.
         """
+        check_path(path)
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no file {path}")
         try:
@@ -111,11 +114,16 @@ class PersistenceMixin:
                 f"{path} has format {metadata.get('format')!r}; expected {FORMAT!r}, a file that "
                 "save wrote."
             )
-        about = json.loads(metadata["about"])
-        if about["class"] != cls.__name__:
-            raise ValueError(f"{path} holds a {about['class']}: load it by that class.")
-        self = cls(**{name: _tuples(value) for name, value in about["params"].items()})
-        self.__dict__.update(about["fitted"], input_shape_=tuple(about["fitted"]["input_shape_"]))
+        try:
+            about = json.loads(metadata["about"])
+            kind, params, fitted = about["class"], about["params"], about["fitted"]
+            input_shape = tuple(fitted["input_shape_"])
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} lacks what save writes about a twin: {error!r}.") from error
+        if kind != cls.__name__:
+            raise ValueError(f"{path} holds a {kind}: load it by that class.")
+        self = cls(**{name: _tuples(value) for name, value in params.items()})
+        self.__dict__.update(fitted, input_shape_=input_shape)
         if "feature_names_in_" in about:
             self.feature_names_in_ = np.array(about["feature_names_in_"], dtype=object)
         codes, labels = tensors.pop("support.codes", None), about.get("labels")

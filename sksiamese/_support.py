@@ -11,10 +11,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from ._params import check_choice, check_number
-from ._validation import check_labels
+from ._validation import as_array, check_labels
 from .twin import inference
 
 AGGREGATIONS = ("mean", "max", "prototype")
+_KINDS = {"O": "text", "U": "text", "S": "text", "i": "integer", "u": "integer"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +57,8 @@ class SupportSet:
         """A new support with these exemplars too, at a cost that does not grow with this one's."""
         if not len(self):
             return SupportSet(codes, labels)
-        joined = np.result_type(self.labels, labels)  # of int64 and uint64 it would be float64
-        if kind_of(self.labels.dtype) != kind_of(labels.dtype) or (
-            joined.kind == "f" and "f" not in (self.labels.dtype.kind, labels.dtype.kind)
-        ):
+        joined = joined_dtype(self.labels.dtype, labels.dtype)
+        if joined is None:
             raise ValueError(
                 f"y has labels of dtype {labels.dtype}, the support's are {self.labels.dtype}; "
                 "give labels of the same kind, or start anew with set_support."
@@ -183,6 +182,8 @@ class SupportMixin:
 
     def _exemplars(self, store, y):
         labels = check_labels(y, len(store))
+        if self.unknown_label is not None:
+            self._check_unknown_label(labels)
         return SupportSet(self._encode_store(store), labels)
 
     def set_support(self, X, y):
@@ -224,7 +225,7 @@ class SupportMixin:
 
         Parameters
         ----------
-        labels : label or array-like of labels
+        labels : label, or array-like or set of labels
 
         Returns
         -------
@@ -235,7 +236,10 @@ class SupportMixin:
         ValueError
             If a label is not in the support; nothing is then removed.
         """
-        self.support_ = self._require_support().remove(np.atleast_1d(labels))
+        labels = list(labels) if isinstance(labels, set | frozenset) else labels
+        labels = np.atleast_1d(as_array(labels, "labels"))
+        labels = check_labels(labels, len(labels), "labels")
+        self.support_ = self._require_support().remove(labels)
         return self
 
     def kneighbors(self, X, n_neighbors=5, return_distance=True):
@@ -262,9 +266,12 @@ class SupportMixin:
         return (distances, indices) if return_distance else indices
 
 
-def kind_of(dtype):
-    """Labels of one kind can stand beside each other: text, truth values, numbers."""
-    return {"O": "text", "U": "text", "S": "text", "b": "bool"}.get(dtype.kind, "number")
+def joined_dtype(first, second):
+    """The dtype of labels of both; None where some would change, as 64-bit integers do that
+    become floats."""
+    kind, other = (_KINDS.get(dtype.kind, dtype.kind) for dtype in (first, second))
+    joined = np.result_type(first, second) if kind == other else None
+    return None if joined is None or (kind == "integer" and joined.kind == "f") else joined
 
 
 def _shortened(classes):

@@ -109,7 +109,8 @@ def as_array(values, name):
     try:
         return np.asarray(values)
     except ValueError as error:
-        what = "images of one size: resize them" if name == "X" else "one label a sample"
+        images = name in ("X", "preprocessor")
+        what = "images of one size: resize them" if images else "one label a sample"
         raise ValueError(
             f"{name} holds items of different shapes ({error}); expected {what}."
         ) from error

@@ -264,6 +264,7 @@ PARAMETERS = [
     ("image_size", (8,), r"\(8,\); expected a tuple of 2 positive integers"),
     ("image_size", 8.5, "8.5; expected a tuple of 2 positive integers"),
     ("batch_shape", (2, 20), r"\(2, 20\); expected a tuple of 3 positive integers"),
+    ("batch_shape", (True, 20, 2), r"\(True, 20, 2\); expected a tuple of 3 positive integers"),
     ("batch_shape", (1, 1, 4), r"\(1, 1, 4\); expected .*at least two classes"),
     ("batch_shape", (4, 1, 4), r"\(4, 1, 4\); expected .*at least two classes of each group"),
     ("batch_shape", (1, 4, 1), r"\(1, 4, 1\); expected .*two drawings"),
@@ -547,6 +548,22 @@ def test_unknown_labels_are_not_removed(labels, twin):
     with pytest.raises(ValueError, match=r"labels=\[.*are not in the support; its classes are 0"):
         twin.remove_support(labels)
     assert_unchanged(twin, before)
+
+
+@pytest.mark.parametrize("labels", [None, 1.5, [[1], [2, 3]], {1: 2}])
+def test_labels_to_remove_that_are_none_are_said(labels, twin):
+    before = state(twin)
+    with pytest.raises(ValueError, match="labels holds"):
+        twin.remove_support(labels)
+    assert_unchanged(twin, before)
+
+
+@pytest.mark.parametrize("path", [None, 5])
+def test_paths_are_paths(path, twin):
+    with pytest.raises(TypeError, match=f"path={path}; expected the path of a file"):
+        twin.save(path)
+    with pytest.raises(TypeError, match=f"path={path}; expected the path of a file"):
+        type(twin).load(path)
 
 
 def test_pairs_of_unequal_length(twin, images):

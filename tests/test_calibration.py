@@ -146,11 +146,10 @@ def test_text_labels_and_unknown(rejecting, new):
     twin = copy.copy(rejecting).set_params(unknown_label="of no class")
     twin.set_support(X[:80:8], y[:80:8].astype(str))
     assert "of no class" in twin.predict(X)
-    twin.set_support(X[:80:8], y[:80:8])
     with pytest.raises(
         ValueError, match="unknown_label='of no class' is not of the kind of the labels"
     ):
-        twin.predict(X)
+        twin.set_support(X[:80:8], y[:80:8])
 
 
 def test_a_twin_that_ships_rejects_once_it_is_calibrated(new):
@@ -197,6 +196,39 @@ def test_it_is_set_through_pipelines_and_searches(drawings):
     assert set(piped.predict(X)) <= {-1, *range(12)}
     search = GridSearchCV(clf, {"false_acceptance": [0.05, 0.5]}, cv=2).fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.parametrize("groups", [None, [0, 0, 0, 1, 1, 1]])
+def test_too_few_examples_are_said(rejecting, new, groups):
+    X, _ = new
+    y = [0, 0, 1, 2, 3, 4] if groups is None else [0, 0, 1, 2, 2, 3]
+    with pytest.raises(ValueError, match="no two classes with two examples each"):
+        copy.copy(rejecting).calibrate(X[:6], y, groups)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([7, -1], "-1 is the label of a class too"),
+        (np.array([7, 2**63], np.uint64), "dtype uint64: take one that can stand beside"),
+        (["a", "b"], "is not of the kind"),
+    ],
+)
+def test_a_support_that_the_unknown_label_does_not_suit_is_refused(
+    open_world, new, labels, message
+):
+    X, _ = new
+    before = open_world.support_
+    for change in open_world.set_support, open_world.add_support:
+        with pytest.raises(ValueError, match=message):
+            change(X[:2], labels)
+    assert open_world.support_ is before
+
+
+@pytest.mark.parametrize("unknown", [-1.5, float("nan"), True])
+def test_an_unknown_label_never_turns_labels_into_others(open_world, new, unknown):
+    with pytest.raises(ValueError, match="can stand beside them unchanged"):
+        open_world.set_params(unknown_label=unknown).predict(new[0])
 
 
 def test_a_failed_calibration_changes_nothing(rejecting, new):

@@ -101,7 +101,7 @@ def test_classes_follow_the_support(twin, new):
     assert twin.classes_.tolist() == [10, 11, 12, 13, 14, 15]
     twin.add_support(X[:2], [3, 10])
     assert twin.classes_.tolist() == [3, 10, 11, 12, 13, 14, 15]
-    twin.remove_support([11, 15])
+    twin.remove_support({11, 15})
     assert twin.classes_.tolist() == [3, 10, 12, 13, 14]
     twin.remove_support(3)
     assert twin.classes_.tolist() == [10, 12, 13, 14]

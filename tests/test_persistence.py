@@ -153,6 +153,14 @@ def test_other_files_are_refused(tmp_path):
         SiameseOneShotClassifier.load(path)
 
 
+@pytest.mark.parametrize("about", [{}, {"about": ""}, {"about": "[]"}, {"about": "{}"}])
+def test_a_file_without_what_is_said_about_the_twin_is_refused(tmp_path, about):
+    path = tmp_path / "twin"
+    save_file({"weight": torch.zeros(3)}, path, {"format": "sksiamese twin 1", **about})
+    with pytest.raises(ValueError, match="twin lacks what save writes about a twin"):
+        SiameseOneShotClassifier.load(path)
+
+
 def test_a_file_that_contradicts_itself_is_refused(tmp_path):
     path = tmp_path / "twin"
     clf = fitted()

@@ -111,6 +111,14 @@ def test_labels_of_another_kind_are_refused(support):
         support.add(codes_of(1), np.array([1]))
 
 
+@pytest.mark.parametrize("dtypes", [(np.int64, np.float64), (np.int64, np.uint64), (int, bool)])
+def test_labels_that_would_change_are_refused(dtypes):
+    for first, second in (dtypes, dtypes[::-1]):
+        support = SupportSet(codes_of(2), np.array([1, 0], first))
+        with pytest.raises(ValueError, match="give labels of the same kind"):
+            support.add(codes_of(1), np.array([1], second))
+
+
 def expected_logits(network, queries, codes, labels, aggregation):
     """The definition, class by class in numpy."""
     weights = network.head.bias.item()
