@@ -62,18 +62,27 @@ with tempfile.TemporaryDirectory() as temporary:
     folder = args.folder or Path(temporary)
     if args.folder is None:
         draw_badges(folder)
-    data = load_image_folder(folder, image_shape=(32, 32), color=True)
+    try:
+        data = load_image_folder(folder, image_shape=(32, 32), color=True)
+    except (OSError, ValueError) as error:
+        parser.error(f"--folder: {error}")
 X, y = data.images, data.target
-classes = np.unique(y)
-new = np.isin(y, np.random.default_rng(1).permutation(classes)[: len(classes) // 5])
-print(f"{len(X)} images of {len(classes)} classes, {len(np.unique(y[new]))} of them held out")
+classes, n_images = np.unique(y, return_counts=True)
+several = classes[n_images > 1]
+if len(several) < 4:
+    parser.error(
+        f"--folder has {len(several)} classes of two or more images; expected at least four, two "
+        "to learn from and two to recognise: add classes, or images of them."
+    )
+n_way = max(2, len(several) // 5)
+new = np.isin(y, np.random.default_rng(1).permutation(several)[:n_way])
+print(f"{len(X)} images of {len(classes)} classes, {n_way} of them held out")
 
 # %%
 # Colours tell badges apart, and turned badges would be badges of other classes.
 
 clf = SiameseOneShotClassifier(max_iter=args.epochs, class_transforms=None, random_state=0)
 clf.fit(X[~new], y[~new])
-n_way = len(np.unique(y[new]))
 for name, model, images in (
     ("twin", clf, X),
     ("1-NN on pixels", KNeighborsClassifier(1), X.reshape(len(X), -1) / 255),

@@ -92,16 +92,38 @@ def test_own_images_in_colour_from_folders(tmp_path):
     )
     assert twin[2] > pixels[3]  # the intervals do not meet
     assert min(Image.open(tmp_path / "own_images.png").size) > 300
-    folder = tmp_path / "parts"
-    for number in range(60):
-        path = folder / f"kind{number // 6}" / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (20 + number % 6, 20), (25 * (number // 6), 80, 200)).save(path)
-    out = run(
-        "examples/plot_own_images.py", "--folder", str(folder), "--epochs", "1", cwd=tmp_path
-    )
-    assert "60 images of 10 classes, 2 of them held out" in out
+
+
+def write_folder(folder, n_classes, n_images):
+    """A folder of as many coloured images for each class."""
+    for label in range(n_classes):
+        for number in range(n_images):
+            path = folder / f"kind{label}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20 + number, 20), (25 * label, 80, 200)).save(path)
+
+
+@pytest.mark.parametrize("n_classes", [4, 10])
+def test_own_images_of_few_classes(tmp_path, n_classes):
+    write_folder(tmp_path / "parts", n_classes, 6)
+    arguments = ["--folder", "parts", "--epochs", "1"]
+    out = run("examples/plot_own_images.py", *arguments, cwd=tmp_path)
+    assert f"{6 * n_classes} images of {n_classes} classes, 2 of them held out" in out
     assert "2-way 1-shot" in out
+
+
+def test_own_images_say_what_a_folder_lacks(tmp_path):
+    write_folder(tmp_path / "few", 3, 2)
+    write_folder(tmp_path / "single", 5, 1)
+    for folder, message in (
+        ("missing", "--folder: path='missing' is no folder"),
+        ("few", "--folder has 3 classes of two or more images; expected at least four"),
+        ("single", "--folder has 0 classes of two or more images"),
+    ):
+        command = [sys.executable, str(ROOT / "examples/plot_own_images.py"), "--folder", folder]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_text_by_topic_beats_nearest_neighbour_on_the_same_features(tmp_path):

@@ -1,4 +1,4 @@
-"""What all displays share: axes, colours, images as tiles."""
+"""What all displays share: axes, colours, images as tiles, whom they ask."""
 
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
@@ -36,19 +36,36 @@ class Display:
         return None
 
 
+def check_kind(estimator, kind, expected):
+    """TypeError where a display cannot ask such an estimator; `expected` says whom it can."""
+    if not isinstance(estimator, kind):
+        raise TypeError(f"estimator is a {type(estimator).__name__}; expected {expected}.")
+
+
 def picture(image):
-    """An image as matplotlib takes it: (h, w) or (h, w, 3)."""
+    """An image as matplotlib takes it: (h, w), the mean of channels that are no colours, or
+    (h, w, 3)."""
     image = np.asarray(image)
-    if image.ndim == 3 and image.shape[0] in (1, 3, 4) and image.shape[2] not in (3, 4):
-        image = np.moveaxis(image, 0, 2)
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[..., 0]
     if image.ndim not in (2, 3):
         raise ValueError(
             f"an image has shape {image.shape}; expected (height, width), with channels or "
             "without: give flat rows their shape by reshape."
         )
-    return image
+    if image.ndim == 2:
+        return image
+    if image.shape[0] < image.shape[2] and image.shape[2] not in (3, 4):
+        image = np.moveaxis(image, 0, 2)
+    if image.shape[2] not in (3, 4):
+        return image.mean(axis=2)
+    return image if image.dtype == np.uint8 else _scaled(image)
+
+
+def _scaled(image):
+    """Values from 0 to 1, beyond which matplotlib clips colours, though it scales grays."""
+    low, high = image.min(), image.max()
+    if low >= 0 and high <= 255:
+        low, high = 0, 1 if high <= 1 else 255
+    return np.interp(image, (low, high), (0, 1))
 
 
 def tile(ax, image, x, y, side, color, width=1.0):

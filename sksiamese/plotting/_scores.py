@@ -4,14 +4,20 @@ import numpy as np
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
+from .._base import TwinEstimator
+from .._metric import TwinMetricMixin
+from .._pairs import check_same
+from .._validation import check_length
+from .._verifier import SiameseVerifier
 from ..model_selection import one_shot_score
-from ._display import BLUE, GREEN, ORANGE, Display
+from ._display import BLUE, GREEN, ORANGE, Display, check_kind
 
 
 class TrainingCurveDisplay(Display):
-    """Training loss by epoch and, with early stopping, one-shot accuracy of held-out classes.
+    """Training loss by epoch and, where early stopping measured it, one-shot accuracy of held-out
+    classes.
 
     Parameters
     ----------
@@ -41,6 +47,11 @@ class TrainingCurveDisplay(Display):
         display : TrainingCurveDisplay
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        expected = (
+            "a SiameseOneShotClassifier or SiameseVerifier, such as the estimator of a "
+            "FrozenTwinClassifier or the last step of a Pipeline"
+        )
+        check_kind(estimator, TwinEstimator, expected)
         check_is_fitted(estimator, "history_")
         return cls(history=estimator.history_).plot(ax=ax)
 
@@ -49,9 +60,10 @@ class TrainingCurveDisplay(Display):
         ax.plot(epochs, [row["train_loss"] for row in self.history], color=BLUE, marker=".")
         ax.set(xlabel="epoch", ylabel="training loss")
         ax.yaxis.label.set_color(BLUE)
-        if self.history and "one_shot_accuracy" in self.history[0]:
+        # After a warm start some epochs may have it and others not; NaN leaves a gap.
+        accuracy = [row.get("one_shot_accuracy", np.nan) for row in self.history]
+        if not np.isnan(accuracy).all():
             other = ax.twinx()
-            accuracy = [row["one_shot_accuracy"] for row in self.history]
             other.plot(epochs, accuracy, color=ORANGE, marker="s", markersize=3, linestyle="--")
             other.set_ylabel("one-shot accuracy, held-out classes", color=ORANGE)
 
@@ -62,7 +74,7 @@ class ThresholdDisplay(Display):
     Parameters
     ----------
     y : ndarray of shape (n_pairs,)
-        1 where both images are of one class.
+        1 where both images are of one class, 0 where not; of both kinds.
     scores : ndarray of shape (n_pairs,)
         Twin logits.
     threshold : float
@@ -87,6 +99,7 @@ class ThresholdDisplay(Display):
         estimator : SiameseVerifier
         X : array-like of shape (n_pairs, 2, ...)
         y : array-like of shape (n_pairs,)
+            As in `from_predictions`.
         ax : matplotlib Axes or None, default=None
 
         Returns
@@ -94,6 +107,11 @@ class ThresholdDisplay(Display):
         display : ThresholdDisplay
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        expected = (
+            "a fitted SiameseVerifier, such as SiameseVerifier.from_classifier makes of a "
+            "SiameseOneShotClassifier"
+        )
+        check_kind(estimator, SiameseVerifier, expected)
         scores = estimator.decision_function(X)
         return cls.from_predictions(y, scores, threshold=estimator.threshold_, ax=ax)
 
@@ -104,6 +122,7 @@ class ThresholdDisplay(Display):
         Parameters
         ----------
         y : array-like of shape (n_pairs,)
+            1 where both images are of one class; 0, or in all of y -1, where not.
         scores : array-like of shape (n_pairs,)
         threshold : float, default=0.0
         ax : matplotlib Axes or None, default=None
@@ -113,8 +132,9 @@ class ThresholdDisplay(Display):
         display : ThresholdDisplay
         """
         check_matplotlib_support(f"{cls.__name__}.from_predictions")
-        check_consistent_length(y, scores)
-        return cls(y=np.asarray(y), scores=np.asarray(scores), threshold=threshold).plot(ax=ax)
+        scores = np.asarray(scores)
+        same = check_same(y, len(scores))[1]
+        return cls(y=same, scores=scores, threshold=threshold).plot(ax=ax)
 
     def _draw(self, ax):
         bins = np.histogram_bin_edges(self.scores, bins=40)
@@ -167,6 +187,7 @@ class EpisodeAccuracyDisplay(Display):
         X, y, groups, n_episodes, random_state
             As there.
         n_ways, n_shots : sequence of int
+            One or more of each.
         ax : matplotlib Axes or None, default=None
 
         Returns
@@ -174,6 +195,17 @@ class EpisodeAccuracyDisplay(Display):
         display : EpisodeAccuracyDisplay
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        if isinstance(estimator, SiameseVerifier):
+            raise TypeError(
+                "estimator is a SiameseVerifier, which takes pairs; expected a classifier of the "
+                "rows of X, such as its to_classifier()."
+            )
+        for name, values in (("n_ways", n_ways), ("n_shots", n_shots)):
+            if np.ndim(values) != 1 or not len(values):
+                raise ValueError(
+                    f"{name}={values!r}; expected a sequence of one or more integers, such as "
+                    "(1, 5) or [5]."
+                )
         scores = {
             (n_way, n_shot): one_shot_score(
                 estimator, X, y, groups=groups, n_way=n_way, n_shot=n_shot,
@@ -232,7 +264,8 @@ class SimilarityDisplay(Display):
         XA : array-like of shape (n_a, ...)
         XB : array-like of shape (n_b, ...) or None, default=None
             None: XA with itself.
-        labels_a, labels_b : array-like or None, default=None
+        labels_a, labels_b : array-like of shape (n_a,) or (n_b,), or None, default=None
+            Without XB, `labels_a` serves for both.
         ax : matplotlib Axes or None, default=None
 
         Returns
@@ -240,9 +273,18 @@ class SimilarityDisplay(Display):
         display : SimilarityDisplay
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        expected = (
+            "a fitted SiameseOneShotClassifier, such as the estimator of a FrozenTwinClassifier, "
+            "the last step of a Pipeline, or what to_classifier() of a SiameseVerifier gives"
+        )
+        check_kind(estimator, TwinMetricMixin, expected)
         if XB is None:
             XB, labels_b = XA, labels_a
         probabilities = expit(estimator.similarity(XA, XB))
+        n_a, n_b = probabilities.shape
+        for name, labels, n in (("labels_a", labels_a, n_a), ("labels_b", labels_b, n_b)):
+            if labels is not None:
+                check_length(labels, n, name)
         return cls(probabilities=probabilities, labels_a=labels_a, labels_b=labels_b).plot(ax=ax)
 
     def _draw(self, ax):

@@ -5,7 +5,15 @@ import copy
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from .._frozen import FrozenTwinClassifier
 from ._display import BLUE, GREEN, GREY, ORANGE, Display, picture, tile
+
+
+def _with_support(estimator, X, y):
+    """A copy of the estimator whose support is these exemplars."""
+    if not isinstance(estimator, FrozenTwinClassifier):
+        return FrozenTwinClassifier(estimator).fit(X, y)
+    return copy.copy(estimator).fit(X, y)
 
 
 class OneShotTrialDisplay(Display):
@@ -49,7 +57,8 @@ class OneShotTrialDisplay(Display):
 
         Parameters
         ----------
-        estimator : SiameseOneShotClassifier
+        estimator : SiameseOneShotClassifier, FrozenTwinClassifier or Pipeline
+            Fitted; a Pipeline ends in a SiameseOneShotClassifier.
         X_support : array-like of shape (n_exemplars, h, w) or with channels
         y_support : array-like of shape (n_exemplars,)
             The first exemplar of each class is shown.
@@ -63,7 +72,7 @@ class OneShotTrialDisplay(Display):
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         X_support, query = np.asarray(X_support), np.asarray(query)
-        clf = copy.copy(estimator).set_support(X_support, y_support)
+        clf = _with_support(estimator, X_support, y_support)
         first = [np.flatnonzero(np.asarray(y_support) == label)[0] for label in clf.classes_]
         display = cls(
             query=picture(query),
@@ -126,16 +135,18 @@ class NeighborsDisplay(Display):
         self.labels = labels
 
     @classmethod
-    def from_estimator(cls, estimator, X_support, y_support, X, *, n_neighbors=5, ax=None):
+    def from_estimator(cls, estimator, X_support, y_support, X, *, n_neighbors=None, ax=None):
         """Make these exemplars the support of a copy of the estimator, ask it, and plot.
 
         Parameters
         ----------
-        estimator : SiameseOneShotClassifier
+        estimator : SiameseOneShotClassifier, FrozenTwinClassifier or Pipeline
+            Fitted; a Pipeline ends in a SiameseOneShotClassifier.
         X_support : array-like of shape (n_exemplars, h, w) or with channels
         y_support : array-like of shape (n_exemplars,)
         X : array-like of shape (n_queries, h, w) or with channels
-        n_neighbors : int, default=5
+        n_neighbors : int or None, default=None
+            None: five, or all of a smaller support.
         ax : matplotlib Axes or None, default=None
 
         Returns
@@ -144,7 +155,9 @@ class NeighborsDisplay(Display):
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         X_support, X = np.asarray(X_support), np.asarray(X)
-        clf = copy.copy(estimator).set_support(X_support, y_support)
+        clf = _with_support(estimator, X_support, y_support)
+        if n_neighbors is None:
+            n_neighbors = min(5, len(X_support))
         distances, rows = clf.kneighbors(X, n_neighbors)
         display = cls(
             queries=np.stack([picture(x) for x in X]),
