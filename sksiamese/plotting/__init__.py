@@ -2,11 +2,10 @@
 
 from ._scores import (
     EpisodeAccuracyDisplay,
-    SimilarityDisplay,
     ThresholdDisplay,
     TrainingCurveDisplay,
 )
-from ._trials import NeighborsDisplay, OneShotTrialDisplay
+from ._trials import NeighborsDisplay, OneShotTrialDisplay, SimilarityDisplay
 
 __all__ = [
     "EpisodeAccuracyDisplay",

@@ -1,15 +1,12 @@
-"""Displays of numbers: training, thresholds, accuracy by way and shot, similarity."""
+"""Displays of numbers: training, thresholds, accuracy by way and shot."""
 
 import numpy as np
-from scipy.special import expit
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
 from .._base import TwinEstimator
-from .._metric import TwinMetricMixin
 from .._pairs import check_same
-from .._validation import check_length
 from .._verifier import SiameseVerifier
 from ..model_selection import one_shot_score
 from ._display import BLUE, GREEN, ORANGE, Display, check_kind
@@ -232,66 +229,3 @@ class EpisodeAccuracyDisplay(Display):
         ax.set(xlabel="classes of a trial (way)", ylabel=f"accuracy in %, {protocol}")
         ax.set_xticks(sorted({way for way, _ in self.scores}))
         ax.legend()
-
-
-class SimilarityDisplay(Display):
-    """p(same class) of all pairs of some images.
-
-    Parameters
-    ----------
-    probabilities : ndarray of shape (n_a, n_b)
-    labels_a, labels_b : ndarray or None
-        Written beside the rows and below the columns.
-
-    Attributes
-    ----------
-    ax_, figure_
-        Of matplotlib, once plotted.
-    """
-
-    def __init__(self, *, probabilities, labels_a=None, labels_b=None):
-        self.probabilities = probabilities
-        self.labels_a = labels_a
-        self.labels_b = labels_b
-
-    @classmethod
-    def from_estimator(cls, estimator, XA, XB=None, *, labels_a=None, labels_b=None, ax=None):
-        """Compare all pairs and plot.
-
-        Parameters
-        ----------
-        estimator : SiameseOneShotClassifier
-        XA : array-like of shape (n_a, ...)
-        XB : array-like of shape (n_b, ...) or None, default=None
-            None: XA with itself.
-        labels_a, labels_b : array-like of shape (n_a,) or (n_b,), or None, default=None
-            Without XB, `labels_a` serves for both.
-        ax : matplotlib Axes or None, default=None
-
-        Returns
-        -------
-        display : SimilarityDisplay
-        """
-        check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        expected = (
-            "a fitted SiameseOneShotClassifier, such as the estimator of a FrozenTwinClassifier, "
-            "the last step of a Pipeline, or what to_classifier() of a SiameseVerifier gives"
-        )
-        check_kind(estimator, TwinMetricMixin, expected)
-        if XB is None:
-            XB, labels_b = XA, labels_a
-        probabilities = expit(estimator.similarity(XA, XB))
-        n_a, n_b = probabilities.shape
-        for name, labels, n in (("labels_a", labels_a, n_a), ("labels_b", labels_b, n_b)):
-            if labels is not None:
-                check_length(labels, n, name)
-        return cls(probabilities=probabilities, labels_a=labels_a, labels_b=labels_b).plot(ax=ax)
-
-    def _draw(self, ax):
-        image = ax.imshow(self.probabilities, cmap="cividis", vmin=0, vmax=1)
-        self.figure_.colorbar(image, ax=ax, label="p(same class)")
-        for axis, labels in ((ax.yaxis, self.labels_a), (ax.xaxis, self.labels_b)):
-            if labels is not None:
-                axis.set_ticks(range(len(labels)), labels=labels, fontsize=7)
-        if self.labels_b is not None:
-            ax.tick_params(axis="x", rotation=90)

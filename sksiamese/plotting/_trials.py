@@ -1,12 +1,15 @@
-"""Displays of images: a trial, and the nearest exemplars."""
+"""Displays of images and exemplars: a trial, the nearest, who is like whom."""
 
 import copy
 
 import numpy as np
+from scipy.special import expit
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from .._frozen import FrozenTwinClassifier
-from ._display import BLUE, GREEN, GREY, ORANGE, Display, picture, tile
+from .._metric import TwinMetricMixin
+from .._validation import check_length
+from ._display import BLUE, GREEN, GREY, ORANGE, Display, check_kind, picture, tile
 
 
 def _with_support(estimator, X, y):
@@ -186,3 +189,66 @@ class NeighborsDisplay(Display):
         ax.text(0.55 * n_neighbors, -0.1, "nearest exemplars: distance", ha="center", fontsize=9)
         ax.set_aspect("equal")
         ax.axis("off")
+
+
+class SimilarityDisplay(Display):
+    """p(same class) of all pairs of some images.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n_a, n_b)
+    labels_a, labels_b : ndarray or None
+        Written beside the rows and below the columns.
+
+    Attributes
+    ----------
+    ax_, figure_
+        Of matplotlib, once plotted.
+    """
+
+    def __init__(self, *, probabilities, labels_a=None, labels_b=None):
+        self.probabilities = probabilities
+        self.labels_a = labels_a
+        self.labels_b = labels_b
+
+    @classmethod
+    def from_estimator(cls, estimator, XA, XB=None, *, labels_a=None, labels_b=None, ax=None):
+        """Compare all pairs and plot.
+
+        Parameters
+        ----------
+        estimator : SiameseOneShotClassifier
+        XA : array-like of shape (n_a, ...)
+        XB : array-like of shape (n_b, ...) or None, default=None
+            None: XA with itself.
+        labels_a, labels_b : array-like of shape (n_a,) or (n_b,), or None, default=None
+            Without XB, `labels_a` serves for both.
+        ax : matplotlib Axes or None, default=None
+
+        Returns
+        -------
+        display : SimilarityDisplay
+        """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        expected = (
+            "a fitted SiameseOneShotClassifier, such as the estimator of a FrozenTwinClassifier, "
+            "the last step of a Pipeline, or what to_classifier() of a SiameseVerifier gives"
+        )
+        check_kind(estimator, TwinMetricMixin, expected)
+        if XB is None:
+            XB, labels_b = XA, labels_a
+        probabilities = expit(estimator.similarity(XA, XB))
+        n_a, n_b = probabilities.shape
+        for name, labels, n in (("labels_a", labels_a, n_a), ("labels_b", labels_b, n_b)):
+            if labels is not None:
+                check_length(labels, n, name)
+        return cls(probabilities=probabilities, labels_a=labels_a, labels_b=labels_b).plot(ax=ax)
+
+    def _draw(self, ax):
+        image = ax.imshow(self.probabilities, cmap="cividis", vmin=0, vmax=1)
+        self.figure_.colorbar(image, ax=ax, label="p(same class)")
+        for axis, labels in ((ax.yaxis, self.labels_a), (ax.xaxis, self.labels_b)):
+            if labels is not None:
+                axis.set_ticks(range(len(labels)), labels=labels, fontsize=7)
+        if self.labels_b is not None:
+            ax.tick_params(axis="x", rotation=90)
