@@ -63,9 +63,23 @@ MODELS = {
         "kept",
         together,
     ),
-    "omniglot-adamw": ("the recipe with AdamW", "thirty", twin(adamw)),
-    "omniglot-short": ("the recipe with AdamW, 9 epochs", "thirty", twin(adamw, max_iter=9)),
+    "omniglot-quick": (
+        "`recipes.omniglot(max_iter=9)`",
+        "thirty",
+        twin(recipes.omniglot, max_iter=9),
+    ),
     "omniglot-minimal": (
+        "`recipes.omniglot(max_iter=100)`",
+        "minimal",
+        twin(recipes.omniglot, max_iter=100),
+    ),
+    "omniglot-adamw": ("the recipe with AdamW", "thirty", twin(adamw)),
+    "omniglot-adamw-quick": (
+        "the recipe with AdamW, 9 epochs",
+        "thirty",
+        twin(adamw, max_iter=9),
+    ),
+    "omniglot-adamw-minimal": (
         "the recipe with AdamW, 100 epochs",
         "minimal",
         twin(adamw, max_iter=100),
