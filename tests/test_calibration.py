@@ -152,15 +152,26 @@ def test_text_labels_and_unknown(rejecting, new):
         twin.set_support(X[:80:8], y[:80:8])
 
 
-def test_a_twin_that_ships_rejects_once_it_is_calibrated(new):
+def test_a_twin_that_was_never_calibrated_says_so(drawings):
+    X, y = drawings
+    clf = SiameseOneShotClassifier(max_iter=1, random_state=0).fit(X[y < 4], y[y < 4])
+    clf.set_params(unknown_label=-1)
+    with pytest.raises(NotFittedError, match=r"none has been learned: call calibrate\(X, y\)"):
+        clf.predict(X)
+    assert (clf.calibrate(X, y).predict(X) == -1).any()
+
+
+def test_a_twin_that_ships_is_calibrated_and_can_be_anew(new):
     X, y = new
     clf = load_pretrained("omniglot").set_params(unknown_label=-1)
     clf.set_support(X[:80:8], y[:80:8])
-    with pytest.raises(NotFittedError, match=r"none has been learned: call calibrate\(X, y\)"):
-        clf.predict(X)
+    answers, known = clf.predict(X), y < 50
+    assert (answers[known] != -1).mean() > 0.5 > (answers[~known] != -1).mean()
+    calibration, threshold = clf.network_.calibration, clf.threshold_
     clf.calibrate(X, y)
-    assert (clf.predict(X) == -1).any()
-    assert load_pretrained("omniglot").network_.calibration == (1.0, 0.0)
+    assert clf.network_.calibration != calibration
+    assert clf.threshold_ != threshold
+    assert load_pretrained("omniglot").network_.calibration == calibration
 
 
 def test_calibrating_by_other_images_leaves_a_twin_that_ships_the_kind_of_its_support(new):
@@ -169,7 +180,7 @@ def test_calibrating_by_other_images_leaves_a_twin_that_ships_the_kind_of_its_su
     answers = clf.predict(X)
     clf.calibrate(np.pad(1 - X, ((0, 0), (4, 4), (4, 4)), constant_values=1), y)
     assert clf.input_shape_ == (1, 16, 16)
-    assert clf.network_.calibration != (1.0, 0.0)
+    assert clf.network_.calibration != load_pretrained("omniglot").network_.calibration
     np.testing.assert_array_equal(clf.predict(X), answers)
 
 
