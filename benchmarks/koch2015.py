@@ -21,7 +21,7 @@ from skorch.callbacks import Callback
 
 from sksiamese import recipes
 from sksiamese.datasets import fetch_omniglot, fetch_omniglot_runs
-from sksiamese.twin.training import StopTraining
+from sksiamese.twin.callbacks import StopTraining
 
 MEASURED = ("official", "within_20", "verification")
 

@@ -2,7 +2,7 @@
 
 from skorch.callbacks import Callback
 
-from .twin.training import StopTraining
+from .twin.callbacks import StopTraining
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks

@@ -4,7 +4,7 @@ import torch
 from skorch.callbacks import LRScheduler
 
 from ._classifier import SiameseOneShotClassifier
-from .twin.training import MomentumRamp
+from .twin.callbacks import MomentumRamp
 
 
 def omniglot(*, max_iter=30, random_state=None):

@@ -22,8 +22,8 @@ from torch import nn
 from sksiamese import SiameseOneShotClassifier, load_pretrained
 from sksiamese.datasets import make_glyphs
 from sksiamese.twin import inference, training
+from sksiamese.twin.callbacks import StopTraining
 from sksiamese.twin.inference import encode
-from sksiamese.twin.training import StopTraining
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 

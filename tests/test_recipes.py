@@ -10,8 +10,9 @@ from skorch.callbacks import Callback
 
 from sksiamese import SiameseOneShotClassifier, recipes
 from sksiamese.twin.batches import PairBatches, draw_pairs
+from sksiamese.twin.callbacks import MomentumRamp
 from sksiamese.twin.encoders import KochEncoder
-from sksiamese.twin.training import CollapseWarning, MomentumRamp
+from sksiamese.twin.training import CollapseWarning
 
 ALL = pytest.mark.parametrize("recipe", [recipes.omniglot, recipes.koch2015, recipes.keras2017])
 

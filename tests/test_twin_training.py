@@ -2,119 +2,29 @@
 
 import math
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler, ProgressBar
+from skorch.callbacks import Callback, EarlyStopping, ProgressBar
 from torch import nn
-
-from sksiamese.twin.batches import ClassBatches, PairBatches
-from sksiamese.twin.encoders import build_encoder, feature_shape
-from sksiamese.twin.heads import WeightedL1
-from sksiamese.twin.inference import encode
-from sksiamese.twin.network import TwinNetwork
-from sksiamese.twin.optimizers import Muon
-from sksiamese.twin.scaling import InputScaling
-from sksiamese.twin.training import (
-    Averaging,
-    CollapseWarning,
-    CosineSchedule,
-    OneShotValidation,
-    StopTraining,
-    has_collapsed,
-    supports_bfloat16,
-    train,
+from training_runs import (
+    LABELS,
+    SHAPES,
+    Raising,
+    Spy,
+    equal,
+    network_of,
+    run,
+    store_of,
+    validation,
+    weights,
 )
 
-N_CLASSES, N_DRAWINGS = 6, 5
-LABELS = np.repeat(np.arange(N_CLASSES), N_DRAWINGS)
-SHAPES = {"mlp": (10,), "conv": (1, 8, 8)}
-
-
-class Store:
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def take(self, indices):
-        return self.images[torch.as_tensor(np.asarray(indices))]
-
-
-def store_of(shape, seed=0):
-    """Noisy drawings of one random prototype a class."""
-    generator = torch.Generator().manual_seed(seed)
-    prototypes = torch.randn(N_CLASSES, *shape, generator=generator)
-    noise = torch.randn(len(LABELS), *shape, generator=generator)
-    return Store(prototypes[LABELS] + 0.5 * noise)
-
-
-def network_of(encoder, shape):
-    if isinstance(encoder, str):
-        encoder = build_encoder(encoder, shape, torch.Generator().manual_seed(0))
-    scaling = InputScaling(torch.tensor(0.0), torch.tensor(1.0))
-    return TwinNetwork(scaling, encoder, WeightedL1(feature_shape(encoder, shape)))
-
-
-def run(encoder="mlp", shape=None, seed=0, pairs=None, **params):
-    """Train on the tiny problem; three batches an epoch."""
-    shape = SHAPES.get(encoder, SHAPES["mlp"]) if shape is None else shape
-    network = params.pop("network", None) or network_of(encoder, shape)
-    store = store_of(shape)
-    if pairs is None:
-        groups = np.zeros_like(LABELS)
-        batches = ClassBatches(store, network.scaling, LABELS, groups, (1, 6, 2), (0,), None, seed)
-    else:
-        batches = PairBatches(store, network.scaling, pairs, 10, None, seed)
-    params = {
-        "loss": "both",
-        "max_iter": 4,
-        "learning_rate": 1e-2,
-        "weight_decay": 1e-3,
-        "averaging": 0.9,
-        "bfloat16": False,
-        "device": "cpu",
-        **params,
-    }
-    return train(network, batches, **params)
-
-
-def weights(network):
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-def equal(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-class Spy(Callback):
-    """Keeps the raw weights of each step, of the end, and the optimizer."""
-
-    def on_train_begin(self, net, **kwargs):
-        self.steps = []
-        self.rates = []
-        self.optimizer = net.optimizer_
-
-    def on_batch_end(self, net, training=False, **kwargs):
-        self.steps.append(weights(net.module_))
-        self.rates.append(net.optimizer_.param_groups[0]["lr"])
-
-
-class Raising(Callback):
-    """Raises `error` the `nth` time that `event` is notified."""
-
-    def __init__(self, event, error, nth=1):
-        self.left = nth
-        self.error = error
-        setattr(self, event, self.notified)
-
-    def notified(self, net, **kwargs):
-        self.left -= 1
-        if self.left == 0:
-            raise self.error
+from sksiamese.twin.callbacks import OneShotValidation, StopTraining
+from sksiamese.twin.inference import encode
+from sksiamese.twin.optimizers import Muon
+from sksiamese.twin.training import CollapseWarning, has_collapsed, supports_bfloat16
 
 
 @pytest.mark.parametrize("encoder", SHAPES)
@@ -158,89 +68,6 @@ def test_the_network_comes_back_ready_for_prediction():
     assert not interrupted
     assert not any(module.training for module in network.modules())
     assert not any(p.requires_grad or p.device.type != "cpu" for p in network.parameters())
-
-
-def test_the_weights_are_averaged():
-    spy = Spy()
-    network, _, _ = run(callbacks=[spy], averaging=0.9)
-    average = spy.steps[0]["head.log_weight"]
-    for n, step in enumerate(spy.steps[1:], start=1):
-        decay = min(0.9, (1 + n) / (10 + n))  # a short memory at first
-        average = decay * average + (1 - decay) * step["head.log_weight"]
-    torch.testing.assert_close(network.head.log_weight, average)
-    assert not torch.equal(network.head.log_weight, spy.steps[-1]["head.log_weight"])
-
-
-def test_running_statistics_are_averaged_too():
-    spy = Spy()
-    network, _, _ = run(callbacks=[spy])
-    name = "encoder.layers.1.running_mean"
-    seen = torch.stack([step[name] for step in spy.steps])
-    assert not torch.equal(weights(network)[name], seen[-1])
-    assert (weights(network)[name] >= seen.min(0).values - 1e-6).all()
-    assert (weights(network)[name] <= seen.max(0).values + 1e-6).all()
-
-
-def test_averaging_zero_returns_the_last_weights():
-    spy = Spy()
-    network, _, _ = run("conv", callbacks=[spy], averaging=0.0)
-    assert equal(weights(network), spy.steps[-1])
-
-
-def rates(learning_rate, n_steps, warmup=0.02):
-    schedule = CosineSchedule(n_steps, warmup)
-    groups = [{"lr": learning_rate}, {"lr": 3 * learning_rate}]
-    net = SimpleNamespace(optimizer_=SimpleNamespace(param_groups=groups))
-    schedule.on_train_begin(net)
-    came = []
-    for _ in range(n_steps):
-        schedule.on_batch_begin(net, training=True)
-        first, second = net.optimizer_.param_groups
-        assert second["lr"] == pytest.approx(3 * first["lr"])
-        came.append(first["lr"])
-    return came
-
-
-def test_the_learning_rate_rises_then_falls_along_half_a_cosine():
-    came = rates(0.5, 1000)
-    expected = [
-        0.5 * min(1, (step + 1) / 20) * (1 + math.cos(math.pi * step / 1000)) / 2
-        for step in range(1000)
-    ]
-    assert came == pytest.approx(expected)
-    assert came[0] == pytest.approx(0.5 / 20)
-    assert max(came) == pytest.approx(0.5, rel=0.01)
-    assert came.index(max(came)) == 19
-    assert came[500] == pytest.approx(0.25)
-    assert 0 < came[-1] < 1e-5
-    assert all(a > b for a, b in zip(came[19:], came[20:], strict=False))
-
-
-def test_training_follows_the_schedule():
-    spy = Spy()
-    run(callbacks=[spy], max_iter=4, learning_rate=0.02)
-    assert len(spy.rates) == 12
-    assert spy.rates == pytest.approx(rates(0.02, 12))
-
-
-def test_parameter_groups_keep_their_own_rates():
-    spy = Spy()
-    still = {"optimizer__param_groups": [("encoder.*", {"lr": 0.0})]}
-    network = network_of("mlp", SHAPES["mlp"])
-    before = weights(network)
-    run(network=network, callbacks=[spy], net_params=still)
-    for name, value in before.items():
-        if name.startswith("encoder") and "running" not in name and "num_batches" not in name:
-            assert torch.equal(spy.steps[-1][name], value)
-    assert not torch.equal(spy.steps[-1]["head.log_weight"], before["head.log_weight"])
-
-
-@pytest.mark.parametrize("wrap", [lambda callback: callback, lambda callback: ("mine", callback)])
-def test_a_schedule_of_the_user_s_takes_the_place_of_ours(wrap):
-    spy = Spy()
-    schedule = LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
-    run(callbacks=[spy, wrap(schedule)], max_iter=3, learning_rate=0.02)
-    assert spy.rates == pytest.approx([0.02] * 3 + [0.01] * 3 + [0.005] * 3)
 
 
 def test_early_stopping_of_skorch_is_no_interruption():
@@ -287,98 +114,6 @@ def test_history_holds_the_mean_loss_of_the_batches():
     _, history, _ = run(max_iter=2, callbacks=[Losses()])
     assert history[0]["train_loss"] == pytest.approx(np.mean(losses[:3]))
     assert history[1]["train_loss"] == pytest.approx(np.mean(losses[3:]))
-
-
-def trials_of(n_trials=5, seed=0):
-    """Supports and queries, one different drawing of each class."""
-    rng = np.random.default_rng(seed)
-    trials = []
-    for _ in range(n_trials):
-        two = np.array([rng.choice(N_DRAWINGS, 2, replace=False) for _ in range(N_CLASSES)])
-        first = np.arange(N_CLASSES) * N_DRAWINGS
-        support, query = first + two[:, 0], first + two[:, 1]
-        trials.append((rng.permutation(support), rng.permutation(query)))
-    return trials
-
-
-def validation(patience):
-    return store_of(SHAPES["mlp"]), trials_of(), LABELS, patience
-
-
-def test_one_shot_accuracy_is_that_of_each_query_by_itself():
-    network = network_of("mlp", SHAPES["mlp"]).eval()
-    store, trials = store_of(SHAPES["mlp"], seed=1), trials_of(20)
-    store.images += 3 * torch.randn(store.images.shape, generator=torch.Generator().manual_seed(2))
-    right = []
-    for support, query in trials:
-        for q in query:
-            with torch.no_grad():
-                logits = [network(store.take([q, s]))[0, 1] for s in support]
-            right.append(LABELS[support[int(torch.stack(logits).argmax())]] == LABELS[q])
-    validator = OneShotValidation(None, store, trials, LABELS, patience=1)
-    assert validator.accuracy(network) == pytest.approx(np.mean(right))
-    assert 1 / N_CLASSES < np.mean(right) < 1
-
-
-def test_a_constant_scorer_scores_chance():
-    """Mistake 1."""
-    network = network_of("mlp", SHAPES["mlp"]).eval()
-    with torch.no_grad():
-        network.head.log_weight.fill_(-math.inf)
-    validator = OneShotValidation(None, store_of(SHAPES["mlp"]), trials_of(), LABELS, 1)
-    assert validator.accuracy(network) == pytest.approx(1 / N_CLASSES)
-
-
-@pytest.mark.parametrize(
-    "scores, patience, best, n_epochs",
-    [
-        ([0.1, 0.5, 0.3, 0.2, 0.9], 2, 2, 4),  # stops before the 0.9
-        ([0.5, 0.5, 0.5, 0.5, 0.5], 3, 1, 4),  # the same again is no improvement
-        ([0.1, 0.2, 0.3, 0.4, 0.5], 1, 5, 5),
-        ([0.3, 0.1, 0.4, 0.2, 0.2], 9, 3, 5),  # never stops, yet the best is kept
-        ([0.0, 0.0, 0.0, 0.0, 0.0], 1, 1, 2),
-    ],
-)
-def test_early_stopping_restores_the_best_weights(monkeypatch, scores, patience, best, n_epochs):
-    seen = []
-
-    def score(self, network):
-        assert not network.training
-        seen.append(weights(network))
-        return scores[len(seen) - 1]
-
-    monkeypatch.setattr(OneShotValidation, "accuracy", score)
-    network, history, interrupted = run(validation=validation(patience), max_iter=5)
-    assert [epoch["one_shot_accuracy"] for epoch in history] == scores[:n_epochs]
-    assert equal(weights(network), seen[best - 1])
-    assert not any(equal(seen[best - 1], other) for other in seen[: best - 1] + seen[best:])
-    assert not interrupted
-
-
-def test_callbacks_see_every_epoch_with_its_score_to_the_end(monkeypatch):
-    """Also the last one under early stopping: progress bars count epochs."""
-    monkeypatch.setattr(OneShotValidation, "accuracy", lambda self, network: 0.5)
-    seen = []
-
-    class Progress(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            seen.append(net.history[-1]["one_shot_accuracy"])
-
-    _, history, _ = run(callbacks=[Progress()], validation=validation(patience=2), max_iter=9)
-    assert seen == [0.5] * len(history) == [0.5] * 3
-
-
-def test_validation_scores_the_averaged_weights():
-    network, history, _ = run(validation=validation(patience=9), max_iter=1)
-    validator = OneShotValidation(None, *validation(patience=9))
-    assert history[0]["one_shot_accuracy"] == validator.accuracy(network)
-
-
-def test_validation_does_not_change_the_training():
-    plain, with_validation = Spy(), Spy()
-    run(callbacks=[plain])
-    run(callbacks=[with_validation], validation=validation(patience=9))
-    assert all(equal(a, b) for a, b in zip(plain.steps, with_validation.steps, strict=True))
 
 
 def test_ctrl_c_keeps_the_twin_trained_so_far():
@@ -432,12 +167,6 @@ def test_training_tells_callbacks_that_it_has_ended():
 def test_other_errors_of_callbacks_are_raised():
     with pytest.raises(ZeroDivisionError):
         run(callbacks=[Raising("on_epoch_end", ZeroDivisionError())])
-
-
-@pytest.mark.parametrize("loss", ["verification", "episodic", "both"])
-def test_divergence_is_an_error_that_names_the_learning_rate(loss):
-    with pytest.raises(FloatingPointError, match="learning_rate"):
-        run("conv", loss=loss, learning_rate=1e30, weight_decay=0.0)
 
 
 class Constant(nn.Module):
@@ -544,15 +273,3 @@ def test_bfloat16_is_not_assumed_where_torch_cannot_tell(monkeypatch):
 
 def test_bfloat16_is_not_for_devices_of_another_kind():
     assert supports_bfloat16("meta") is False
-
-
-def test_averaging_starts_from_the_first_step():
-    module = nn.Linear(1, 1, bias=False)
-    net = SimpleNamespace(module_=module)
-    averaging = Averaging(0.5)
-    averaging.on_train_begin(net)
-    with torch.no_grad():
-        module.weight.fill_(3.0)
-    averaging.on_batch_end(net, training=True)
-    assert averaging.model_.module.weight.item() == 3.0  # not the mean with the untrained weights
-    assert module.weight.item() == 3.0

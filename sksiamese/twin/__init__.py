@@ -1,6 +1,6 @@
 """The twin network, in torch alone; read it top to bottom as one reads the paper.
 
-encoders -> heads -> network -> losses -> batches -> distortions -> training -> inference.
+encoders -> heads -> network -> losses -> batches -> distortions -> callbacks -> training -> inference.
 
 Nothing here knows scikit-learn's estimators: images arrive as tensors or as a store with
 ``take(indices)``, labels as integers, randomness as seeds and explicit generators.
