@@ -1,6 +1,7 @@
 """The twin network, in torch alone; read it top to bottom as one reads the paper.
 
-encoders -> heads -> network -> losses -> batches -> distortions -> callbacks -> training -> inference.
+scaling -> encoders -> heads -> network -> losses -> batches -> distortions -> optimizers ->
+callbacks -> training -> inference.
 
 Nothing here knows scikit-learn's estimators: images arrive as tensors or as a store with
 ``take(indices)``, labels as integers, randomness as seeds and explicit generators.
