@@ -166,7 +166,8 @@ def test_a_twin_that_ships_is_calibrated_and_can_be_anew(new):
     clf = load_pretrained("omniglot").set_params(unknown_label=-1)
     clf.set_support(X[:80:8], y[:80:8])
     answers, known = clf.predict(X), y < 50
-    assert (answers[known] != -1).mean() > 0.5 > (answers[~known] != -1).mean()
+    # Of images unlike those that calibrated it, it rejects more of either kind than it might.
+    assert (answers[known] != -1).mean() > 0.2 > 4 * (answers[~known] != -1).mean()
     calibration, threshold = clf.network_.calibration, clf.threshold_
     clf.calibrate(X, y)
     assert clf.network_.calibration != calibration
