@@ -3,10 +3,10 @@
     python benchmarks/open_world.py
 
 A twin by `recipes.omniglot` holds a fifth of the background alphabets out of training and is
-calibrated by them; evaluation alphabets are new to it. The twin that ships stands beside it: it was
-trained on all thirty and is calibrated by them too. How much surer does that make it? Both are
-calibrated by the alphabets that only one of them has seen. `accuracy.py --page` puts what this
-wrote into ``docs/results.md``; ``--picture`` draws the reliability of the probabilities.
+calibrated by them; evaluation alphabets are new to it. The twin that ships stands beside it: it
+was trained on all thirty and is calibrated by them too. How much surer does that make it? Both
+are calibrated by the alphabets that only one of them has seen. `accuracy.py --page` puts what
+this wrote into ``docs/results.md``; ``--picture`` draws the reliability of the probabilities.
 """
 
 import argparse

@@ -110,7 +110,7 @@ def _open_world():
         f"`recipes.omniglot(max_iter={run['epochs']}, random_state={run['seed']})` with",
         "`unknown_label`, which holds a fifth of the background alphabets out of training and is",
         f"calibrated by them, for a rate of false acceptance of {100 * run['asked']:.0f} %.",
-        '*Shipped*: `load_pretrained("omniglot")`, trained on all of them, and calibrated by them.',
+        '*Shipped*: `load_pretrained("omniglot")`, trained on all of them and calibrated by them.',
         "",
         "| trials | twin | area under the ROC curve | unknown, accepted | known, rejected "
         "| accepted, right | queries |",
