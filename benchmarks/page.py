@@ -109,7 +109,8 @@ def _open_world():
         "them known by one exemplar each. *Held out*: "
         f"`recipes.omniglot(max_iter={run['epochs']}, random_state={run['seed']})` with",
         "`unknown_label`, which holds a fifth of the background alphabets out of training and is",
-        f"calibrated by them, for a rate of false acceptance of {100 * run['asked']:.0f} %.",
+        f"calibrated by them, for a rate of false acceptance of {100 * run['asked']:.0f} % in "
+        "trials of twenty known classes.",
         '*Shipped*: `load_pretrained("omniglot")`, trained on all of them and calibrated by them.',
         "",
         "| trials | twin | area under the ROC curve | unknown, accepted | known, rejected "
@@ -133,15 +134,15 @@ def _open_world():
             for name, twin in (("held out", held_out), ("shipped", shipped))
         )
         + ".",
-        f"The {len(run['seen_or_not']['alphabets'])} alphabets that only the second has seen",
-        "calibrate the two nearly alike: "
-        + "; ".join(
-            f"{name}, slope {by['slope']:.2f}, intercept {by['intercept']:.2f}, threshold of the "
-            f"head's logit {by['threshold_before']:.2f}"
+        f"Calibrated by the {len(run['seen_or_not']['alphabets'])} alphabets that only the second "
+        "has seen, the two would have:",
+        "",
+        *(
+            f"- {name}: slope {by['slope']:.2f}, intercept {by['intercept']:.2f}, and a threshold "
+            f"at {by['threshold_before']:.2f} of the head's logit"
             for name, by in run["seen_or_not"].items()
             if name != "alphabets"
-        )
-        + ".",
+        ),
     ]
 
 
@@ -219,10 +220,11 @@ def _table(rows, protocols):
             continue
         first = own[0]
         trained = first["minutes"] is not None
+        bfloat16 = " (bfloat16)" * _has_bfloat16(first["machine"])
         cells = [
             MODELS[first["model"]][0],
             TRAINED_ON[first["trained_on"]],
-            _core_minutes(own) if trained else "",
+            _core_minutes(own) + bfloat16 if trained else "",
             f"{first['parameters']:,}" if first["parameters"] else "",
             str(len(own)) if trained else "",
             *scores,
@@ -232,7 +234,7 @@ def _table(rows, protocols):
 
 def _core_minutes(rows):
     minutes = np.mean([row["minutes"] * row["machine"]["torch_threads"] for row in rows])
-    return f"{minutes:.0f}" + " (bfloat16)" * _has_bfloat16(rows[0]["machine"])
+    return f"{minutes:.0f}"
 
 
 def _words(machine):
