@@ -105,8 +105,8 @@ def _open_world():
     run = json.loads((RESULTS / "open_world.json").read_text())
     held_out, shipped = (run["twins"][name] for name in ("held out", "shipped"))
     yield from [
-        "By `benchmarks/open_world.py`. Each trial has twenty characters of one alphabet, ten of",
-        "them known by one exemplar each. *Held out*: "
+        "By `benchmarks/open_world.py --picture docs/reliability.png`. Each trial has twenty",
+        "characters of one alphabet, ten of them known by one exemplar each. *Held out*: "
         f"`recipes.omniglot(max_iter={run['epochs']}, random_state={run['seed']})` with",
         "`unknown_label`, which holds a fifth of the background alphabets out of training and is",
         f"calibrated by them, for a rate of false acceptance of {100 * run['asked']:.0f} % in "
@@ -134,6 +134,9 @@ def _open_world():
             for name, twin in (("held out", held_out), ("shipped", shipped))
         )
         + ".",
+        "",
+        "![how often pairs are of one class, by pair_proba](reliability.png)",
+        "",
         f"Calibrated by the {len(run['seen_or_not']['alphabets'])} alphabets that only the second "
         "has seen, the two would have:",
         "",
