@@ -83,11 +83,10 @@ def measure(clf, data, n_episodes):
         "official": open_set(clf, official_trials(data["runs"])),
         "resampled": open_set(clf, resampled_trials(data["evaluation"], n_episodes)),
         "before": reliability((logits - intercept) / slope, same),
+        "after": reliability(logits, same),
         "n_pairs": len(same),
     }
-    if (slope, intercept) != (1.0, 0.0):
-        result.update(after=reliability(logits, same), slope=slope, intercept=intercept)
-    return result
+    return {**result, "slope": slope, "intercept": intercept}
 
 
 def seen_or_not(twins, background):
@@ -103,6 +102,11 @@ def seen_or_not(twins, background):
         slope, intercept = own.network_.calibration
         logit = (own.threshold_ - intercept) / slope
         result[name] = {"slope": slope, "intercept": intercept, "threshold_before": logit}
+    result["intercepts"] = {}
+    for alphabet in np.unique(background.alphabets):
+        own = background.alphabets == alphabet
+        one = copy.copy(twins["shipped"]).calibrate(background.images[own], background.target[own])
+        result["intercepts"][alphabet] = one.network_.calibration[1]
     return result
 
 
@@ -132,7 +136,11 @@ def main():
         "--episodes", type=int, default=200, help="resampled trials, of 20 queries"
     )
     parser.add_argument("--picture", type=Path)
-    parser.add_argument("--keep", type=Path, help="the trained twin, if it is there; or for it")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="file for the trained twin; if it is there, what it was trained by",
+    )
     shared = Path("../shared/omniglot")
     parser.add_argument("--data-home", default=shared if shared.exists() else None)
     args = parser.parse_args()
@@ -143,6 +151,8 @@ def main():
     background = fetch_omniglot("background", data_home=args.data_home)
     if args.keep and args.keep.exists():
         clf = SiameseOneShotClassifier.load(args.keep)
+        if clf.unknown_label != UNKNOWN:
+            parser.error(f"--keep {args.keep} is not of this benchmark: it held nothing out")
     else:
         clf = recipes.omniglot(max_iter=args.epochs, random_state=args.seed)
         clf.set_params(unknown_label=UNKNOWN, false_acceptance=args.false_acceptance)

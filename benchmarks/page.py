@@ -47,7 +47,7 @@ def write_page(rows):
         "Made by `python benchmarks/accuracy.py --page` of `benchmarks/results/accuracy.json`.",
         "Each figure is the mean over the seeds, in %, with the 95 % interval of the trials,",
         "which the seeds share. Core-minutes are those of training, times the threads it ran on;",
-        "where a processor has instructions for bfloat16, training takes half as long.",
+        "twins are trained in bfloat16 where a processor has instructions for it.",
         "Everything was chosen on background alphabets; evaluation alphabets are read to report.",
         "",
         *(f"- **{head}**: {text}." for head, text, _ in PROTOCOLS.values()),
@@ -104,6 +104,7 @@ def _open_world():
     """Rejection and calibration, of ``results/open_world.json``."""
     run = json.loads((RESULTS / "open_world.json").read_text())
     held_out, shipped = (run["twins"][name] for name in ("held out", "shipped"))
+    alone = list(run["seen_or_not"]["intercepts"].values())
     yield from [
         "By `benchmarks/open_world.py --picture docs/reliability.png`. Each trial has twenty",
         "characters of one alphabet, ten of them known by one exemplar each. *Held out*: "
@@ -144,8 +145,11 @@ def _open_world():
             f"- {name}: slope {by['slope']:.2f}, intercept {by['intercept']:.2f}, and a threshold "
             f"at {by['threshold_before']:.2f} of the head's logit"
             for name, by in run["seen_or_not"].items()
-            if name != "alphabets"
+            if name in run["twins"]
         ),
+        "",
+        "Calibrated by one background alphabet alone, the shipped twin would have an intercept",
+        f"from {max(alone):.2f} to {min(alone):.2f}, {np.mean(alone):.2f} on average.",
     ]
 
 
@@ -223,7 +227,8 @@ def _table(rows, protocols):
             continue
         first = own[0]
         trained = first["minutes"] is not None
-        bfloat16 = " (bfloat16)" * _has_bfloat16(first["machine"])
+        bfloat16 = " (bfloat16)" * _has_bfloat16(first["machine"])  # baselines are float32
+        bfloat16 *= first["estimator"].startswith("Siamese")
         cells = [
             MODELS[first["model"]][0],
             TRAINED_ON[first["trained_on"]],

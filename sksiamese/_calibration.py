@@ -120,6 +120,8 @@ class CalibrationMixin:
     def _check_unknown_label(self, classes):
         """`unknown_label` as an array of no axes, fit to stand beside these labels."""
         unknown = np.asarray(self.unknown_label)
+        if classes.dtype.kind == "f" and unknown.dtype.kind in "iu":
+            unknown = unknown.astype(classes.dtype)  # -1 beside 3.0
         if unknown.ndim or joined_dtype(unknown.dtype, classes.dtype) is None:
             raise ValueError(
                 f"unknown_label={self.unknown_label!r} is not of the kind of the labels, which "

@@ -56,6 +56,8 @@ def train(args):
 
 
 def label(args):
+    if args.output is not None:
+        _check_output(args.output)
     clf = _twin(args.twin)
     image_shape, color = _kind(clf, args)
     support = _classes(args.support, image_shape, color, args)
@@ -64,12 +66,13 @@ def label(args):
         raise ValueError(f"--query {args.query} has no images.")
     images, kept = load_images(files, image_shape, color, _INVERT[args.invert], args.on_error)
     clf.set_support(support.images, support.target)
-    labels, probabilities = clf.predict(images), clf.predict_proba(images).max(axis=1)
+    labels, probabilities = clf.predict(images), clf.predict_proba(images)
     with _output(args.output) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["file", "label", "probability"])
         for row, name, p in zip(kept, labels, probabilities, strict=True):
-            writer.writerow([files[row], name, f"{p:.4f}"])
+            known = name in clf.classes_  # how probable unknown is, nobody has learned
+            writer.writerow([files[row], name, f"{p.max():.4f}" if known else ""])
 
 
 def evaluate(args):
@@ -137,7 +140,7 @@ def _output(path):
     if path is None:
         yield sys.stdout
         return
-    _check_output(path)
+    path = Path(path).resolve()  # a link stays one
     part = Path(f"{path}.part")
     try:
         with part.open("w", newline="") as stream:

@@ -15,7 +15,7 @@ from ._validation import as_array, check_labels
 from .twin import inference
 
 AGGREGATIONS = ("mean", "max", "prototype")
-_KINDS = {"O": "text", "U": "text", "S": "text", "i": "integer", "u": "integer"}
+_KINDS = {"O": "text", "U": "text", "T": "text", "i": "integer", "u": "integer"}
 
 
 @dataclass(frozen=True, eq=False)

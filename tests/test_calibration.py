@@ -237,6 +237,14 @@ def test_a_support_that_the_unknown_label_does_not_suit_is_refused(
     assert open_world.support_ is before
 
 
+def test_a_whole_number_stands_beside_labels_that_are_floats(open_world, new):
+    X, y = new
+    open_world.set_support(X[:80:8], y[:80:8].astype(float))
+    answers = open_world.predict(X)
+    assert answers.dtype == float
+    assert (answers == -1).any()
+
+
 @pytest.mark.parametrize("unknown", [-1.5, float("nan"), True])
 def test_an_unknown_label_never_turns_labels_into_others(open_world, new, unknown):
     with pytest.raises(ValueError, match="can stand beside them unchanged"):

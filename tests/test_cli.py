@@ -90,7 +90,7 @@ def test_a_twin_that_rejects_says_unknown(folders, twin, capsys):
     clf.save(path)
     status, rows, _ = label(folders, capsys, "--twin", str(path))
     assert status == 0
-    assert {row[1] for row in rows[1:]} == {"none of them"}
+    assert {tuple(row[1:]) for row in rows[1:]} == {("none of them", "")}
 
 
 def test_a_twin_of_colours_reads_files_as_it_needs(folders, capsys):

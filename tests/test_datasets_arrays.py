@@ -66,6 +66,16 @@ def test_images_in_memory_are_pickled_whole():
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(ImageArray(images)))[:], images)
 
 
+def made(images):
+    return ImageArray(images[:2])
+
+
+def test_one_that_a_worker_makes_of_what_joblib_mapped_outlives_the_worker():
+    images = np.ones((4, 8, 8), dtype=np.uint8)
+    (back,) = joblib.Parallel(n_jobs=2, max_nbytes=100)([joblib.delayed(made)(images)])
+    assert pickle.loads(pickle.dumps(back))[:].sum() == 2 * 64
+
+
 def test_workers_get_them(tmp_path):
     images = np.ones((4, 8, 8), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)

@@ -76,7 +76,7 @@ def test_more_digits_than_a_byte_has(tmp_path):
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        (np.full((4, 4), 2**31 - 1, np.int32), 255),
+        (np.full((4, 4), 65535, np.int32), 255),
         (np.full((4, 4), 1000, np.int32), 4),
         (np.full((4, 4), 0.5, np.float32), 128),
         (np.full((4, 4), 200, np.float32), 200),
@@ -88,9 +88,12 @@ def test_the_range_of_a_deep_image_is_the_least_that_holds_it(tmp_path, values, 
     assert load_image_folder(tmp_path).images[0, 0, 0] == expected
 
 
-@pytest.mark.parametrize("value", [-1, np.nan, np.inf])
-def test_deep_images_of_no_known_range_are_damage(tmp_path, value):
-    write(tmp_path / "a" / "0.tiff", np.full((4, 4), value, np.float32))
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [(-1, np.float32), (np.nan, np.float32), (np.inf, np.float32), (70000, np.int32)],
+)
+def test_deep_images_of_no_known_range_are_damage(tmp_path, value, dtype):
+    write(tmp_path / "a" / "0.tiff", np.full((4, 4), value, dtype))
     with pytest.raises(OSError, match=f"0.tiff .values from {value:g} to {value:g}"):
         load_image_folder(tmp_path)
 
@@ -179,6 +182,15 @@ def test_what_is_hidden_does_not_count(tmp_path):
     (tmp_path / "a" / "._0.png").write_bytes(b"of macOS")
     write(tmp_path / "__MACOSX" / "a" / "0.png", gray(1))
     assert load_image_folder(tmp_path).target.tolist() == ["a"]
+
+
+@pytest.mark.parametrize("memmap", ["", ".", "no/such/folder/images.npy"])
+def test_a_map_is_a_file_in_a_folder_there_is(tmp_path, memmap):
+    write(tmp_path / "a" / "0.png", gray(1))
+    with pytest.raises(OSError, match="memmap=.*; expected the path of a file in a folder there"):
+        load_image_folder(tmp_path, memmap=memmap)
+    with pytest.raises(TypeError, match="memmap=True; expected the path of an .npy file"):
+        load_image_folder(tmp_path, memmap=True)
 
 
 @pytest.mark.parametrize("path", [None, 5, ["parts"]])

@@ -111,7 +111,9 @@ def test_labels_of_another_kind_are_refused(support):
         support.add(codes_of(1), np.array([1]))
 
 
-@pytest.mark.parametrize("dtypes", [(np.int64, np.float64), (np.int64, np.uint64), (int, bool)])
+@pytest.mark.parametrize(
+    "dtypes", [(np.int64, np.float64), (np.int64, np.uint64), (int, bool), ("S1", "U1")]
+)
 def test_labels_that_would_change_are_refused(dtypes):
     for first, second in (dtypes, dtypes[::-1]):
         support = SupportSet(codes_of(2), np.array([1, 0], first))

@@ -1,6 +1,7 @@
 """ImageArray: images that estimators hold as a parameter without owning a copy."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 
@@ -104,8 +105,10 @@ def _place_of(images):
     root = images  # a view has the offset of what it is a view of
     while isinstance(root, np.ndarray) and isinstance(root.base, np.ndarray):
         root = root.base
-    if not isinstance(root, np.memmap) or root.filename is None or root.mode == "c":
+    if not isinstance(root, np.memmap) or root.mode == "c":
         return None  # "c": what was changed is not in the file
+    if Path(root.filename or "").suffix != ".npy":
+        return None  # such as the files of joblib's workers, which it removes
     offset = root.offset + images.ctypes.data - root.ctypes.data
     return os.fspath(root.filename), offset, images.shape, images.dtype, images.strides
 

@@ -13,7 +13,7 @@ from sklearn.utils import Bunch
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 # The greatest value of images of more digits than a byte has, the least of which that holds them.
-_HIGHEST = {"F": (1, 255, 65535), "I": (65535, 2**31 - 1)}
+_HIGHEST = {"F": (1, 255, 65535), "I": (65535,)}
 _DAMAGE = OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError
 
 
@@ -37,7 +37,8 @@ def load_image_folder(
         (height, width) that images are brought to: shrunk or enlarged as a whole, and padded where
         proportions differ with the colour of the border. None: all have one size already.
     color : bool, default=False
-        RGB in place of gray.
+        RGB in place of gray. Deeper images than 8 bits become bytes: each by the least of 1, 255
+        and 65535 that no value of a float image exceeds, by 65535 an integer one.
     invert : bool or "auto", default=False
         Turn dark ink on light ground into light ink on dark; "auto" does so to the images whose
         border is light.
@@ -45,7 +46,8 @@ def load_image_folder(
         Files that cannot be read: one error that names them, or one warning.
     memmap : path-like or None, default=None
         An .npy file to write the images to, and to map them from, where they do not fit in memory.
-        Replaced as a whole, and only once all images are written.
+        Replaced as a whole, and only once all images are written; until then they are in a folder
+        beside it, ``sksiamese-...``, which stays if Python is killed.
 
     Returns
     -------
@@ -85,11 +87,13 @@ def load_image_folder(
 
 def load_images(files, image_shape, color, invert, on_error, memmap=None):
     """Images of these files, as `load_image_folder` says, and which of the files they are."""
-    _check_options(image_shape, invert, on_error)
+    _check_options(image_shape, invert, on_error, memmap)
     kept, damaged = [], []
     # Next to the file that it will be, so that moving it there copies nothing.
-    beside = memmap and TemporaryDirectory(dir=Path(memmap).parent, prefix=".sksiamese-")
-    with beside or nullcontext() as folder:
+    beside = nullcontext()
+    if memmap is not None:
+        beside = TemporaryDirectory(dir=Path(memmap).parent, prefix="sksiamese-")
+    with beside as folder:
         for row, file in enumerate(files):
             try:
                 image = _read(file, color)
@@ -118,7 +122,7 @@ def load_images(files, image_shape, color, invert, on_error, memmap=None):
     return images[: len(kept)], kept
 
 
-def _check_options(image_shape, invert, on_error):
+def _check_options(image_shape, invert, on_error, memmap):
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r} is not known; expected 'raise' or 'skip'.")
     if image_shape is not None:
@@ -127,6 +131,10 @@ def _check_options(image_shape, invert, on_error):
             raise ValueError(f"image_shape={image_shape!r}; expected (height, width), or None.")
     if not (isinstance(invert, bool | np.bool_) or (isinstance(invert, str) and invert == "auto")):
         raise ValueError(f"invert={invert!r} is not known; expected True, False or 'auto'.")
+    if memmap is not None and not isinstance(memmap, str | os.PathLike):
+        raise TypeError(f"memmap={memmap!r}; expected the path of an .npy file, or None.")
+    if memmap is not None and (Path(memmap).is_dir() or not Path(memmap).parent.is_dir()):
+        raise OSError(f"memmap={str(memmap)!r}; expected the path of a file in a folder there is.")
 
 
 def _list(damaged, files):
