@@ -173,7 +173,7 @@ def test_images_that_would_be_left_out_are_an_error(tmp_path, stray):
 def test_a_group_without_classes_is_an_error(tmp_path):
     write(tmp_path / "x" / "a" / "0.png", gray(1))
     (tmp_path / "y").mkdir()
-    with pytest.raises(ValueError, match="y has no folders, and others beside it have"):
+    with pytest.raises(ValueError, match="y has no folders, or images beside them, where"):
         load_image_folder(tmp_path)
 
 

@@ -144,7 +144,7 @@ def _list(damaged, files):
 
 def image_files(folder):
     """Files of a folder whose names say that they are images, in order."""
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES and _is_shown(f))
+    return _listed(folder)[1]
 
 
 def _files_of(path):
@@ -155,18 +155,20 @@ def _files_of(path):
     if not path.is_dir():
         error = NotADirectoryError if path.exists() else FileNotFoundError
         raise error(f"path={str(path)!r} is no folder; expected one that has a folder a class.")
-    top = _folders(path)
+    top, stray = _listed(path)
     if not top:
         raise ValueError(f"{path} has no folders; expected one for each class, of its images.")
-    grouped = any(map(_folders, top))
-    inner = [path, *top] if grouped else [path]
-    classes = [(group, c) for group in top for c in _folders(group)] if grouped else [
-        (None, c) for c in top
-    ]  # fmt: skip
-    wrong = [(f, "has images beside its folders") for f in inner if image_files(f)]
-    wrong += [(g, "has no folders, and others beside it have") for g in inner if not _folders(g)]
-    wrong += [(c, "has folders of its own") for _, c in classes if _folders(c)]
-    wrong += [(c, "has no images") for _, c in classes if not image_files(c)]
+    inside = {folder: _listed(folder) for folder in top}
+    grouped = any(folders for folders, _ in inside.values())
+    wrong = [(path, "has images beside its folders")] if stray else []
+    if grouped:
+        classes = [(group, c, *_listed(c)) for group in top for c in inside[group][0]]
+        what = "has no folders, or images beside them, where others have folders alone"
+        wrong += [(g, what) for g in top if inside[g][1] or not inside[g][0]]
+    else:
+        classes = [(None, c, *inside[c]) for c in top]
+    wrong += [(c, "has folders of its own") for _, c, folders, _ in classes if folders]
+    wrong += [(c, "has no images") for _, c, _, images in classes if not images]
     if wrong:
         folder, what = wrong[0]
         raise ValueError(
@@ -174,21 +176,26 @@ def _files_of(path):
             f"Known kinds: {', '.join(sorted(_SUFFIXES))}."
         )
     files, labels, groups = [], [], []
-    for group, folder in classes:
-        own = image_files(folder)
+    for group, folder, _, own in classes:
         files += own
         labels += [folder.name if group is None else f"{group.name}/{folder.name}"] * len(own)
         groups += [group and group.name] * len(own)
     return files, np.array(labels), np.array(groups) if grouped else None
 
 
-def _folders(path):
-    return sorted(f for f in path.iterdir() if f.is_dir() and _is_shown(f))
-
-
-def _is_shown(file):
-    """Not hidden, nor what macOS puts into archives."""
-    return not file.name.startswith(".") and file.name != "__MACOSX"
+def _listed(folder):
+    """Folders, and files whose names say that they are images, in the order of their names; not
+    what is hidden, nor what macOS puts into archives."""
+    folders, images = [], []
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir():
+                folders.append(Path(entry.path))
+            elif Path(entry.name).suffix.lower() in _SUFFIXES:
+                images.append(Path(entry.path))
+    return folders, images
 
 
 def _is_side(value):
