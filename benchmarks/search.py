@@ -75,6 +75,8 @@ VARIANTS = {
     "Muon, stronger distortions": {**MUON, "distortion": STRONGER},
     "Muon, 24 epochs": {**MUON, "max_iter": 24},
     "Muon, stronger distortions, 24 epochs": {**MUON, "distortion": STRONGER, "max_iter": 24},
+    "Muon, width 48, 24 epochs": {**MUON, "encoder_params": {"width": 48}, "max_iter": 24},
+    "Muon, width 64, 24 epochs": {**MUON, "encoder_params": {"width": 64}, "max_iter": 24},
 }
 
 
