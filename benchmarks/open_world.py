@@ -100,7 +100,7 @@ def seen_or_not(twins, background):
     for name, twin in twins.items():
         own = copy.copy(twin).calibrate(*data)
         slope, intercept = own.network_.calibration
-        logit = (own.threshold_ - intercept) / slope
+        logit = (own.threshold_ + np.log(20) - intercept) / slope
         result[name] = {"slope": slope, "intercept": intercept, "threshold_before": logit}
     result["intercepts"] = {}
     for alphabet in np.unique(background.alphabets):

@@ -143,7 +143,7 @@ def _open_world():
         "",
         *(
             f"- {name}: slope {by['slope']:.2f}, intercept {by['intercept']:.2f}, and a threshold "
-            f"at {by['threshold_before']:.2f} of the head's logit"
+            f"at {by['threshold_before']:.2f} of the head's logit, with twenty known classes"
             for name, by in run["seen_or_not"].items()
             if name in run["twins"]
         ),

@@ -29,8 +29,8 @@ class CalibrationMixin:
 
         Slope and intercept of the logits are Platt's, of pairs half of which are of one class, so
         that `pair_proba` is the frequency of the same class among such pairs. `threshold_` is the
-        logit that `false_acceptance` of the queries of unknown classes reach, in one-shot trials
-        of 20 classes or as many as there are.
+        score, see `score_samples`, that `false_acceptance` of the queries of unknown classes
+        reach, in one-shot trials of 20 classes or as many as there are.
 
         Parameters
         ----------
@@ -86,12 +86,16 @@ class CalibrationMixin:
                 "than pairs of two. Train it longer, or check that y belongs to X."
             )
         network = network.calibrated(slope, intercept)
-        greatest = _greatest_wrong_logits(network, codes, classes, groups)
+        scores = _scores_of_unknown(network, codes, classes, groups)
         self.network_ = network
-        self.threshold_ = float(np.quantile(greatest, 1 - self.false_acceptance))
+        self.threshold_ = float(np.quantile(scores, 1 - self.false_acceptance))
 
     def score_samples(self, X):
-        """How surely each query is of a class in the support: its greatest logit.
+        """How surely each query is of a class in the support.
+
+        Its greatest logit, less the logarithm of the number of classes: of unknown classes, at
+        most ``exp(-t)`` of the pairs have log-odds of `t` by chance, so that a query has as many
+        chances to reach `t` as there are classes.
 
         Parameters
         ----------
@@ -102,7 +106,7 @@ class CalibrationMixin:
         scores : ndarray of shape (n_queries,), float32
             `predict` answers `unknown_label`, if there is one, where they are below `threshold_`.
         """
-        return self._class_logits(X)[0].max(axis=1)
+        return _scores(self._class_logits(X)[0])
 
     def _labels_of(self, logits, classes):
         """The classes of the greatest logits, or `unknown_label`."""
@@ -115,7 +119,7 @@ class CalibrationMixin:
                 "learned: call calibrate(X, y) with classes that the twin was not trained on."
             )
         unknown = self._check_unknown_label(classes)
-        return np.where(logits.max(axis=1) >= self.threshold_, answers, unknown)
+        return np.where(_scores(logits) >= self.threshold_, answers, unknown)
 
     def _check_unknown_label(self, classes):
         """`unknown_label` as an array of no axes, fit to stand beside these labels."""
@@ -134,13 +138,18 @@ class CalibrationMixin:
         return unknown
 
 
-def _greatest_wrong_logits(network, codes, classes, groups):
-    """For queries of one-shot trials, the greatest logit with a class that is not theirs."""
+def _scores(logits):
+    """What `score_samples` says."""
+    return logits.max(axis=1) - np.log(np.float32(logits.shape[1]))
+
+
+def _scores_of_unknown(network, codes, classes, groups):
+    """Scores of the queries of one-shot trials in a support without their own class."""
     n_way = common_way(classes, groups)
     splitter = EpisodeSplit(n_way, n_episodes=math.ceil(N_QUERIES / n_way), random_state=0)
-    greatest = []
+    scores = []
     for support, query in splitter.split(codes, classes, groups):
         logits = inference.logits(network, codes[query], codes[support]).numpy()
-        wrong = np.where(classes[query][:, None] == classes[support], -np.inf, logits)
-        greatest.append(wrong.max(axis=1))
-    return np.concatenate(greatest)
+        wrong = logits[classes[query][:, None] != classes[support]]
+        scores.append(_scores(wrong.reshape(len(query), -1)))
+    return np.concatenate(scores)

@@ -110,8 +110,8 @@ class SiameseOneShotClassifier(
         How several exemplars of a class make one logit: their mean or greatest logit, or the logit
         with their mean code. "max" suits many exemplars a class that do not look alike.
     unknown_label : label or None, default=None
-        What `predict` says of queries that seem to be of no class in the support, whose greatest
-        logit is below `threshold_`. `fit` then holds out background classes, as for early
+        What `predict` says of queries that seem to be of no class in the support, whose
+        `score_samples` is below `threshold_`. `fit` then holds out background classes, as for early
         stopping, and calibrates by them; see `calibrate`.
     false_acceptance : float, default=0.05
         Part of the queries of unknown classes that are to be taken for known ones all the same.
@@ -145,7 +145,7 @@ class SiameseOneShotClassifier(
     n_iter_ : int
         Epochs trained, of all members.
     threshold_ : float
-        Least logit of a known class, once `calibrate` has learned it.
+        Least `score_samples` of a known class, once `calibrate` has learned it.
     input_shape_ : tuple
         (C, H, W) or (D,).
     n_features_in_ : int
@@ -340,7 +340,7 @@ class SiameseOneShotClassifier(
     def predict(self, X):
         """Label of the best matching class: argmax of the logits, never of saturated sigmoids.
 
-        With `unknown_label`, that where no logit reaches `threshold_`.
+        With `unknown_label`, that where `score_samples` does not reach `threshold_`.
 
         Parameters
         ----------

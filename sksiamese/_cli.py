@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+from scipy.special import softmax
 from sklearn.exceptions import NotFittedError
 
 from . import __version__, recipes
@@ -66,12 +67,13 @@ def label(args):
         raise ValueError(f"--query {args.query} has no images.")
     images, kept = load_images(files, image_shape, color, _INVERT[args.invert], args.on_error)
     clf.set_support(support.images, support.target)
-    labels, probabilities = clf.predict(images), clf.predict_proba(images)
+    logits, classes = clf._class_logits(images)  # encoded once
+    labels, probabilities = clf._labels_of(logits, classes), softmax(logits, axis=1)
     with _output(args.output) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["file", "label", "probability"])
         for row, name, p in zip(kept, labels, probabilities, strict=True):
-            known = name in clf.classes_  # how probable unknown is, nobody has learned
+            known = name in classes  # how probable unknown is, nobody has learned
             writer.writerow([files[row], name, f"{p.max():.4f}" if known else ""])
 
 

@@ -138,7 +138,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
 
     @property
     def threshold_(self):
-        """Least logit of a known class, where the classifier has one."""
+        """Least `score_samples` of a known class, where the classifier has one."""
         return self.twin_.threshold_
 
     @property
@@ -163,7 +163,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         return self._ask("decision_function", X)
 
     def score_samples(self, X):
-        """How surely each query is of a class in the support: its greatest logit, (n_queries,)."""
+        """How surely each query is of a class in the support, (n_queries,)."""
         return self._ask("score_samples", X)
 
     def kneighbors(self, X, n_neighbors=5, return_distance=True):

@@ -65,10 +65,29 @@ def test_answers_follow_scores_and_threshold(open_world, new):
     X, _ = new
     scores, answers = open_world.score_samples(X), open_world.predict(X)
     np.testing.assert_array_equal(answers == -1, scores < open_world.threshold_)
-    np.testing.assert_array_equal(scores, open_world.decision_function(X).max(1))
+    greatest = open_world.decision_function(X).max(axis=1)
+    np.testing.assert_allclose(scores, greatest - np.log(10), rtol=1e-6)
     accepted = answers != -1
     closed = copy.copy(open_world).set_params(unknown_label=None).predict(X)
     np.testing.assert_array_equal(answers[accepted], closed[accepted])
+
+
+def test_the_rate_does_not_grow_with_the_support(rejecting, new):
+    X, y = new
+    twin = copy.copy(rejecting).calibrate(X, y)
+    rng = np.random.default_rng(0)
+    accepted = {}
+    for n_known in (2, 16):
+        answers = []
+        for _ in range(60):
+            classes = rng.permutation(np.unique(y))
+            support = [rng.choice(np.flatnonzero(y == c)) for c in classes[:n_known]]
+            unknown = np.isin(y, classes[-4:])
+            answers.append(twin.set_support(X[support], y[support]).predict(X[unknown]))
+        accepted[n_known] = np.mean(np.concatenate(answers) != -1)
+    # By the greatest logit alone, 0.014 of the first would be.
+    assert accepted[2] == pytest.approx(0.1, abs=0.06)
+    assert accepted[16] == pytest.approx(0.1, abs=0.03)
 
 
 def test_fewer_false_acceptances_are_a_higher_threshold(rejecting, new):

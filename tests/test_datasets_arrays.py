@@ -30,6 +30,15 @@ def test_a_file_is_pickled_as_its_path(tmp_path):
     np.testing.assert_array_equal(opened[[2, 0]], images[[2, 0]])
 
 
+def test_a_file_that_has_become_another_is_noticed(tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, np.zeros((4, 8, 8), dtype=np.uint8))
+    data = pickle.dumps(ImageArray(path))
+    np.save(path, np.zeros((3, 8, 8)))
+    with pytest.raises(ValueError, match=r"float64 of shape \(3, 8, 8\), and had uint8"):
+        pickle.loads(data)
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize(
     "part",

@@ -49,6 +49,7 @@ class ImageArray:
                 f"images is {what}; expected an array (n, ...) of at least two axes, such as "
                 "np.asarray makes of a list, or the path of an .npy file."
             )
+        self._kind = self.images.shape, self.images.dtype
         self._place = _place_of(self.images) if self.path is None else None
 
     @property
@@ -83,6 +84,12 @@ class ImageArray:
         self.__dict__.update(state)
         if self.path is not None:
             self.images = _opened(self.path)
+            if (found := (self.images.shape, self.images.dtype)) != self._kind:
+                raise ValueError(
+                    f"images={self.path!r} has {found[1]} of shape {found[0]}, and had "
+                    f"{self._kind[1]} of shape {self._kind[0]} when this ImageArray was pickled: "
+                    "put that file back."
+                )
         elif self._place is not None:
             self.images = _mapped(*self._place)
 
