@@ -39,6 +39,7 @@ STRONGER = Distortion(
     Affine(rotation=15, shear=0.4, scale=(0.75, 1.3), shift=3), Elastic(0.04, p=0.7), Thickness()
 )
 MUON = {"optimizer": "muon", "learning_rate": 4e-3}
+LARGER = {"image_size": 56, "encoder_params": {"width": 32, "max_cells": 7}}
 VARIANTS = {
     "base": {},
     "whole images": {"frame": "image"},
@@ -68,7 +69,7 @@ VARIANTS = {
     "56 pixels": {"image_size": 56},
     "64 pixels": {"image_size": 64},
     "48 pixels, 6 cells": {"image_size": 48, "encoder_params": {"width": 32, "max_cells": 6}},
-    "56 pixels, 7 cells": {"image_size": 56, "encoder_params": {"width": 32, "max_cells": 7}},
+    "56 pixels, 7 cells": LARGER,
     "learning rate 1.5e-3": {"learning_rate": 1.5e-3},
     "learning rate 6e-3": {"learning_rate": 6e-3},
     "width 48": {"encoder_params": {"width": 48}},
@@ -79,12 +80,8 @@ VARIANTS = {
     "Muon, stronger distortions": {**MUON, "distortion": STRONGER},
     "Muon, 24 epochs": {**MUON, "max_iter": 24},
     "Muon, stronger distortions, 24 epochs": {**MUON, "distortion": STRONGER, "max_iter": 24},
-    "Muon, 56 pixels": {**MUON, "image_size": 56},
-    "Muon, 48 pixels, 24 epochs": {**MUON, "image_size": 48, "max_iter": 24},
-    "Muon, 56 pixels, 24 epochs": {**MUON, "image_size": 56, "max_iter": 24},
-    "Muon, 64 pixels, 24 epochs": {**MUON, "image_size": 64, "max_iter": 24},
+    "Muon, 56 pixels, 7 cells, 16 epochs": {**MUON, **LARGER, "max_iter": 16},
     "Muon, width 48, 24 epochs": {**MUON, "encoder_params": {"width": 48}, "max_iter": 24},
-    "Muon, width 64, 24 epochs": {**MUON, "encoder_params": {"width": 64}, "max_iter": 24},
 }
 
 
