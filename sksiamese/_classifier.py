@@ -111,8 +111,8 @@ class SiameseOneShotClassifier(
         with their mean code. "max" suits many exemplars a class that do not look alike.
     unknown_label : label or None, default=None
         What `predict` says of queries that seem to be of no class in the support, whose
-        `score_samples` is below `threshold_`. `fit` then holds out background classes, as for early
-        stopping, and calibrates by them; see `calibrate`.
+        `score_samples` is below `threshold_`. `fit` then holds out background classes, as for
+        early stopping, and calibrates by them; see `calibrate`.
     false_acceptance : float, default=0.05
         Part of the queries of unknown classes that are to be taken for known ones all the same.
     warm_start : bool, default=False
