@@ -84,6 +84,7 @@ def main():
     for name in args.models:
         for seed in args.seeds:
             row = measure(name, seed, data, args.protocols, args.epochs, args.keep)
+            rows = json.loads(PATH.read_text()) if PATH.exists() else []  # others may have run
             rows = [r for r in rows if (r["model"], r["seed"]) != (name, seed)] + [row]
             PATH.parent.mkdir(exist_ok=True)
             PATH.write_text(json.dumps(rows, indent=1) + "\n")

@@ -73,6 +73,16 @@ MODELS = {
         "minimal",
         twin(recipes.omniglot, max_iter=100),
     ),
+    "omniglot-larger": (
+        "`recipes.omniglot(max_iter=20)` at 56 pixels, with 7 cells a side",
+        "thirty",
+        twin(
+            recipes.omniglot,
+            image_size=56,
+            encoder_params={"width": 48, "max_cells": 7},
+            max_iter=20,
+        ),
+    ),
     "omniglot-adamw": ("the recipe with AdamW", "thirty", twin(adamw)),
     "omniglot-adamw-quick": (
         "the recipe with AdamW, 9 epochs",

@@ -7,6 +7,7 @@ from numbers import Integral
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
@@ -19,7 +20,7 @@ from ._validation import (
     describe_shape,
 )
 from .model_selection._split import own_random_state
-from .twin import distortions, encoders, heads, losses, optimizers
+from .twin import distortions, encoders, heads, inference, losses, optimizers
 from .twin.scaling import InputScaling, learn_scaling
 
 
@@ -134,6 +135,26 @@ class TwinEstimator(FittingMixin, BaseEstimator):
                 f"{self._hint(shape)}"
             )
         return store
+
+    def _encode_store(self, store, rows=None):
+        """Codes of the images of a store, or of some rows of it, unless they are inverted."""
+        inverted = inference.inverted_rows(self.network_, store, rows)
+        if len(inverted):
+            raise ValueError(
+                f"the border of X looks like ink in {len(inverted)} of its images, row "
+                f"{inverted[0]} the first: they seem to be light on dark where the twin or its "
+                "support has dark on light, or the other way round. Invert them, or set_support "
+                "with images of their kind; pad a drawing that fills its image with ground."
+            )
+        return inference.encode(self.network_, store, rows)
+
+    def _check_adapted(self):
+        """Error of a twin that ships where it knows no images of its user's yet."""
+        if self._adapts and self.support_ is None:
+            raise NotFittedError(
+                "this twin ships trained and learns the kind of its images from its support, and "
+                "has none yet: set_support with some of yours first."
+            )
 
     def _hint(self, shape):
         """The end of an error message, where X of this shape seems to be one image."""

@@ -30,7 +30,7 @@ class CalibrationMixin:
         Slope and intercept of the logits are Platt's, of pairs half of which are of one class, so
         that `pair_proba` is the frequency of the same class among such pairs. `threshold_` is the
         score, see `score_samples`, that `false_acceptance` of the queries of unknown classes
-        reach, in one-shot trials of 20 classes or as many as there are.
+        reach, in one-shot trials of 20 classes, or of as many as the smallest group has.
 
         Parameters
         ----------
@@ -77,7 +77,7 @@ class CalibrationMixin:
         rng = np.random.default_rng(0)  # which pairs and trials: the same for the same data
         network = self.network_.calibrated(1.0, 0.0)
         i, j, same = batches.draw_pairs(classes, groups, N_PAIRS, rng).T
-        logits = inference.pair_logits(network, codes[i], codes[j]).numpy()
+        logits = inference.pair_logits(network, codes, codes, i, j).numpy()
         line = LogisticRegression().fit(logits[:, None].astype(np.float64), same)
         slope, intercept = line.coef_.item(), line.intercept_.item()
         if slope <= 0:

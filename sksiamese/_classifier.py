@@ -350,6 +350,7 @@ class SiameseOneShotClassifier(
         -------
         y : ndarray of shape (n_queries,)
         """
+        self = copy.copy(self)  # one twin and its threshold, though another thread may fit anew
         return self._labels_of(*self._class_logits(X))
 
     def predict_proba(self, X):

@@ -19,6 +19,11 @@ from .model_selection import one_shot_score
 from .weights import load_pretrained
 
 _PRETRAINED_SIDE = 105
+# What errors of the functions beneath advise, in the words of the command line.
+_OPTIONS = {
+    "image_shape=(height, width)": "--image-shape HEIGHT WIDTH",
+    "on_error='skip'": "--on-error skip",
+}
 _INVERT = {"never": False, "always": True, "auto": "auto"}
 
 
@@ -32,7 +37,10 @@ def main(arguments=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor an error at exit
         return 1
     except (ValueError, TypeError, OSError, FloatingPointError, NotFittedError) as error:
-        sys.stderr.write(f"sksiamese {args.name}: {error}\n")
+        message = str(error)
+        for parameter, option in _OPTIONS.items():
+            message = message.replace(parameter, option)
+        sys.stderr.write(f"sksiamese {args.name}: {message}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write(f"sksiamese {args.name}: interrupted\n")
@@ -143,7 +151,11 @@ def _output(path):
         yield sys.stdout
         return
     path = Path(path).resolve()  # a link stays one
-    part = Path(f"{path}.part")
+    if path.exists() and not path.is_file():  # a pipe or a device, which is not to be replaced
+        with path.open("w", newline="") as stream:
+            yield stream
+        return
+    part = Path(f"{path}.{os.getpid()}.part")
     try:
         with part.open("w", newline="") as stream:
             yield stream
@@ -152,13 +164,28 @@ def _output(path):
         part.unlink(missing_ok=True)
 
 
+def _whole(least, most=2**31):
+    """What argparse makes of an option's text: a whole number from `least` to `most`."""
+
+    def number(text):
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text}; expected a whole number from {least}")
+        return value
+
+    return number
+
+
 def _parser():
     parser = argparse.ArgumentParser("sksiamese", description="One-shot classification of images.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="name", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
-        "--image-shape", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"),
+        "--image-shape", type=_whole(1), nargs=2, metavar=("HEIGHT", "WIDTH"),
         help="bring images to this size first",
     )  # fmt: skip
     shared.add_argument(
@@ -169,7 +196,10 @@ def _parser():
         "--on-error", choices=["raise", "skip"], default="raise", help="files that are damaged"
     )
     seed = argparse.ArgumentParser(add_help=False)
-    seed.add_argument("--seed", type=int, default=0, help="of training, or of trials; default 0")
+    seed.add_argument(
+        "--seed", type=_whole(0, 2**32 - 1), default=0,
+        help="of training, or of trials; default 0",
+    )  # fmt: skip
     twin = argparse.ArgumentParser(add_help=False)
     twin.add_argument("--twin", help="file that train wrote; default: the twin that ships")
 
@@ -179,7 +209,7 @@ def _parser():
     command.add_argument("folder", help="FOLDER/class/image or FOLDER/group/class/image")
     command.add_argument("-o", "--output", required=True, help="safetensors file to write")
     command.add_argument("--recipe", choices=["default", "omniglot"], default="default")
-    command.add_argument("--epochs", type=int, help="in place of the recipe's")
+    command.add_argument("--epochs", type=_whole(1), help="in place of the recipe's")
     command.add_argument("--color", action="store_true", help="keep colours")
     command.set_defaults(command=train)
 
@@ -195,8 +225,8 @@ def _parser():
         "evaluate", parents=[shared, seed, twin], help="accuracy on one-shot trials of a folder"
     )
     command.add_argument("folder", help="FOLDER/class/image or FOLDER/group/class/image")
-    command.add_argument("--way", type=int, default=5, help="classes of a trial; default 5")
-    command.add_argument("--shot", type=int, default=1, help="exemplars of each; default 1")
-    command.add_argument("--episodes", type=int, default=20, help="default 20")
+    command.add_argument("--way", type=_whole(2), default=5, help="classes of a trial; default 5")
+    command.add_argument("--shot", type=_whole(1), default=1, help="exemplars of each; default 1")
+    command.add_argument("--episodes", type=_whole(1), default=20, help="default 20")
     command.set_defaults(command=evaluate)
     return parser

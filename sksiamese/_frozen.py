@@ -110,8 +110,9 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
             twin = twin[-1]
         if not isinstance(twin, SupportMixin):
             raise TypeError(
-                f"estimator={self.estimator!r}; expected a fitted SiameseOneShotClassifier, or a "
-                "fitted Pipeline that ends in one; of a SiameseVerifier take to_classifier()."
+                f"estimator={self.estimator!r}; expected a fitted SiameseOneShotClassifier, or "
+                "a fitted Pipeline whose last step is one; of a SiameseVerifier take "
+                "to_classifier()."
             )
         if not hasattr(twin, "network_"):
             raise NotFittedError(
@@ -139,6 +140,8 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
     @property
     def threshold_(self):
         """Least `score_samples` of a known class, where the classifier has one."""
+        if not hasattr(self, "twin_"):
+            raise AttributeError("FrozenTwinClassifier has no twin before fit, so no threshold_")
         return self.twin_.threshold_
 
     @property

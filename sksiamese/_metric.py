@@ -9,7 +9,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._support import SupportSet
 from .twin import inference
-from .twin.scaling import is_inverted
 
 
 class TwinMetricMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
@@ -17,16 +16,8 @@ class TwinMetricMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _encode(self, X):
         check_is_fitted(self, "network_")
+        self._check_adapted()
         return self._encode_store(self._store(X))
-
-    def _encode_store(self, store):
-        if self._adapts and is_inverted(store, self.network_.scaling):
-            raise ValueError(
-                "the border of X looks like the ink of the support: its images seem to be light "
-                "on dark where the support is dark on light, or the other way round. Invert X, or "
-                "set_support with images of its kind."
-            )
-        return inference.encode(self.network_, store)
 
     def transform(self, X):
         """Codes in which, for the "weighted_l1" head, L1 distance is the twin's own metric.
@@ -39,6 +30,7 @@ class TwinMetricMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         codes : ndarray of shape (n, n_codes), float32
         """
+        self = copy.copy(self)  # see pair_proba
         return self._encode(X).flatten(1).numpy() / np.float32(self.network_.n_members)
 
     def pair_proba(self, XA, XB):

@@ -103,7 +103,8 @@ def calibrated_threshold(logits, same, strategy, min_rate, beta):
     else:
         # The first threshold, infinite, accepts no pair.
         fpr, tpr, thresholds = roc_curve(same, logits, drop_intermediate=False)
-        tnr = 1 - fpr
+        n_different = (1 - same).sum()
+        tnr = (n_different - np.rint(fpr * n_different)) / n_different  # 1 - 0.8 is below 0.2
         merit = {
             "accuracy": tpr * same.sum() + tnr * (1 - same).sum(),
             "max_tpr": np.where(tnr >= (min_rate or 0), tpr + tnr * 1e-9, -1.0),

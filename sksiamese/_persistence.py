@@ -2,6 +2,7 @@
 
 import json
 import os
+import reprlib
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,10 @@ class PersistenceMixin:
         """
         check_is_fitted(self, "network_")
         check_path(path)
+        path = Path(path).resolve()  # a link stays one
+        if path.is_dir() or not path.parent.is_dir():
+            what = "is a folder" if path.is_dir() else "is in no folder that there is"
+            raise OSError(f"{path} {what}; expected the name of a file to write.")
         about = {
             "class": type(self).__name__,
             "params": {name: _plain(name, v) for name, v in self.get_params(deep=False).items()},
@@ -70,9 +75,9 @@ class PersistenceMixin:
         if getattr(self, "support_", None) is not None:
             tensors["support.codes"] = self.support_.codes
             labels = self.support_.labels
-            about["labels"] = {"dtype": str(labels.dtype), "values": labels.tolist()}
-        metadata = {"format": FORMAT, "about": json.dumps(about)}
-        path = Path(path)
+            about["labels"] = _labels(labels)
+        # skorch's callbacks may put NumPy's numbers into the history
+        metadata = {"format": FORMAT, "about": json.dumps(about, default=lambda v: v.item())}
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             part.write_bytes(save({k: t.contiguous() for k, t in tensors.items()}, metadata))
@@ -115,15 +120,17 @@ class PersistenceMixin:
                 "save wrote."
             )
         try:
-            about = json.loads(metadata["about"])
-            kind, params, fitted = about["class"], about["params"], about["fitted"]
-            input_shape = tuple(fitted["input_shape_"])
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            return cls._restored(path, json.loads(metadata["about"]), tensors)
+        except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} lacks what save writes about a twin: {error!r}.") from error
+
+    @classmethod
+    def _restored(cls, path, about, tensors):
+        kind, params, fitted = about["class"], about["params"], about["fitted"]
         if kind != cls.__name__:
             raise ValueError(f"{path} holds a {kind}: load it by that class.")
         self = cls(**{name: _tuples(value) for name, value in params.items()})
-        self.__dict__.update(fitted, input_shape_=input_shape)
+        self.__dict__.update(fitted, input_shape_=tuple(fitted["input_shape_"]))
         if "feature_names_in_" in about:
             self.feature_names_in_ = np.array(about["feature_names_in_"], dtype=object)
         codes, labels = tensors.pop("support.codes", None), about.get("labels")
@@ -148,8 +155,23 @@ class PersistenceMixin:
         if hasattr(self, "set_support"):
             self.support_ = None
         if codes is not None:
-            self.support_ = SupportSet(codes, np.array(labels["values"], dtype=labels["dtype"]))
+            labels = np.array(labels["values"], dtype=labels["dtype"])
+            if len(labels) != len(codes):
+                raise ValueError(f"{path} has {len(labels)} labels of {len(codes)} exemplars.")
+            self.support_ = SupportSet(codes, labels)
         return self
+
+
+def _labels(labels):
+    """Labels as JSON has them."""
+    dtype, kind = str(labels.dtype), labels.dtype.kind
+    if kind == "T":  # NumPy's strings of any length
+        dtype, labels = "object", labels.astype(object)
+    elif kind == "S":
+        labels = labels.astype(str)
+    elif kind in "mM":
+        labels = labels.astype("int64")
+    return {"dtype": dtype, "values": labels.tolist()}
 
 
 def _plain(name, value):
@@ -162,12 +184,14 @@ def _plain(name, value):
         return [_plain(name, v) for v in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _plain(name, v) for key, v in value.items()}
-    advice = (
-        "pickle the estimator"
-        if name == "encoder"
-        else f"pickle the estimator, or set_params({name}=None) first, which changes no prediction"
+    advice = "pickle the estimator"
+    if name == "preprocessor":
+        advice += ", or set_params(preprocessor=None) first, and give it again after load"
+    elif name != "encoder":
+        advice += f", or set_params({name}=None) first, which changes no prediction"
+    raise ValueError(
+        f"{name}={reprlib.repr(value)} is an object that save cannot write: {advice}."
     )
-    raise ValueError(f"{name}={value!r} is an object that save cannot write: {advice}.")
 
 
 def _tuples(value):

@@ -82,6 +82,8 @@ class SupportSet:
                 f"labels={unknown!r} are not in the support; its classes are "
                 f"{_shortened(self.classes)}. Nothing was removed."
             )
+        # Of one dtype: NumPy compares signed and unsigned integers as floats.
+        labels = np.asarray(labels).astype(self.labels.dtype)
         keep = np.flatnonzero(~np.isin(self.labels, labels))
         codes, rows = self.__dict__.get("_left_of") or (self.codes, np.arange(len(self)))
         shrunk = object.__new__(SupportSet)
@@ -115,12 +117,16 @@ class SupportSet:
         if aggregation == "prototype" and len(own) > len(counts):
             own = torch.stack([part.mean(0) for part in own.split(counts.tolist())])
             counts = np.ones_like(counts)
-        logits = inference.logits(network, codes, own).numpy()
-        if len(counts) == logits.shape[1]:
-            return logits
-        if aggregation == "max":
-            return np.maximum.reduceat(logits, first, axis=1)
-        return np.add.reduceat(logits, first, axis=1) / counts.astype(logits.dtype)
+
+        def of_classes(block):
+            logits = inference.logits(network, block, own).numpy()
+            if len(counts) == logits.shape[1]:
+                return logits
+            if aggregation == "max":
+                return np.maximum.reduceat(logits, first, axis=1)
+            return np.add.reduceat(logits, first, axis=1) / counts.astype(logits.dtype)
+
+        return np.concatenate([of_classes(block) for block in codes.split(inference.BLOCK)])
 
     def kneighbors(self, network, codes, n_neighbors):
         """Distances and rows of the nearest exemplars, two (n_queries, n_neighbors) arrays."""
@@ -130,9 +136,12 @@ class SupportSet:
                 f"n_neighbors={n_neighbors} is more than the {len(self)} exemplars of the "
                 "support: ask for fewer, or add_support."
             )
-        distances = inference.distances(network, codes, self.codes)
-        indices = distances.argsort(dim=1, stable=True)[:, :n_neighbors]
-        return distances.gather(1, indices).numpy(), indices.numpy()
+        nearest = []
+        for block in codes.split(inference.BLOCK):
+            distances = inference.distances(network, block, self.codes)
+            indices = distances.argsort(dim=1, stable=True)[:, :n_neighbors]
+            nearest.append((distances.gather(1, indices).numpy(), indices.numpy()))
+        return tuple(map(np.concatenate, zip(*nearest, strict=True)))
 
 
 class _Room:
@@ -215,6 +224,8 @@ class SupportMixin:
     def add_support(self, X, y):
         """Add exemplars, of known or of new classes; takes and raises what `set_support` does."""
         check_is_fitted(self, "network_")
+        if self._adapts and self.support_ is None:
+            return self.set_support(X, y)
         new = self._exemplars(self._store(X), y)
         old = self.support_
         self.support_ = new if old is None else old.add(new.codes, new.labels)

@@ -1,6 +1,7 @@
 """X, y, pairs and groups of every accepted form -> image store and integer targets."""
 
 import math
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -178,19 +179,25 @@ def check_labels(y, n_samples, name="y"):
     if len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1):
         pairs = ", or in fit (n_pairs, 3) integer rows (i, j, same)" if name == "y" else ""
         raise ValueError(f"{name} has shape {shape}; expected (n_samples,) labels{pairs}.")
+    if hasattr(y, "to_numpy"):  # of pandas' own integers column_or_1d would make floats
+        y = y.to_numpy()
+    # Of a list too, in which NumPy makes text of NaN beside text, and floats of large integers.
+    items = np.array(y, dtype=object).ravel() if not hasattr(y, "dtype") else ()
     y = column_or_1d(y, warn=True)
     # scikit-learn's check_classification_targets would take one exemplar a class for regression.
     strange = []
-    if y.dtype.kind == "f":
+    if y.dtype == object and not all(isinstance(value, str) for value in y):
+        items = y
+        found = np.array(y.tolist())  # as a DataFrame of mixed columns holds them
+        y = found if found.dtype.kind in "iubf" else y.astype(str)
+    if y.dtype.kind in "OUT":
+        strange = [repr(value) for value in items if not isinstance(value, str)]
+    elif y.dtype.kind == "f" and len(items) and all(isinstance(v, Integral) for v in items):
+        raise ValueError(f"{name} holds integers that no 64-bit dtype has together: use strings.")
+    elif y.dtype.kind == "f":
         if not np.isfinite(y).all():
             raise ValueError(f"Input {name} contains NaN or infinity: every sample needs a label.")
         strange = [f"the continuous value {value}" for value in y[y % 1 != 0]]
-    elif y.dtype == object and not all(isinstance(value, str) for value in y):
-        found = np.array(y.tolist())  # as a DataFrame of mixed columns holds them
-        if found.dtype.kind in "iub":
-            y = found
-        else:
-            strange = [repr(value) for value in y if not isinstance(value, str)]
     if strange:
         raise ValueError(
             f"Unknown label type: {name} holds {strange[0]}; expected labels, all strings or all "

@@ -194,9 +194,9 @@ warm_start, precision, device, callbacks, net_params, random_state
         items, i, j = pairs_of(X, self.preprocessor)
         store = self._store(items)
         used, rows = np.unique(np.concatenate([i, j]), return_inverse=True)
-        codes = inference.encode(self.network_, store, used)
+        codes = self._encode_store(store, used)
         rows_i, rows_j = rows.reshape(2, -1)
-        return inference.pair_logits(self.network_, codes[rows_i], codes[rows_j]).numpy()
+        return inference.pair_logits(self.network_, codes, codes, rows_i, rows_j).numpy()
 
     def predict(self, X):
         """Same or different: whether the logit reaches `threshold_`.
@@ -210,6 +210,7 @@ warm_start, precision, device, callbacks, net_params, random_state
         y : ndarray of shape (n_pairs,)
             Of `classes_`.
         """
+        self = copy.copy(self)  # see decision_function
         logits = self.decision_function(X)
         return self.classes_[(logits >= self.threshold_).astype(int)]
 
@@ -279,9 +280,7 @@ warm_start, precision, device, callbacks, net_params, random_state
         TypeError
             If `clf` is something else, such as a Pipeline that ends in one.
         NotFittedError
-            If it has no twin yet.
-        ValueError
-            If it learns the kind of its images from a support, and has none.
+            If it has no twin yet, or learns the kind of its images from a support and has none.
 
         Examples
         --------
@@ -299,11 +298,7 @@ warm_start, precision, device, callbacks, net_params, random_state
                 "to_classifier() of a SiameseVerifier gives."
             )
         check_is_fitted(clf, "network_")
-        if clf._adapts and clf.support_ is None:
-            raise ValueError(
-                "clf is a twin that ships, which learns the kind of its images from its support, "
-                "and has none yet: set_support with some of yours first."
-            )
+        clf._check_adapted()
         verifier = _exchanged(clf, cls(preprocessor=preprocessor))
         verifier._adapts = False
         verifier._different, verifier.threshold_ = 0, 0.0

@@ -20,6 +20,7 @@ from sksiamese import (
     load_pretrained,
 )
 from sksiamese.datasets import make_glyphs
+from sksiamese.twin import inference
 
 
 @pytest.fixture(scope="module")
@@ -285,6 +286,19 @@ def test_a_failed_calibration_changes_nothing(rejecting, new):
     assert (twin.network_, twin.threshold_) == before
     with pytest.raises(NotFittedError):
         SiameseOneShotClassifier().calibrate(X, y)
+
+
+def test_a_prediction_is_by_the_threshold_of_its_twin(rejecting, drawings, monkeypatch):
+    X, y = drawings
+    twin = copy.copy(rejecting).set_support(X[::8], y[::8])
+    expected, encode = twin.predict(X), inference.encode
+
+    def encode_and_calibrate(*args, **kwargs):
+        twin.threshold_ = np.inf  # as another thread's calibrate does
+        return encode(*args, **kwargs)
+
+    monkeypatch.setattr(inference, "encode", encode_and_calibrate)
+    np.testing.assert_array_equal(twin.predict(X), expected)
 
 
 def test_too_few_classes_to_hold_out_is_said(drawings):

@@ -558,6 +558,7 @@ def test_a_thread_that_predicts_does_not_see_a_refit_that_fails(twin, new):
         lambda clf, X: clf.kneighbors(X, 1)[0],
         lambda clf, X: clf.similarity(X, X.copy()),
         lambda clf, X: clf.pair_proba(X, X[::-1]),
+        lambda clf, X: clf.transform(X),
     ],
 )
 def test_a_prediction_during_a_refit_is_of_one_twin(call, twin, background, new, monkeypatch):

@@ -1,6 +1,7 @@
 """The command line: what it writes, and how it fails."""
 
 import csv
+import os
 import subprocess
 import sys
 
@@ -160,7 +161,6 @@ def test_evaluation_says_its_protocol(folders, twin, capsys):
             ],
             "is a folder; expected the name of a file",
         ),
-        (["train", "{known}", "-o", "{root}/x", "--epochs", "0"], "max_iter"),
         (["evaluate", "{new}", "--twin", "nowhere"], "there is no file nowhere"),
         (["evaluate", "{new}", "--way", "9"], "9"),
         (["label", "--support", "{support}", "--query", "nowhere"], "nowhere is no folder"),
@@ -178,11 +178,45 @@ def test_errors_are_one_line_and_status_one(folders, twin, rows, arguments, mess
     assert "Traceback" not in err
 
 
-def test_wrong_usage_is_status_two(capsys):
+def test_advice_is_in_words_of_the_command_line(tmp_path, capsys):
+    for name, size in (("a", 8), ("b", 9)):
+        (tmp_path / name).mkdir()
+        Image.new("L", (size, size)).save(tmp_path / name / "1.png")
+    assert main(["train", str(tmp_path), "-o", str(tmp_path / "twin")]) == 1
+    assert "by --image-shape HEIGHT WIDTH" in capsys.readouterr().err
+    (tmp_path / "b/1.png").write_bytes(b"none")
+    assert main(["train", str(tmp_path), "-o", str(tmp_path / "twin")]) == 1
+    assert "pass --on-error skip" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "usage: sksiamese train"),
+        (
+            ["train", "x", "-o", "y", "--epochs", "0"],
+            "--epochs: 0; expected a whole number from 1",
+        ),
+        (["train", "x", "-o", "y", "--seed", "-1"], "--seed: -1; expected a whole number from 0"),
+        (["evaluate", "x", "--way", "one"], "--way: one; expected a whole number from 2"),
+    ],
+)
+def test_wrong_usage_is_status_two(capsys, arguments, message):
     with pytest.raises(SystemExit) as stop:
-        main(["train"])
+        main(arguments)
     assert stop.value.code == 2
-    assert "usage: sksiamese train" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
+
+
+def test_a_pipe_is_written_to_and_stays_one(folders, twin, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    arguments = ["label", "--support", str(folders / "support"), "--query", str(folders / "query")]
+    command = [sys.executable, "-m", "sksiamese", *arguments, "--twin", str(twin), "-o", str(pipe)]
+    with subprocess.Popen(command) as run:
+        assert pipe.read_text().startswith("file,label,probability")
+    assert run.returncode == 0
+    assert pipe.is_fifo()
 
 
 def test_it_runs_as_a_module():

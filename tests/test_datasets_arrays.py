@@ -37,6 +37,21 @@ def test_a_file_that_has_become_another_is_noticed(tmp_path):
     np.save(path, np.zeros((3, 8, 8)))
     with pytest.raises(ValueError, match=r"float64 of shape \(3, 8, 8\), and had uint8"):
         pickle.loads(data)
+    np.save(path, np.zeros((4, 8, 8), dtype=np.uint8))
+    data = pickle.dumps(ImageArray(np.load(path, mmap_mode="r")[1:]))
+    np.save(path, np.ones((9, 8, 8), dtype=np.float32))
+    with pytest.raises(ValueError, match=r"float32 of shape \(9, 8, 8\), and had uint8"):
+        pickle.loads(data)
+
+
+def test_a_path_is_found_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("images.npy", np.ones((4, 8, 8)))
+    data = [pickle.dumps(ImageArray(images)) for images in
+            ("images.npy", np.load("images.npy", mmap_mode="r"))]  # fmt: skip
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert all(pickle.loads(each)[:].all() for each in data)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -95,7 +95,9 @@ def test_through_a_pipeline_s_own_transformers(glyphs, new):
     expected = twin.predict(pipeline[:-1].transform(X))
     np.testing.assert_array_equal(frozen.predict(X), expected)
     assert pipeline.classes_.tolist() == list(range(10))
-    assert FrozenTwinClassifier(make_pipeline(twin)).fit(X[::8], y[::8]).score(X, y) >= 0
+    alone = FrozenTwinClassifier(make_pipeline(twin)).fit(X[::8], y[::8])
+    twin.set_support(X[::8], y[::8])
+    np.testing.assert_array_equal(alone.predict(X), twin.predict(X))
 
 
 def test_cross_validation_runs_over_support_sets(frozen, new):

@@ -612,6 +612,13 @@ def test_given_runs_are_scored_as_they_are():
     assert "3-way 1-shot, given runs, 6 trials" in str(score)
 
 
+def test_no_runs_and_a_class_for_an_estimator_are_said(data):
+    with pytest.raises(ValueError, match="runs is empty"):
+        score_runs(KNeighborsClassifier(1), [])
+    with pytest.raises(TypeError, match="the class KNeighborsClassifier; expected an instance"):
+        one_shot_score(KNeighborsClassifier, *data[:2], n_way=2)
+
+
 def test_the_way_of_trials_fits_every_group_that_can_have_them():
     classes = np.array([0, 0, 1, 1, 2, 3, 3])
     assert common_way(classes, np.zeros(7, int)) == 3

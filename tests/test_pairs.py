@@ -1,5 +1,7 @@
 """Pairs as samples, and the threshold that they give."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,6 +44,14 @@ def rates(threshold, logits=LOGITS, same=SAME):
     return accepted[same == 1].mean(), 1 - accepted[same == 0].mean()
 
 
+def fractions_of(threshold, logits, same):
+    """What `rates` says, exactly: parts of different pairs rejected and of same ones accepted."""
+    accepted = logits >= threshold
+    n_same, n = int(same.sum()), len(same)
+    rejected = n - n_same - int(accepted[same == 0].sum())
+    return Fraction(rejected, n - n_same), Fraction(int(accepted[same == 1].sum()), n_same)
+
+
 @pytest.mark.parametrize(
     ("strategy", "min_rate", "threshold"),
     [
@@ -61,11 +71,16 @@ def test_thresholds_lie_between_the_logits(strategy, min_rate, threshold):
     st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 1)), min_size=2, max_size=30),
     st.floats(0, 1),
 )
-def test_rates_that_were_asked_for_are_kept(pairs, rate):
+def test_of_the_thresholds_that_keep_a_rate_the_best_is_found(pairs, rate):
     logits = np.array([logit for logit, _ in pairs], dtype=np.float32)
     same = np.array([0, 1] + [s for _, s in pairs[2:]])
-    assert rates(calibrated_threshold(logits, same, "max_tpr", rate, 1.0), logits, same)[1] >= rate
-    assert rates(calibrated_threshold(logits, same, "max_tnr", rate, 1.0), logits, same)[0] >= rate
+    rate = Fraction(rate).limit_denominator(100)  # as people ask, and exactly
+    every = [fractions_of(t, logits, same) for t in [*np.unique(logits), np.inf]]
+    for of, other, strategy in ((0, 1, "max_tpr"), (1, 0, "max_tnr")):
+        threshold = calibrated_threshold(logits, same, strategy, float(rate), 1.0)
+        kept = fractions_of(threshold, logits, same)
+        assert kept[of] >= rate
+        assert kept[other] == max(each[other] for each in every if each[of] >= rate)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

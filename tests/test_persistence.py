@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
@@ -57,6 +58,10 @@ def test_members_come_back(tmp_path):
         np.array(list("abcdef"), dtype=object),
         np.arange(6.0),
         np.array([2**63 + i for i in range(6)], dtype=np.uint64),
+        np.array(list("abcdef"), dtype="S2"),
+        np.arange(6).astype("datetime64[D]"),
+        np.arange(6).astype("timedelta64[s]"),
+        np.array([True, False] * 3),
     ],
 )
 def test_labels_of_any_kind_come_back(tmp_path, labels):
@@ -65,6 +70,31 @@ def test_labels_of_any_kind_come_back(tmp_path, labels):
     again = SiameseOneShotClassifier.load(str(tmp_path / "twin"))
     assert again.classes_.dtype == labels.dtype
     assert np.array_equal(again.predict(X), clf.predict(X))
+
+
+@pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 2 has it")
+def test_strings_of_any_length_come_back_as_objects(tmp_path):
+    labels = np.array(["a", "bb", "c" * 50, "d", "e", "f"], dtype=np.dtypes.StringDType())
+    clf = fitted().set_support(X[::4], labels)
+    clf.save(tmp_path / "twin")
+    again = SiameseOneShotClassifier.load(tmp_path / "twin")
+    assert again.predict(X).tolist() == clf.predict(X).tolist()
+
+
+def test_numpy_s_numbers_in_the_history_are_numbers(tmp_path):
+    class Record(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            net.history.record("steps", np.float32(3))
+
+    clf = fitted(callbacks=[Record()]).set_params(callbacks=None)
+    clf.save(tmp_path / "twin")
+    assert SiameseOneShotClassifier.load(tmp_path / "twin").history_[0]["steps"] == 3
+
+
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "twin")
+    fitted().save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "twin").is_file()
 
 
 def test_a_twin_without_support_and_a_table_with_names(tmp_path):
@@ -133,6 +163,8 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(OSError, match="nowhere"):
         fitted().save(tmp_path / "nowhere" / "twin")
+    with pytest.raises(OSError, match="is a folder; expected the name of a file"):
+        fitted().save(tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         SiameseOneShotClassifier.load(tmp_path / "nowhere")
 
@@ -158,6 +190,30 @@ def test_a_file_without_what_is_said_about_the_twin_is_refused(tmp_path, about):
     path = tmp_path / "twin"
     save_file({"weight": torch.zeros(3)}, path, {"format": "sksiamese twin 1", **about})
     with pytest.raises(ValueError, match="twin lacks what save writes about a twin"):
+        SiameseOneShotClassifier.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda about, tensors: about["params"].update(speed=1),
+        lambda about, tensors: about["params"].update(encoder="resnet"),
+        lambda about, tensors: about.pop("labels"),
+        lambda about, tensors: about["labels"]["values"].pop(),
+        lambda about, tensors: [tensors.pop(name) for name in list(tensors) if "scaling" in name],
+        lambda about, tensors: tensors.update({"network.head.margin": torch.zeros(2)}),
+    ],
+)
+def test_a_file_that_was_changed_is_refused_as_one(tmp_path, change):
+    path = tmp_path / "twin"
+    fitted().save(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    about = json.loads(metadata["about"])
+    change(about, tensors)
+    save_file(tensors, path, {**metadata, "about": json.dumps(about)})
+    with pytest.raises(ValueError, match="twin"):
         SiameseOneShotClassifier.load(path)
 
 

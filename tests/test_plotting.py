@@ -50,6 +50,24 @@ def rendered(display):
     return display
 
 
+def test_channels_are_where_the_estimator_has_them():
+    image = np.arange(16 * 12 * 12.0).reshape(16, 12, 12)
+    assert picture(image, "first").shape == (12, 12)
+    np.testing.assert_array_equal(picture(image, "first"), image.mean(axis=0))
+    np.testing.assert_array_equal(picture(image, "last"), image.mean(axis=2))
+
+
+def test_labels_of_a_column_are_labels(fitted, new):
+    X, y = new
+    display = NeighborsDisplay.from_estimator(fitted, X[::8], y[::8, None], X[1:3])
+    assert display.labels.shape == display.distances.shape
+
+
+def test_scores_that_are_no_numbers_are_said():
+    with pytest.raises(ValueError, match="scores contains NaN"):
+        ThresholdDisplay.from_predictions([0, 1], [np.nan, 1.0])
+
+
 def test_a_trial_shows_every_class_with_its_probability(fitted, new):
     X, y = new
     before = fitted.support_

@@ -81,6 +81,14 @@ def test_remove_returns_a_new_support(support, labels):
     assert len(support) == 6
 
 
+@pytest.mark.parametrize("dtypes", [(np.uint64, np.int64), (np.int64, np.uint64)])
+def test_large_integers_are_told_apart(dtypes):
+    labels = 2**61 + np.arange(60).astype(dtypes[0])
+    support = SupportSet(torch.zeros(60, 2), labels)
+    left = support.remove(labels[:40:2].astype(dtypes[1]))
+    assert left.classes.tolist() == [*labels[1:40:2].tolist(), *labels[40:].tolist()]
+
+
 def test_codes_are_copied_once_however_many_classes_are_removed():
     support = first = SupportSet(codes_of(100), np.arange(100))
     for label in range(60):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sksiamese.twin import inference
 from sksiamese.twin.encoders import build_encoder, feature_shape
 from sksiamese.twin.heads import HEADS
 from sksiamese.twin.inference import encode, logits, pair_logits
@@ -77,14 +78,17 @@ def test_inference_keeps_no_graph_and_changes_nothing(scene):
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("chunk_size", [1, 4, 11, 1000])
-def test_blocks_of_logits_make_the_one_matrix(scene, chunk_size):
+@pytest.mark.parametrize("block", [1, 4, 11, 1000])
+def test_blocks_make_the_whole(scene, block, monkeypatch):
     network, store = scene
     codes = encode(network, store)
-    whole = network.head.logits(codes, codes[:5])
-    blocks = logits(network, codes, codes[:5], chunk_size=chunk_size)
+    matrix, pairs = logits(network, codes, codes[:5]), pair_logits(network, codes, codes.flip(0))
+    monkeypatch.setattr(inference, "BLOCK", block)
+    blocks = logits(network, codes, codes[:5])
     assert blocks.shape == (11, 5)
-    torch.testing.assert_close(blocks, whole, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(blocks, matrix, rtol=1e-5, atol=1e-5)
+    blocks = pair_logits(network, codes, codes.flip(0))
+    torch.testing.assert_close(blocks, pairs, rtol=1e-5, atol=1e-5)
 
 
 def test_pair_logits_are_entries_of_the_matrix(scene):
@@ -92,7 +96,7 @@ def test_pair_logits_are_entries_of_the_matrix(scene):
     codes = encode(network, store)
     i, j = torch.tensor([0, 3, 9, 2]), torch.tensor([3, 0, 9, 10])
     torch.testing.assert_close(
-        pair_logits(network, codes[i], codes[j]),
+        pair_logits(network, codes, codes, i, j),
         logits(network, codes, codes)[i, j],
         rtol=1e-5,
         atol=1e-5,

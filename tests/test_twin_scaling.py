@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sksiamese._validation import ImageStore
 from sksiamese.twin import scaling as scaling_module
-from sksiamese.twin.scaling import InputScaling, is_inverted, learn_scaling
+from sksiamese.twin.scaling import InputScaling, learn_scaling
 
 
 def scaled(X, **options):
@@ -238,8 +238,41 @@ def test_any_frame_is_within_the_range_of_the_ink(size, image_size, seed):
     assert (framed.amax((1, 2, 3)) > 0).equal(images.amax((1, 2, 3)) > 0)
 
 
-def test_inverted_images_are_recognised(glyphs):
-    X = glyphs[0][:10]
-    scaling = InputScaling(*learn_scaling(ImageStore(X)))
-    assert not is_inverted(ImageStore(X), scaling)
-    assert is_inverted(ImageStore(1 - X), scaling)
+def test_inverted_images_are_recognised_one_by_one(glyphs):
+    X = torch.from_numpy(glyphs[0][:10]).float()[:, None]
+    scaling = InputScaling(*learn_scaling(ImageStore(X.numpy())))
+    assert not scaling.is_inverted(X).any()
+    X[3:5] = 1 - X[3:5]
+    assert scaling.is_inverted(X).nonzero().flatten().tolist() == [3, 4]
+
+
+def test_a_drawing_in_a_tight_box_is_not_taken_for_inverted():
+    box = torch.ones(1, 1, 20, 20)
+    box[..., 3:-3, 3:-3] = 0  # ink all along the border
+    assert not ink_frame().is_inverted(box).any()
+    padded = torch.nn.functional.pad(box, (10, 10, 10, 10))
+    torch.testing.assert_close(ink_frame()(box), ink_frame((40, 40))(padded))
+
+
+@pytest.mark.parametrize("paper", [-0.3, 0.1, 0.45])
+def test_each_image_has_its_own_paper(paper):
+    images = torch.zeros(2, 1, 20, 20)
+    images[:, :, 4:12, 3:9] = 1
+    images[1] += paper
+    framed = ink_frame()(images)
+    torch.testing.assert_close(framed[1], framed[0])
+
+
+@pytest.mark.parametrize("speck", [255, 0])
+def test_specks_in_a_few_images_are_neither_ink_nor_its_measure(glyphs, speck):
+    drawn = glyphs[0][:20] > 0.5
+    images = np.where(drawn, 60, 120).astype(np.uint8)
+    images[3, 0, 0] = images[7, 1, 1] = speck
+    offset, scale = learn_scaling(ImageStore(images))
+    assert (offset.item(), scale.item()) == (120, -60)
+
+
+def test_noise_of_every_image_does_not_turn_ink_to_ground(glyphs):
+    images = np.where(glyphs[0] > 0.5, 20, 120).astype(np.uint8)
+    images[np.random.default_rng(0).random(images.shape) < 3e-3] = 255
+    assert learn_scaling(ImageStore(images))[1].item() < 0

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -194,6 +195,13 @@ def test_numbers_in_an_object_array_are_numbers():
     y = np.array([2, 0, 2], dtype=object)
     assert check_labels(y, 3).tolist() == [2, 0, 2]
     assert check_labels(y, 3).dtype.kind == "i"
+    assert check_labels(np.array([2.0, 0.0, 2.0], dtype=object), 3).tolist() == [2, 0, 2]
+
+
+def test_pandas_integers_stay_integers():
+    y = pd.Series([2**53, 2**53 + 1, 2**53], dtype="Int64")
+    assert check_labels(y, 3).tolist() == y.tolist()
+    assert check_labels(pd.Series([True, False, True], dtype="boolean"), 3).dtype.kind == "b"
 
 
 @pytest.mark.parametrize(
@@ -233,6 +241,11 @@ def test_one_exemplar_a_class_is_no_regression_target():
         (np.array(["a", None, "b"], dtype=object), "Unknown label type: y holds None"),
         (np.array(["a", 7, "b"], dtype=object), "y holds 7; expected labels, all strings"),
         ([[0, 1], [1, 0], [1, 1]], r"shape \(3, 2\)"),
+        (["a", float("nan"), "b"], "Unknown label type: y holds nan"),
+        (["a", 7, "b"], "y holds 7; expected labels, all strings"),
+        ([2**63, 2**63 + 1, -1], "y holds integers that no 64-bit dtype has together"),
+        (np.array([2**63, 2**63 + 1, -1], dtype=object), "no 64-bit dtype has together"),
+        (pd.Series([1, None, 2], dtype="Int64"), "y contains NaN|y holds <NA>"),
     ],
 )
 def test_bad_labels(y, message):

@@ -149,7 +149,21 @@ def test_cross_validation_by_groups_and_roc_auc(known):
     search = GridSearchCV(verifier, {"learning_rate": [1e-3, 5e-3]}, cv=2).fit(X, y)
     assert search.best_estimator_.preprocessor is verifier.preprocessor
     piped = make_pipeline(FunctionTransformer(), clone(verifier)).fit(X, y)
-    assert 0 <= piped.score(X, y) <= 1
+    np.testing.assert_array_equal(piped.predict(X), piped[-1].predict(X))
+
+
+def test_a_prediction_is_by_the_threshold_and_the_labels_of_one_verifier(known, monkeypatch):
+    images, X, y = known
+    verifier = SiameseVerifier(preprocessor=images, max_iter=1, random_state=0).fit(X, y)
+    expected, asked = verifier.predict(X), SiameseVerifier.decision_function
+
+    def ask_and_fit_anew(self, X):
+        logits = asked(self, X)
+        verifier._different, verifier.threshold_ = -1, np.inf  # as another thread's fit does
+        return logits
+
+    monkeypatch.setattr(SiameseVerifier, "decision_function", ask_and_fit_anew)
+    np.testing.assert_array_equal(verifier.predict(X), expected)
 
 
 def test_the_same_seed_gives_the_same_bits(known):

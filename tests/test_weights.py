@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import sksiamese
-from sksiamese import load_pretrained
+from sksiamese import SiameseVerifier, load_pretrained
 from sksiamese.datasets import fetch_omniglot_runs, make_glyphs
 from sksiamese.model_selection import one_shot_score, score_runs
 
@@ -67,9 +67,58 @@ def test_any_size_and_either_ink_give_about_the_same(pretrained, side, paper):
 def test_ink_the_other_way_round_is_refused(pretrained):
     pretrained.set_support(X[SUPPORT], y[SUPPORT])
     for call in (pretrained.predict, pretrained.transform, lambda X: pretrained.add_support(X, y)):
-        with pytest.raises(ValueError, match="border of X looks like the ink.*Invert X"):
+        with pytest.raises(ValueError, match="border of X looks like ink in 40 .*Invert them"):
             call(1 - X)
     assert len(pretrained.support_) == len(SUPPORT)
+    mixed = np.concatenate([X[:5], 1 - X[5:7]])
+    with pytest.raises(ValueError, match="in 2 of its images, row 5 the first"):
+        pretrained.predict(mixed)
+    with pytest.raises(ValueError, match="in 2 of its images, row 5 the first"):
+        pretrained.set_support(mixed, y[:7])
+    verifier = SiameseVerifier.from_classifier(pretrained)
+    with pytest.raises(ValueError, match="border of X looks like ink"):
+        verifier.predict(np.stack([1 - X[:3], 1 - X[5:8]], axis=1))
+
+
+@pytest.mark.parametrize("kind", ["paper", "exposure"])
+def test_each_photograph_has_its_own_light(pretrained, runs, kind):
+    """Other paper, or the same in less light, is read as that of the support."""
+    run = runs[0]
+
+    def photographs(drawn, seed):
+        light = np.random.default_rng(seed).uniform(0.75, 1, (len(drawn), 1, 1))
+        ground = 250 * light
+        ink = 30 * light if kind == "exposure" else 30
+        return np.where(np.asarray(drawn) > 0.5, ink, ground).astype(np.uint8)
+
+    pretrained.set_support(photographs(run.support_images, 0), run.support_labels)
+    assert pretrained.score(photographs(run.query_images, 1), run.query_labels) >= 0.95
+
+
+def test_specks_do_not_turn_ink_to_paper(pretrained, runs):
+    run = runs[0]
+    support, query = (
+        np.where(np.asarray(drawn) > 0.5, 30, 120).astype(np.uint8)
+        for drawn in (run.support_images, run.query_images)
+    )
+    support[0, 0, 0] = 255
+    pretrained.set_support(support, run.support_labels)
+    assert pretrained.score(query, run.query_labels) >= 0.95
+
+
+def test_before_its_first_support_it_does_not_guess_at_the_kind_of_images(pretrained, runs):
+    run = runs[0]
+    support = np.uint8(255) * np.asarray(run.support_images, dtype=np.uint8)
+    for call in (
+        pretrained.transform,
+        lambda X: pretrained.pair_proba(X, X),
+        lambda X: pretrained.similarity(X, X),
+    ):
+        with pytest.raises(NotFittedError, match="ships trained .*set_support"):
+            call(support)
+    added = load_pretrained().add_support(support, run.support_labels)
+    pretrained.set_support(support, run.support_labels)
+    assert torch.equal(added.support_.codes, pretrained.support_.codes)
 
 
 def test_oblong_images_are_taken_too(pretrained):

@@ -40,8 +40,9 @@ class ImageArray:
     """
 
     def __init__(self, images):
-        self.path = str(images) if isinstance(images, str | os.PathLike) else None
-        self.images = images if self.path is None else _opened(self.path)
+        self.path, self.images = None, images
+        if isinstance(images, str | os.PathLike):
+            self.path, self.images = os.path.abspath(images), _opened(str(images))
         shape = getattr(self.images, "shape", None)
         if shape is None or len(shape) < 2:
             what = f"a {type(images).__name__}" if shape is None else f"of shape {tuple(shape)}"
@@ -83,13 +84,7 @@ class ImageArray:
     def __setstate__(self, state):
         self.__dict__.update(state)
         if self.path is not None:
-            self.images = _opened(self.path)
-            if (found := (self.images.shape, self.images.dtype)) != self._kind:
-                raise ValueError(
-                    f"images={self.path!r} has {found[1]} of shape {found[0]}, and had "
-                    f"{self._kind[1]} of shape {self._kind[0]} when this ImageArray was pickled: "
-                    "put that file back."
-                )
+            self.images = _reopened(self.path, *self._kind)
         elif self._place is not None:
             self.images = _mapped(*self._place)
 
@@ -116,9 +111,21 @@ def _place_of(images):
         return None  # "c": what was changed is not in the file
     if Path(root.filename or "").suffix != ".npy":
         return None  # such as the files of joblib's workers, which it removes
-    offset = root.offset + images.ctypes.data - root.ctypes.data
-    return os.fspath(root.filename), offset, images.shape, images.dtype, images.strides
+    offset = images.ctypes.data - root.ctypes.data
+    kind = root.shape, root.dtype
+    return os.path.abspath(root.filename), kind, offset, images.shape, images.dtype, images.strides
 
 
-def _mapped(path, offset, shape, dtype, strides):
-    return np.ndarray(shape, dtype, np.memmap(path, mode="r"), offset, strides)
+def _mapped(path, kind, offset, shape, dtype, strides):
+    root = _reopened(path, *kind)
+    return np.ndarray(shape, dtype, root, offset, strides)
+
+
+def _reopened(path, shape, dtype):
+    images = _opened(path)
+    if (images.shape, images.dtype) != (shape, dtype):
+        raise ValueError(
+            f"images={path!r} has {images.dtype} of shape {images.shape}, and had {dtype} of "
+            f"shape {shape} when this ImageArray was pickled: put that file back."
+        )
+    return images

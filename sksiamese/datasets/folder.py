@@ -28,7 +28,8 @@ def load_image_folder(
 
     ``path/class/image.png``, as ``sklearn.datasets.load_files`` and torchvision's ``ImageFolder``
     have it; or ``path/group/class/image.png``, where a group is, say, an alphabet: its classes are
-    then named ``group/class``. Hidden files and folders do not count.
+    then named ``group/class``. Hidden files and folders do not count, nor do files whose names end
+    otherwise than in png, jpg, jpeg, bmp, gif, tif, tiff, webp, ppm or pgm.
 
     Parameters
     ----------

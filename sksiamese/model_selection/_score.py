@@ -126,6 +126,8 @@ def score_runs(estimator, runs):
     >>> print(score_runs(KNeighborsClassifier(1), fetch_omniglot_runs()))
     19.0 % (95 % interval 15.5-23.1), 20-way 1-shot, given runs, 400 trials
     """
+    if not len(runs):
+        raise ValueError("runs is empty; expected at least one run.")
     X = np.concatenate([part for run in runs for part in (run.support_images, run.query_images)])
     y = np.concatenate([part for run in runs for part in (run.support_labels, run.query_labels)])
     sizes = [len(part) for run in runs for part in (run.support_labels, run.query_labels)]
@@ -136,6 +138,8 @@ def score_runs(estimator, runs):
 
 def _score(estimator, X, y, support, query, n_way, n_shot, protocol):
     """Score of the trials given by rows of X, one array of support and of query an episode."""
+    if isinstance(estimator, type):
+        raise TypeError(f"estimator is the class {estimator.__name__}; expected an instance.")
     credit = _trial_credit(estimator, X, y)
     right = sum(float(credit(s, q).sum()) for s, q in zip(support, query, strict=True))
     n_trials = sum(map(len, query))

@@ -42,9 +42,9 @@ def check_kind(estimator, kind, expected):
         raise TypeError(f"estimator is a {type(estimator).__name__}; expected {expected}.")
 
 
-def picture(image):
+def picture(image, channels="auto"):
     """An image as matplotlib takes it: (h, w), the mean of channels that are no colours, or
-    (h, w, 3)."""
+    (h, w, 3). Where its `channels` are is as in `SiameseOneShotClassifier`."""
     image = np.asarray(image)
     if image.ndim not in (2, 3):
         raise ValueError(
@@ -53,7 +53,8 @@ def picture(image):
         )
     if image.ndim == 2:
         return image
-    if image.shape[0] < image.shape[2] and image.shape[2] not in (3, 4):
+    first = image.shape[0] < image.shape[2] and image.shape[2] not in (3, 4)
+    if channels == "first" or (channels == "auto" and first):
         image = np.moveaxis(image, 0, 2)
     if image.shape[2] not in (3, 4):
         return image.mean(axis=2)

@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.utils import check_array
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
@@ -129,7 +130,7 @@ class ThresholdDisplay(Display):
         display : ThresholdDisplay
         """
         check_matplotlib_support(f"{cls.__name__}.from_predictions")
-        scores = np.asarray(scores)
+        scores = check_array(scores, ensure_2d=False, input_name="scores")
         same = check_same(y, len(scores))[1]
         return cls(y=same, scores=scores, threshold=threshold).plot(ax=ax)
 

@@ -19,6 +19,11 @@ def _with_support(estimator, X, y):
     return copy.copy(estimator).fit(X, y)
 
 
+def _channels(clf):
+    """Where its images have their channels; a Pipeline may take others than its twin does."""
+    return "auto" if clf.transformers_ is not None else clf.twin_.channels
+
+
 class OneShotTrialDisplay(Display):
     """A query, the exemplar of each class, and how probable each class is.
 
@@ -78,8 +83,8 @@ class OneShotTrialDisplay(Display):
         clf = _with_support(estimator, X_support, y_support)
         first = [np.flatnonzero(np.asarray(y_support) == label)[0] for label in clf.classes_]
         display = cls(
-            query=picture(query),
-            supports=np.stack([picture(X_support[row]) for row in first]),
+            query=picture(query, _channels(clf)),
+            supports=np.stack([picture(X_support[row], _channels(clf)) for row in first]),
             classes=clf.classes_,
             probabilities=clf.predict_proba(query[None])[0],
             true_label=true_label,
@@ -163,10 +168,12 @@ class NeighborsDisplay(Display):
             n_neighbors = min(5, len(X_support))
         distances, rows = clf.kneighbors(X, n_neighbors)
         display = cls(
-            queries=np.stack([picture(x) for x in X]),
-            neighbors=np.stack([[picture(X_support[row]) for row in own] for own in rows]),
+            queries=np.stack([picture(x, _channels(clf)) for x in X]),
+            neighbors=np.stack(
+                [[picture(X_support[row], _channels(clf)) for row in own] for own in rows]
+            ),
             distances=distances,
-            labels=np.asarray(y_support)[rows],
+            labels=clf.twin_.support_.labels[rows],
         )
         return display.plot(ax=ax)
 

@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+BLOCK = 1024  # rows, or pairs, that are compared at once
+
 
 def encode(network, store, indices=None, batch_size=256):
     """Codes (n, ...) of the images of `store`, or of those at `indices`, in evaluation mode.
@@ -29,26 +31,44 @@ def encode(network, store, indices=None, batch_size=256):
     return codes
 
 
-def logits(network, codes_a, codes_b, chunk_size=1024):
+def inverted_rows(network, store, indices=None):
+    """Which images of `store`, or of those at `indices`, seem to be light on dark where those that
+    the scaling learned of are dark on light; none where it does not look for ink."""
+    if network.scaling.frame != "ink":
+        return np.empty(0, dtype=int)
+    if indices is None:
+        indices = np.arange(len(store))
+    blocks = np.split(indices, range(BLOCK, len(indices), BLOCK))
+    return np.concatenate(
+        [block[network.scaling.is_inverted(store.take(block)).numpy()] for block in blocks]
+    )
+
+
+def logits(network, codes_a, codes_b):
     """Twin logits (A, B) of all pairs, computed in blocks of rows."""
     slope, intercept = network.calibration
-    return slope * _head_logits(network, codes_a, codes_b, chunk_size) + intercept
+    return slope * _head_logits(network, codes_a, codes_b) + intercept
 
 
-def pair_logits(network, codes_a, codes_b, chunk_size=1024):
-    """Twin logits (P,) of the pairs of rows, computed in blocks of them."""
+def pair_logits(network, codes_a, codes_b, rows_a=None, rows_b=None):
+    """Twin logits (P,) of rows of codes_a with rows of codes_b, of all in order where None is
+    given; computed in blocks of pairs."""
     slope, intercept = network.calibration
-    chunks = zip(codes_a.split(chunk_size), codes_b.split(chunk_size), strict=True)
+    rows_a, rows_b = (
+        torch.arange(len(codes)) if rows is None else torch.as_tensor(rows)
+        for codes, rows in ((codes_a, rows_a), (codes_b, rows_b))
+    )
+    blocks = zip(rows_a.split(BLOCK), rows_b.split(BLOCK), strict=True)
     with torch.no_grad():
-        return slope * torch.cat([network.head.pair_logits(*c) for c in chunks]) + intercept
+        parts = [network.head.pair_logits(codes_a[a], codes_b[b]) for a, b in blocks]
+        return slope * torch.cat(parts) + intercept
 
 
 def distances(network, codes_a, codes_b):
     """How far each logit (A, B) of the head is below that of a perfect match."""
-    return network.head.bias.detach() - _head_logits(network, codes_a, codes_b, 1024)
+    return network.head.bias.detach() - _head_logits(network, codes_a, codes_b)
 
 
-def _head_logits(network, codes_a, codes_b, chunk_size):
+def _head_logits(network, codes_a, codes_b):
     with torch.no_grad():
-        chunks = codes_a.split(chunk_size)
-        return torch.cat([network.head.logits(chunk, codes_b) for chunk in chunks])
+        return torch.cat([network.head.logits(block, codes_b) for block in codes_a.split(BLOCK)])

@@ -94,6 +94,7 @@ class TwinEnsemble(_Calibrated):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.head = MeanHead(member.head for member in self.members)
+        self.eval()
 
     @property
     def n_members(self):
