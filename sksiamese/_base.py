@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from numbers import Integral
 
 import numpy as np
@@ -138,6 +139,7 @@ class TwinEstimator(FittingMixin, BaseEstimator):
 
     def _encode_store(self, store, rows=None):
         """Codes of the images of a store, or of some rows of it, unless they are inverted."""
+        self._check_units(store, rows)
         inverted = inference.inverted_rows(self.network_, store, rows)
         if len(inverted):
             raise ValueError(
@@ -147,6 +149,20 @@ class TwinEstimator(FittingMixin, BaseEstimator):
                 "with images of their kind; pad a drawing that fills its image with ground."
             )
         return inference.encode(self.network_, store, rows)
+
+    def _check_units(self, store, rows):
+        """Warn of images with values far from those known, as parts of 1 are from bytes."""
+        if len(store.input_shape) == 1:
+            return
+        rows = np.arange(len(store)) if rows is None else rows
+        some = np.unique(np.linspace(0, len(rows) - 1, 10).astype(int))
+        spread = self.network_.scaling.spread(store.take(rows[some]))
+        if 0 < spread < 0.02 or spread > 50:
+            warnings.warn(
+                f"X spans {spread:.2g} times the range of the images that the twin knows: give it "
+                "values in the same units as those, such as 0 to 255, or 0 to 1.",
+                stacklevel=4,
+            )
 
     def _check_adapted(self):
         """Error of a twin that ships where it knows no images of its user's yet."""

@@ -528,6 +528,17 @@ def test_ctrl_c_while_the_support_is_encoded_keeps_the_twin(background, new, mon
     assert clf.set_support(X[::8], y[::8]).predict(X).shape == (48,)
 
 
+@pytest.mark.parametrize(("factor", "said"), [(1 / 255, "0.00"), (255, "e\\+02")])
+def test_images_in_other_units_are_warned_of(twin, new, factor, said):
+    X, _ = new
+    with pytest.warns(UserWarning, match=f"X spans .*{said}.* times the range .* same units"):
+        twin.predict(X * factor)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        twin.predict(X)
+        twin.predict(np.zeros_like(X))  # blank is blank in any
+
+
 def test_a_thread_that_predicts_does_not_see_a_refit_that_fails(twin, new):
     X, _ = new
     errors, refused, wrong = [], [], np.zeros((6, 20, 20))

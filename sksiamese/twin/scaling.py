@@ -109,6 +109,11 @@ class InputScaling(nn.Module):
     def _scaled(self, x):
         return (self._shifted(x) / self.scale.to(x.dtype)).float()
 
+    def spread(self, x):
+        """How far the values of images reach, in units of the distance from ground to ink."""
+        x = self._scaled(x)
+        return float(x.max() - x.min())
+
     def is_inverted(self, x):
         """Which images (B, C, H, W) seem to have ink for ground and ground for ink: (B,) bool."""
         x = self._scaled(x).mean(1, keepdim=True)
