@@ -138,17 +138,9 @@ class TwinEstimator(FittingMixin, BaseEstimator):
         return store
 
     def _encode_store(self, store, rows=None):
-        """Codes of the images of a store, or of some rows of it, unless they are inverted."""
+        """Codes of the images of a user's store, or of some rows of it."""
         self._check_units(store, rows)
-        inverted = inference.inverted_rows(self.network_, store, rows)
-        if len(inverted):
-            raise ValueError(
-                f"the border of X looks like ink in {len(inverted)} of its images, row "
-                f"{inverted[0]} the first: they seem to be light on dark where the twin or its "
-                "support has dark on light, or the other way round. Invert them, or set_support "
-                "with images of their kind; pad a drawing that fills its image with ground."
-            )
-        return inference.encode(self.network_, store, rows)
+        return inference.encode(self.network_, store, rows, refuse_inverted=True)
 
     def _check_units(self, store, rows):
         """Warn of images with values far from those known, as parts of 1 are from bytes."""
@@ -156,10 +148,11 @@ class TwinEstimator(FittingMixin, BaseEstimator):
             return
         rows = np.arange(len(store)) if rows is None else rows
         some = np.unique(np.linspace(0, len(rows) - 1, 10).astype(int))
-        spread = self.network_.scaling.spread(store.take(rows[some]))
-        if 0 < spread < 0.02 or spread > 50:
+        spread = self.network_.scaling.spread(store.take(rows[some]))  # of each channel
+        least, most = float(spread.min()), float(spread.max())
+        if (store.X.dtype.kind == "f" and 0 < most < 0.01) or least > 50:
             warnings.warn(
-                f"X spans {spread:.2g} times the range of the images that the twin knows: give it "
+                f"X spans {most:.2g} times the range of the images that the twin knows: give it "
                 "values in the same units as those, such as 0 to 255, or 0 to 1.",
                 stacklevel=4,
             )

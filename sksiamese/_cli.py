@@ -150,11 +150,12 @@ def _output(path):
     if path is None:
         yield sys.stdout
         return
-    path = Path(path).resolve()  # a link stays one
+    path = Path(path)
     if path.exists() and not path.is_file():  # a pipe or a device, which is not to be replaced
         with path.open("w", newline="") as stream:
             yield stream
         return
+    path = path.resolve()  # a link stays one
     part = Path(f"{path}.{os.getpid()}.part")
     try:
         with part.open("w", newline="") as stream:
@@ -164,7 +165,7 @@ def _output(path):
         part.unlink(missing_ok=True)
 
 
-def _whole(least, most=2**31):
+def _whole(least, most=2**31 - 1):
     """What argparse makes of an option's text: a whole number from `least` to `most`."""
 
     def number(text):
@@ -173,7 +174,9 @@ def _whole(least, most=2**31):
         except ValueError:
             value = least - 1
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text}; expected a whole number from {least}")
+            raise argparse.ArgumentTypeError(
+                f"{text}; expected a whole number from {least} to {most}"
+            )
         return value
 
     return number

@@ -56,8 +56,11 @@ class PersistenceMixin:
         check_is_fitted(self, "network_")
         check_path(path)
         path = Path(path).resolve()  # a link stays one
-        if path.is_dir() or not path.parent.is_dir():
-            what = "is a folder" if path.is_dir() else "is in no folder that there is"
+        odd = path.exists() and not path.is_file()
+        if odd or not path.parent.is_dir():
+            what = "is in no folder that there is"
+            if odd:
+                what = "is a folder" if path.is_dir() else "is no ordinary file"
             raise OSError(f"{path} {what}; expected the name of a file to write.")
         about = {
             "class": type(self).__name__,
@@ -76,8 +79,7 @@ class PersistenceMixin:
             tensors["support.codes"] = self.support_.codes
             labels = self.support_.labels
             about["labels"] = _labels(labels)
-        # skorch's callbacks may put NumPy's numbers into the history
-        metadata = {"format": FORMAT, "about": json.dumps(about, default=lambda v: v.item())}
+        metadata = {"format": FORMAT, "about": json.dumps(about, default=_number)}
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             part.write_bytes(save({k: t.contiguous() for k, t in tensors.items()}, metadata))
@@ -135,9 +137,11 @@ class PersistenceMixin:
             self.feature_names_in_ = np.array(about["feature_names_in_"], dtype=object)
         codes, labels = tensors.pop("support.codes", None), about.get("labels")
         offset, scale = (
-            next(tensor for name, tensor in tensors.items() if name.endswith(f".scaling.{part}"))
+            next((t for name, t in tensors.items() if name.endswith(f".scaling.{part}")), None)
             for part in ("offset", "scale")
         )
+        if offset is None or scale is None:
+            raise ValueError(f"{path} lacks the scaling of the twin's images.")
         members = {name.split(".")[2] for name in tensors if name.startswith("network.members.")}
         networks = [self._assemble(offset, scale, seed=0) for _ in members or "1"]
         network = TwinEnsemble(networks) if members else networks[0]
@@ -155,11 +159,23 @@ class PersistenceMixin:
         if hasattr(self, "set_support"):
             self.support_ = None
         if codes is not None:
-            labels = np.array(labels["values"], dtype=labels["dtype"])
+            values, dtype = labels["values"], np.dtype(labels["dtype"])
+            labels = np.array(values) if dtype.kind == "S" else np.array(values, dtype=dtype)
+            if dtype.kind == "S":
+                labels = np.char.encode(labels, "latin-1").astype(dtype)
             if len(labels) != len(codes):
                 raise ValueError(f"{path} has {len(labels)} labels of {len(codes)} exemplars.")
             self.support_ = SupportSet(codes, labels)
         return self
+
+
+def _number(value):
+    """NumPy's numbers, which skorch's callbacks may put into the history, as JSON has them."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise ValueError(
+        f"history_ holds {reprlib.repr(value)}, which save cannot write: record numbers."
+    )
 
 
 def _labels(labels):
@@ -168,7 +184,7 @@ def _labels(labels):
     if kind == "T":  # NumPy's strings of any length
         dtype, labels = "object", labels.astype(object)
     elif kind == "S":
-        labels = labels.astype(str)
+        labels = np.char.decode(labels, "latin-1")
     elif kind in "mM":
         labels = labels.astype("int64")
     return {"dtype": dtype, "values": labels.tolist()}

@@ -192,6 +192,8 @@ def check_labels(y, n_samples, name="y"):
         y = found if found.dtype.kind in "iubf" else y.astype(str)
     if y.dtype.kind in "OUT":
         strange = [repr(value) for value in items if not isinstance(value, str)]
+    elif y.dtype.kind in "mM" and np.isnat(y).any():
+        strange = ["NaT"]
     elif y.dtype.kind == "f" and len(items) and all(isinstance(v, Integral) for v in items):
         raise ValueError(f"{name} holds integers that no 64-bit dtype has together: use strings.")
     elif y.dtype.kind == "f":

@@ -537,6 +537,7 @@ def test_images_in_other_units_are_warned_of(twin, new, factor, said):
         warnings.simplefilter("error")
         twin.predict(X)
         twin.predict(np.zeros_like(X))  # blank is blank in any
+        twin.predict(np.eye(16, dtype=np.uint8)[None])  # a byte has no parts of 1
 
 
 def test_a_thread_that_predicts_does_not_see_a_refit_that_fails(twin, new):

@@ -208,6 +208,13 @@ def test_wrong_usage_is_status_two(capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
+def test_the_standard_output_has_a_name_too(folders, twin):
+    arguments = ["label", "--support", str(folders / "support"), "--query", str(folders / "query")]
+    command = [sys.executable, "-m", "sksiamese", *arguments, "--twin", str(twin)]
+    out = subprocess.run([*command, "-o", "/dev/stdout"], stdout=subprocess.PIPE, check=True)
+    assert out.stdout.startswith(b"file,label,probability")
+
+
 def test_a_pipe_is_written_to_and_stays_one(folders, twin, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -77,6 +77,17 @@ def test_what_is_mapped_already_is_pickled_as_its_place(tmp_path, order, part):
         np.testing.assert_array_equal(opened[:], mapped)
 
 
+def test_files_of_that_name_that_are_none_are_pickled_whole(tmp_path):
+    images = np.arange(20 * 16, dtype=np.uint16).reshape(20, 4, 4)
+    images.tofile(tmp_path / "raw.npy")
+    np.save(tmp_path / "part.npy", images)
+    raw = np.memmap(tmp_path / "raw.npy", np.uint16, "r", shape=(20, 4, 4))
+    part = np.memmap(tmp_path / "part.npy", np.uint16, "r", offset=128, shape=(10, 4, 4))
+    for mapped in (raw, part):
+        again = pickle.loads(pickle.dumps(ImageArray(mapped)))
+        np.testing.assert_array_equal(again[:], mapped)
+
+
 def test_changes_that_no_file_has_are_pickled(tmp_path):
     np.save(tmp_path / "images.npy", np.zeros((2, 4, 4)))
     mapped = np.load(tmp_path / "images.npy", mmap_mode="c")

@@ -207,13 +207,22 @@ def test_specks_are_enlarged_no_more_than_three_times():
     assert framed.sum() == pytest.approx(scaling_module.INK_ZOOM**2, rel=1e-4)
 
 
-def test_what_has_no_ink_stays_empty_and_faint_ink_is_in_its_place():
+def test_what_has_no_ink_stays_empty_and_noise_is_in_its_place():
     images = torch.zeros(2, 1, 20, 20)
-    images[1, 0, 10:] = 0.4
+    images[1, 0, 10:] = 0.1
     framed = ink_frame()(images)
     assert framed.isfinite().all()
     assert (framed[0] == 0).all()
-    assert framed[1, 0, :5].max() == 0 and framed[1, 0, 6:8, 4:6].min() == pytest.approx(0.4)
+    assert framed[1, 0, :5].max() == 0 and framed[1, 0, 6:8, 4:6].min() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("ink", [0.25, 0.45])
+def test_a_faint_drawing_is_read_by_the_strongest_of_its_ink(ink):
+    images = torch.zeros(2, 1, 20, 20)
+    images[:, :, 4:12, 3:9] = 1
+    images[1] *= ink
+    framed = ink_frame()(images)
+    torch.testing.assert_close(framed[1], framed[0])
 
 
 def test_each_image_has_its_own_frame_whatever_the_others():
@@ -235,15 +244,22 @@ def test_any_frame_is_within_the_range_of_the_ink(size, image_size, seed):
     framed = ink_frame(size, image_size)(images)
     assert framed.shape == (3, 2, *image_size)
     assert framed.min() >= 0 and framed.max() <= 1 + 1e-5
-    assert (framed.amax((1, 2, 3)) > 0).equal(images.amax((1, 2, 3)) > 0)
+    drawn = (images.amax((2, 3)) > images.amin((2, 3))).any(1)  # what is all ink is blank
+    assert (framed.amax((1, 2, 3)) > 0).equal(drawn)
 
 
 def test_inverted_images_are_recognised_one_by_one(glyphs):
-    X = torch.from_numpy(glyphs[0][:10]).float()[:, None]
+    X = torch.tensor(glyphs[0][:10]).float()[:, None]
     scaling = InputScaling(*learn_scaling(ImageStore(X.numpy())))
     assert not scaling.is_inverted(X).any()
     X[3:5] = 1 - X[3:5]
     assert scaling.is_inverted(X).nonzero().flatten().tolist() == [3, 4]
+
+
+def test_images_of_ink_alone_are_not_inverted_but_blank():
+    images = torch.ones(1, 1, 20, 20)
+    assert not ink_frame().is_inverted(images).any()
+    assert (ink_frame()(images) == 0).all()
 
 
 def test_a_drawing_in_a_tight_box_is_not_taken_for_inverted():
@@ -270,6 +286,13 @@ def test_specks_in_a_few_images_are_neither_ink_nor_its_measure(glyphs, speck):
     images[3, 0, 0] = images[7, 1, 1] = speck
     offset, scale = learn_scaling(ImageStore(images))
     assert (offset.item(), scale.item()) == (120, -60)
+
+
+def test_noise_of_blank_images_is_no_measure_of_ink(glyphs):
+    images = np.full((400, 16, 16), 128, np.uint8)
+    images += np.random.default_rng(0).integers(0, 2, images.shape, dtype=np.uint8)
+    images[::20] = np.where(glyphs[0][:20] > 0.5, 250, images[::20])
+    assert learn_scaling(ImageStore(images))[1].item() > 100
 
 
 def test_noise_of_every_image_does_not_turn_ink_to_ground(glyphs):

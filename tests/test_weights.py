@@ -67,13 +67,15 @@ def test_any_size_and_either_ink_give_about_the_same(pretrained, side, paper):
 def test_ink_the_other_way_round_is_refused(pretrained):
     pretrained.set_support(X[SUPPORT], y[SUPPORT])
     for call in (pretrained.predict, pretrained.transform, lambda X: pretrained.add_support(X, y)):
-        with pytest.raises(ValueError, match="border of X looks like ink in 40 .*Invert them"):
+        with pytest.raises(
+            ValueError, match="border of X looks like ink, in image 0 at .*Invert it"
+        ):
             call(1 - X)
     assert len(pretrained.support_) == len(SUPPORT)
     mixed = np.concatenate([X[:5], 1 - X[5:7]])
-    with pytest.raises(ValueError, match="in 2 of its images, row 5 the first"):
+    with pytest.raises(ValueError, match="looks like ink, in image 5 at first"):
         pretrained.predict(mixed)
-    with pytest.raises(ValueError, match="in 2 of its images, row 5 the first"):
+    with pytest.raises(ValueError, match="looks like ink, in image 5 at first"):
         pretrained.set_support(mixed, y[:7])
     verifier = SiameseVerifier.from_classifier(pretrained)
     with pytest.raises(ValueError, match="border of X looks like ink"):
@@ -93,6 +95,16 @@ def test_each_photograph_has_its_own_light(pretrained, runs, kind):
 
     pretrained.set_support(photographs(run.support_images, 0), run.support_labels)
     assert pretrained.score(photographs(run.query_images, 1), run.query_labels) >= 0.95
+
+
+@pytest.mark.parametrize(("paper", "ink"), [(150, 10), (130, 10), (110, 0)])
+def test_dark_paper_is_not_taken_for_inverted(pretrained, runs, paper, ink):
+    run = runs[0]
+    drawn, queries = np.asarray(run.support_images) > 0.5, np.asarray(run.query_images) > 0.5
+    support = np.where(drawn, 55, 255).astype(np.uint8)
+    pretrained.set_support(support, run.support_labels)
+    queries = np.where(queries, ink, paper).astype(np.uint8)
+    assert pretrained.score(queries, run.query_labels) >= 0.95
 
 
 def test_specks_do_not_turn_ink_to_paper(pretrained, runs):

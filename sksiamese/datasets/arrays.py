@@ -111,8 +111,13 @@ def _place_of(images):
         return None  # "c": what was changed is not in the file
     if Path(root.filename or "").suffix != ".npy":
         return None  # such as the files of joblib's workers, which it removes
-    offset = images.ctypes.data - root.ctypes.data
-    kind = root.shape, root.dtype
+    kind, offset = (root.shape, root.dtype), images.ctypes.data - root.ctypes.data
+    try:
+        whole = _opened(root.filename)
+    except (OSError, ValueError):
+        return None  # of that name, but otherwise written
+    if (whole.shape, whole.dtype, whole.offset) != (*kind, root.offset):
+        return None
     return os.path.abspath(root.filename), kind, offset, images.shape, images.dtype, images.strides
 
 

@@ -6,21 +6,25 @@ import torch
 BLOCK = 1024  # rows, or pairs, that are compared at once
 
 
-def encode(network, store, indices=None, batch_size=256):
+def encode(network, store, indices=None, batch_size=256, refuse_inverted=False):
     """Codes (n, ...) of the images of `store`, or of those at `indices`, in evaluation mode.
 
     Batch-norm uses its running statistics, so an image's code does not depend on the others.
-    ValueError if a code is no number.
+    ValueError if a code is no number; with `refuse_inverted`, and where the scaling looks for ink,
+    also if an image is light on dark where those it learned of are dark on light.
     """
     if indices is None:
         indices = np.arange(len(store))
+    refuse_inverted = refuse_inverted and network.scaling.frame == "ink"
+    codes = []
     with torch.no_grad():
-        codes = torch.cat(
-            [
-                network.codes(network.scaling(store.take(indices[start : start + batch_size])))
-                for start in range(0, len(indices), batch_size)
-            ]
-        )
+        for start in range(0, len(indices), batch_size):
+            rows = indices[start : start + batch_size]
+            images = store.take(rows)
+            if refuse_inverted:
+                _refuse_inverted(network.scaling.is_inverted(images).numpy(), rows)
+            codes.append(network.codes(network.scaling(images)))
+    codes = torch.cat(codes)
     if not (codes.sum().isfinite() or codes.isfinite().all()):  # the sum alone is sooner made
         row = int((~codes.isfinite()).flatten(1).any(1).nonzero()[0])
         raise ValueError(
@@ -31,17 +35,14 @@ def encode(network, store, indices=None, batch_size=256):
     return codes
 
 
-def inverted_rows(network, store, indices=None):
-    """Which images of `store`, or of those at `indices`, seem to be light on dark where those that
-    the scaling learned of are dark on light; none where it does not look for ink."""
-    if network.scaling.frame != "ink":
-        return np.empty(0, dtype=int)
-    if indices is None:
-        indices = np.arange(len(store))
-    blocks = np.split(indices, range(BLOCK, len(indices), BLOCK))
-    return np.concatenate(
-        [block[network.scaling.is_inverted(store.take(block)).numpy()] for block in blocks]
-    )
+def _refuse_inverted(is_inverted, rows):
+    if is_inverted.any():
+        raise ValueError(
+            f"the border of X looks like ink, in image {rows[is_inverted.argmax()]} at first: "
+            "there X seems to be light on dark where the twin or its support has dark on light, "
+            "or the other way round. Invert it, or set_support with images of its kind; pad a "
+            "drawing that fills its image with ground."
+        )
 
 
 def logits(network, codes_a, codes_b):

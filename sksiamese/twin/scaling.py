@@ -8,6 +8,7 @@ from torch import nn
 
 INK_SIDE = 0.8
 INK_ZOOM = 3.0
+FAINTEST = 0.2  # what is weaker is noise
 ALL_INK = 2 / 3  # a drawing seldom covers so much of its image, nor the border too
 
 
@@ -48,8 +49,8 @@ def learn_scaling(store):
     """Offset and scale that bring ground to 0 and ink to 1, from a sample of the training images.
 
     Ground is the median of the border, channel by channel; ink is the side of it, light or dark,
-    that has more weight, and as far from it as nine of ten images reach: specks in a few of them
-    do not count. Flat rows are standardised, feature by feature.
+    that has more weight, and as far from it as nine of ten drawings reach: specks in a few of
+    them do not count. Flat rows are standardised, feature by feature.
     """
     sample = _sample(store)
     if sample.ndim == 2:
@@ -59,8 +60,8 @@ def learn_scaling(store):
         sign = 1.0 if (sample.mean((0, 2, 3)) - offset).sum() >= 0 else -1.0
         high, low = sample.amax((2, 3)) - offset, offset - sample.amin((2, 3))
         extent = torch.maximum(high, low)  # (B, C)
-        extent = extent.masked_fill(extent == 0, torch.nan)
-        scale = sign * extent.nanquantile(0.9, 0, interpolation="lower").nan_to_num(0.0, torch.inf)
+        extent = extent.masked_fill(extent < extent.amax(0) / 8, torch.nan)  # noise on a blank
+        scale = sign * extent.nanquantile(0.9, 0, interpolation="lower")
         offset, scale = offset[:, None, None], scale[:, None, None]
     if not (offset.isfinite().all() and scale.isfinite().all()):
         raise ValueError("X has values whose spread is beyond float64: scale it down.")
@@ -110,25 +111,31 @@ class InputScaling(nn.Module):
         return (self._shifted(x) / self.scale.to(x.dtype)).float()
 
     def spread(self, x):
-        """How far the values of images reach, in units of the distance from ground to ink."""
+        """How far the values of images reach, in units of the distance from ground to ink: (C,),
+        medians of the images (B, C, H, W)."""
         x = self._scaled(x)
-        return float(x.max() - x.min())
+        return (x.amax((2, 3)) - x.amin((2, 3))).median(0).values
 
     def is_inverted(self, x):
         """Which images (B, C, H, W) seem to have ink for ground and ground for ink: (B,) bool."""
         x = self._scaled(x).mean(1, keepdim=True)
         is_ink = (x > 0.5).float().mean((1, 2, 3)) > ALL_INK
-        return is_ink & (_border(x).median(-1).values[:, 0] > 0.5)
+        ground = _border(x).median(-1).values[:, 0]
+        # On paper as dark as ink, what is drawn is darker still.
+        return is_ink & (ground > 0.5) & (x.mean((1, 2, 3)) < ground - 1e-3)
 
     def _framed(self, x):
         """The ink's bounding box in the middle, its longer side `INK_SIDE` of the frame.
 
         So a drawing's place and size do not count, nor how light its paper is: ground is each
-        image's own. Ink is what is nearer to 1 than to 0. Specks are enlarged at most `INK_ZOOM`
-        times as much as the whole image would be.
+        image's own. Ink is what is nearer to 1 than to 0, or to the strongest of a faint drawing.
+        Specks are enlarged at most `INK_ZOOM` times as much as the whole image would be.
         """
         ground = _border(x).median(-1).values[..., None, None]
-        x = x - ground.masked_fill(ground > 0.5, 0)  # ink all along the border of a tight box
+        tight = (ground > 0.5) & (x.mean((2, 3), keepdim=True) < ground)  # ink along the border
+        x = x - ground.masked_fill(tight, 0)
+        strongest = x.amax((1, 2, 3), keepdim=True)
+        x = x / strongest.masked_fill((strongest < FAINTEST) | (strongest > 0.5), 1)
         is_ink = (x > 0.5).any(1)
         extents = ink_extent(is_ink.any(2)), ink_extent(is_ink.any(1))
         sides = list(zip(x.shape[2:], self.image_size, strict=True))
