@@ -1,7 +1,7 @@
 """X, y, pairs and groups of every accepted form -> image store and integer targets."""
 
 import math
-from numbers import Integral
+from numbers import Integral, Number
 
 import numpy as np
 import torch
@@ -190,8 +190,10 @@ def check_labels(y, n_samples, name="y"):
         items = y
         found = np.array(y.tolist())  # as a DataFrame of mixed columns holds them
         y = found if found.dtype.kind in "iubf" else y.astype(str)
-    if y.dtype.kind in "OUT":
-        strange = [repr(value) for value in items if not isinstance(value, str)]
+    if y.dtype.kind in "OUT" and not all(isinstance(value, str) for value in items):
+        kind = str if any(isinstance(value, str) for value in items) else Number
+        odd = [value for value in items if not isinstance(value, kind)]
+        strange = [repr(value) for value in odd or items]  # integers beyond 64 bits are not odd
     elif y.dtype.kind in "mM" and np.isnat(y).any():
         strange = ["NaT"]
     elif y.dtype.kind == "f" and len(items) and all(isinstance(v, Integral) for v in items):

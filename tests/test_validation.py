@@ -245,6 +245,8 @@ def test_one_exemplar_a_class_is_no_regression_target():
         (["a", 7, "b"], "y holds 7; expected labels, all strings"),
         ([2**63, 2**63 + 1, -1], "y holds integers that no 64-bit dtype has together"),
         (np.array([2**63, 2**63 + 1, -1], dtype=object), "no 64-bit dtype has together"),
+        ([2**70, 1, 2], f"y holds {2**70}; expected labels"),
+        ([1, None, 2], "y holds None"),
         (np.array(["2020-01-01", "NaT", "2020-01-02"], dtype="M8[D]"), "y holds NaT"),
         (pd.Series([1, None, 2], dtype="Int64"), "y contains NaN|y holds <NA>"),
     ],
