@@ -56,6 +56,10 @@ def measure(name, seed, data, protocols, epochs=None, keep=None):
     return row
 
 
+def rows_so_far():
+    return json.loads(PATH.read_text()) if PATH.exists() else []
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", choices=[[], *MODELS], default=[])
@@ -68,7 +72,6 @@ def main():
     parser.add_argument("--data-home", default=shared if shared.exists() else None)
     args = parser.parse_args()
 
-    rows = json.loads(PATH.read_text()) if PATH.exists() else []
     if args.models:
         background = fetch_omniglot("background", data_home=args.data_home)
         data = Bunch(
@@ -84,12 +87,12 @@ def main():
     for name in args.models:
         for seed in args.seeds:
             row = measure(name, seed, data, args.protocols, args.epochs, args.keep)
-            rows = json.loads(PATH.read_text()) if PATH.exists() else []  # others may have run
-            rows = [r for r in rows if (r["model"], r["seed"]) != (name, seed)] + [row]
+            # Read anew: others may have run beside it.
+            rows = [r for r in rows_so_far() if (r["model"], r["seed"]) != (name, seed)] + [row]
             PATH.parent.mkdir(exist_ok=True)
             PATH.write_text(json.dumps(rows, indent=1) + "\n")
     if args.page:
-        write_page(rows)
+        write_page(rows_so_far())
 
 
 if __name__ == "__main__":

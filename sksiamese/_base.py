@@ -22,7 +22,7 @@ from ._validation import (
 )
 from .model_selection._split import own_random_state
 from .twin import distortions, encoders, heads, inference, losses, optimizers
-from .twin.scaling import InputScaling, learn_scaling
+from .twin.scaling import InputScaling, evenly_spaced, learn_scaling
 
 
 class TwinEstimator(FittingMixin, BaseEstimator):
@@ -147,8 +147,8 @@ class TwinEstimator(FittingMixin, BaseEstimator):
         if len(store.input_shape) == 1:
             return
         rows = np.arange(len(store)) if rows is None else rows
-        some = np.unique(np.linspace(0, len(rows) - 1, 10).astype(int))
-        spread = self.network_.scaling.spread(store.take(rows[some]))  # of each channel
+        some = rows[evenly_spaced(len(rows), 10)]
+        spread = self.network_.scaling.spread(store.take(some))  # of each channel
         least, most = float(spread.min()), float(spread.max())
         if (store.X.dtype.kind == "f" and 0 < most < 0.01) or least > 50:
             warnings.warn(

@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 
 from . import __version__, recipes
 from ._classifier import SiameseOneShotClassifier
+from ._params import check_target
 from ._validation import describe_shape
 from .datasets import load_image_folder
 from .datasets.folder import image_files, load_images
@@ -50,6 +51,7 @@ def main(arguments=None):
 
 def train(args):
     _check_output(args.output)  # sooner than after an hour
+    check_target(args.output)
     data = _classes(args.folder, args.image_shape, args.color, args)
     if args.recipe == "omniglot":
         clf = recipes.omniglot(random_state=args.seed)

@@ -106,7 +106,7 @@ def calibrated_threshold(logits, same, strategy, min_rate, beta):
         n_different = (1 - same).sum()
         tnr = (n_different - np.rint(fpr * n_different)) / n_different  # 1 - 0.8 is below 0.2
         merit = {
-            "accuracy": tpr * same.sum() + tnr * (1 - same).sum(),
+            "accuracy": tpr * same.sum() + tnr * n_different,
             "max_tpr": np.where(tnr >= (min_rate or 0), tpr + tnr * 1e-9, -1.0),
             "max_tnr": np.where(tpr >= (min_rate or 0), tnr + tpr * 1e-9, -1.0),
             "equal_error": -np.abs(tpr - tnr),

@@ -3,6 +3,7 @@
 import math
 import numbers
 import os
+from pathlib import Path
 
 from sklearn.utils import check_scalar
 
@@ -41,6 +42,21 @@ def check_path(value):
     """The `path` of a file."""
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"path={value!r}; expected the path of a file.")
+
+
+def check_target(path):
+    """The Path of a file that can be written, or replaced; of a link, what it points to."""
+    check_path(path)
+    path = Path(path).resolve()
+    if path.is_dir():
+        what = "is a folder"
+    elif path.exists() and not path.is_file():
+        what = "is no ordinary file"
+    elif not path.parent.is_dir():
+        what = "is in no folder that there is"
+    else:
+        return path
+    raise OSError(f"{path} {what}; expected the name of a file to write.")
 
 
 # What the estimator itself says to skorch, and the parameter that says it.

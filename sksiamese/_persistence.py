@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from sklearn.utils.validation import check_is_fitted
 
-from ._params import check_path
+from ._params import check_path, check_target
 from ._support import SupportSet
 from .twin.network import TwinEnsemble
 
@@ -54,14 +54,7 @@ class PersistenceMixin:
         ...     clf = SiameseOneShotClassifier.load(f"{folder}/twin.safetensors")
         """
         check_is_fitted(self, "network_")
-        check_path(path)
-        path = Path(path).resolve()  # a link stays one
-        odd = path.exists() and not path.is_file()
-        if odd or not path.parent.is_dir():
-            what = "is in no folder that there is"
-            if odd:
-                what = "is a folder" if path.is_dir() else "is no ordinary file"
-            raise OSError(f"{path} {what}; expected the name of a file to write.")
+        path = check_target(path)
         about = {
             "class": type(self).__name__,
             "params": {name: _plain(name, v) for name, v in self.get_params(deep=False).items()},
@@ -78,7 +71,7 @@ class PersistenceMixin:
         if getattr(self, "support_", None) is not None:
             tensors["support.codes"] = self.support_.codes
             labels = self.support_.labels
-            about["labels"] = _labels(labels)
+            about["labels"] = _written(labels)
         metadata = {"format": FORMAT, "about": json.dumps(about, default=_number)}
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
@@ -159,10 +152,7 @@ class PersistenceMixin:
         if hasattr(self, "set_support"):
             self.support_ = None
         if codes is not None:
-            values, dtype = labels["values"], np.dtype(labels["dtype"])
-            labels = np.array(values) if dtype.kind == "S" else np.array(values, dtype=dtype)
-            if dtype.kind == "S":
-                labels = np.char.encode(labels, "latin-1").astype(dtype)
+            labels = _labels_of(labels)
             if len(labels) != len(codes):
                 raise ValueError(f"{path} has {len(labels)} labels of {len(codes)} exemplars.")
             self.support_ = SupportSet(codes, labels)
@@ -178,7 +168,7 @@ def _number(value):
     )
 
 
-def _labels(labels):
+def _written(labels):
     """Labels as JSON has them."""
     dtype, kind = str(labels.dtype), labels.dtype.kind
     if kind == "T":  # NumPy's strings of any length
@@ -188,6 +178,14 @@ def _labels(labels):
     elif kind in "mM":
         labels = labels.astype("int64")
     return {"dtype": dtype, "values": labels.tolist()}
+
+
+def _labels_of(written):
+    """The labels that `_written` made JSON of."""
+    values, dtype = written["values"], np.dtype(written["dtype"])
+    if dtype.kind == "S":
+        return np.char.encode(values, "latin-1").astype(dtype)
+    return np.array(values, dtype=dtype)
 
 
 def _plain(name, value):

@@ -126,7 +126,7 @@ class SupportSet:
                 return np.maximum.reduceat(logits, first, axis=1)
             return np.add.reduceat(logits, first, axis=1) / counts.astype(logits.dtype)
 
-        return np.concatenate([of_classes(block) for block in codes.split(inference.BLOCK)])
+        return np.concatenate([of_classes(block) for block in codes.split(inference.BLOCK_ROWS)])
 
     def kneighbors(self, network, codes, n_neighbors):
         """Distances and rows of the nearest exemplars, two (n_queries, n_neighbors) arrays."""
@@ -137,7 +137,7 @@ class SupportSet:
                 "support: ask for fewer, or add_support."
             )
         nearest = []
-        for block in codes.split(inference.BLOCK):
+        for block in codes.split(inference.BLOCK_ROWS):
             distances = inference.distances(network, block, self.codes)
             indices = distances.argsort(dim=1, stable=True)[:, :n_neighbors]
             nearest.append((distances.gather(1, indices).numpy(), indices.numpy()))

@@ -189,11 +189,12 @@ def check_labels(y, n_samples, name="y"):
     if y.dtype == object and not all(isinstance(value, str) for value in y):
         items = y
         found = np.array(y.tolist())  # as a DataFrame of mixed columns holds them
-        y = found if found.dtype.kind in "iubf" else y.astype(str)
-    if y.dtype.kind in "OUT" and not all(isinstance(value, str) for value in items):
-        kind = str if any(isinstance(value, str) for value in items) else Number
-        odd = [value for value in items if not isinstance(value, kind)]
-        strange = [repr(value) for value in odd or items]  # integers beyond 64 bits are not odd
+        y = found if found.dtype.kind in "iubf" else y
+    if y.dtype.kind in "OUT":
+        others = odd = [value for value in items if not isinstance(value, str)]
+        if len(others) == len(items):  # among numbers it is no number that is odd
+            odd = [value for value in others if not isinstance(value, Number)]
+        strange = [repr(value) for value in odd or others]  # others: integers beyond 64 bits
     elif y.dtype.kind in "mM" and np.isnat(y).any():
         strange = ["NaT"]
     elif y.dtype.kind == "f" and len(items) and all(isinstance(v, Integral) for v in items):

@@ -226,6 +226,12 @@ def test_a_pipe_is_written_to_and_stays_one(folders, twin, tmp_path):
     assert pipe.is_fifo()
 
 
+def test_no_twin_is_trained_for_what_it_cannot_be_written_to(folders, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["train", str(folders / "known"), "-o", str(tmp_path / "pipe")]) == 1
+    assert "pipe is no ordinary file" in capsys.readouterr().err
+
+
 def test_it_runs_as_a_module():
     run = subprocess.run(
         [sys.executable, "-m", "sksiamese", "--version"],

@@ -83,7 +83,7 @@ def test_blocks_make_the_whole(scene, block, monkeypatch):
     network, store = scene
     codes = encode(network, store)
     matrix, pairs = logits(network, codes, codes[:5]), pair_logits(network, codes, codes.flip(0))
-    monkeypatch.setattr(inference, "BLOCK", block)
+    monkeypatch.setattr(inference, "BLOCK_ROWS", block)
     blocks = logits(network, codes, codes[:5])
     assert blocks.shape == (11, 5)
     torch.testing.assert_close(blocks, matrix, rtol=1e-5, atol=1e-5)

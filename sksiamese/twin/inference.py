@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-BLOCK = 1024  # rows, or pairs, that are compared at once
+BLOCK_ROWS = 1024  # rows, or pairs, that are compared at once
 
 
 def encode(network, store, indices=None, batch_size=256, refuse_inverted=False):
@@ -59,7 +59,7 @@ def pair_logits(network, codes_a, codes_b, rows_a=None, rows_b=None):
         torch.arange(len(codes)) if rows is None else torch.as_tensor(rows)
         for codes, rows in ((codes_a, rows_a), (codes_b, rows_b))
     )
-    blocks = zip(rows_a.split(BLOCK), rows_b.split(BLOCK), strict=True)
+    blocks = zip(rows_a.split(BLOCK_ROWS), rows_b.split(BLOCK_ROWS), strict=True)
     with torch.no_grad():
         parts = [network.head.pair_logits(codes_a[a], codes_b[b]) for a, b in blocks]
         return slope * torch.cat(parts) + intercept
@@ -72,4 +72,6 @@ def distances(network, codes_a, codes_b):
 
 def _head_logits(network, codes_a, codes_b):
     with torch.no_grad():
-        return torch.cat([network.head.logits(block, codes_b) for block in codes_a.split(BLOCK)])
+        return torch.cat(
+            [network.head.logits(block, codes_b) for block in codes_a.split(BLOCK_ROWS)]
+        )

@@ -33,16 +33,29 @@ def ink_extent(is_ink):  # (B, n) -> two (B,), the first pixel with ink, and one
     return start.masked_fill(empty, 0).double(), end.masked_fill(empty, n).double()
 
 
+def evenly_spaced(n, n_most):
+    """At most `n_most` of the numbers below `n`, from the first to the last."""
+    return np.unique(np.linspace(0, n - 1, n_most).astype(int))
+
+
 def _sample(store):
     """Evenly spaced images of the store, float64, at most 1,000 and within 160 MB."""
     n_images = min(1000, max(8, 20_000_000 // math.prod(store.input_shape)))
-    return store.take(np.unique(np.linspace(0, len(store) - 1, n_images).astype(int))).double()
+    return store.take(evenly_spaced(len(store), n_images)).double()
 
 
 def _border(images):  # (B, C, H, W) -> (B, C, pixels)
     border = torch.ones(images.shape[2:], dtype=torch.bool, device=images.device)
     border[1:-1, 1:-1] = False
     return images[..., border]
+
+
+def _own_ground(x):
+    """The median of each border of scaled images (B, C, H, W), and whether that is ink: nearer to
+    1 than to 0, and more so than the whole image. Two (B, C, 1, 1)."""
+    ground = _border(x).median(-1).values[..., None, None]
+    # On paper as dark as ink, what is drawn is darker still.
+    return ground, (ground > 0.5) & (x.mean((2, 3), keepdim=True) < ground - 1e-3)
 
 
 def learn_scaling(store):
@@ -119,10 +132,8 @@ class InputScaling(nn.Module):
     def is_inverted(self, x):
         """Which images (B, C, H, W) seem to have ink for ground and ground for ink: (B,) bool."""
         x = self._scaled(x).mean(1, keepdim=True)
-        is_ink = (x > 0.5).float().mean((1, 2, 3)) > ALL_INK
-        ground = _border(x).median(-1).values[:, 0]
-        # On paper as dark as ink, what is drawn is darker still.
-        return is_ink & (ground > 0.5) & (x.mean((1, 2, 3)) < ground - 1e-3)
+        border_is_ink = _own_ground(x)[1].flatten()
+        return border_is_ink & ((x > 0.5).float().mean((1, 2, 3)) > ALL_INK)
 
     def _framed(self, x):
         """The ink's bounding box in the middle, its longer side `INK_SIDE` of the frame.
@@ -131,9 +142,8 @@ class InputScaling(nn.Module):
         image's own. Ink is what is nearer to 1 than to 0, or to the strongest of a faint drawing.
         Specks are enlarged at most `INK_ZOOM` times as much as the whole image would be.
         """
-        ground = _border(x).median(-1).values[..., None, None]
-        tight = (ground > 0.5) & (x.mean((2, 3), keepdim=True) < ground)  # ink along the border
-        x = x - ground.masked_fill(tight, 0)
+        ground, border_is_ink = _own_ground(x)
+        x = x - ground.masked_fill(border_is_ink, 0)  # as of a drawing in a tight box
         strongest = x.amax((1, 2, 3), keepdim=True)
         x = x / strongest.masked_fill((strongest < FAINTEST) | (strongest > 0.5), 1)
         is_ink = (x > 0.5).any(1)
