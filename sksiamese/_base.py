@@ -1,203 +1,271 @@
-"""Parameters and input of a twin estimator."""
+"""What the estimators share: reading X, and public attributes that come from ``fitted_``."""
 
-import copy
-import math
-import warnings
-from numbers import Integral
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import nn
 
-from ._fitting import FittingMixin
-from ._params import check_choice, check_dict, check_number, check_shape, check_skorch
-from ._validation import (
-    ImageStore,
-    as_array,
-    check_images,
-    describe_shape,
-)
-from .model_selection._split import own_random_state
-from .twin import distortions, encoders, heads, inference, losses, optimizers
-from .twin.scaling import InputScaling, evenly_spaced, learn_scaling
+from ._fitted import Fitted
+from ._learning import Monitor, TrainingData, check_device, learn, neural, restored_on_error
+from ._params import LearningParams
+from ._validation import ImageStore, as_array, check_images, describe_shape
+from .twin.inference import NeuralComparer
+from .twin.network import members_of
+from .twin.scaling import InputScaling, learn_scaling
+
+T = TypeVar("T")
 
 
-class TwinEstimator(FittingMixin, BaseEstimator):
-    """Base of the estimators that own a twin network; see `SiameseOneShotClassifier`."""
+class FittedAttribute(Generic[T]):
+    """A public attribute that is read from ``fitted_``; absent before `fit`, and while None.
 
-    _adapts = False  # a twin that ships takes the kind of its images from its support
+    Parameters
+    ----------
+    read : callable
+        Takes a `Fitted` and returns the attribute's value.
+    """
 
-    @property
-    def _n_features_out(self):  # scikit-learn names the features that come out by it
-        return self._n_codes * self.network_.n_members
+    def __init__(self, read: Callable[[Fitted], T | None]) -> None:
+        self.read = read
 
-    def _check_params(self):
-        encoder_names = ("auto", *encoders.ENCODERS)
-        if not isinstance(self.encoder, nn.Module) and not callable(self.encoder):
-            check_choice(self.encoder, "encoder", encoder_names)
-        check_dict(self.encoder_params, "encoder_params")
-        if self.encoder_params and not isinstance(self.encoder, str):
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, estimator: Any, owner: type | None = None) -> T:
+        if estimator is None:
+            return self  # type: ignore[return-value]  # as `property` does on the class
+        fitted = vars(estimator).get("fitted_")
+        value = None if fitted is None else self.read(fitted)
+        if value is None:
+            name = type(estimator).__name__
+            raise AttributeError(f"{name!r} object has no attribute {self.name!r}")
+        return value
+
+
+def fitted_of(estimator: Any) -> Fitted:
+    """Return what the estimator has learned, to be used on its `device`.
+
+    Raises
+    ------
+    NotFittedError
+        Before `fit`.
+    """
+    check_is_fitted(estimator, "fitted_")
+    fitted = estimator.fitted_
+    comparer = fitted.comparer
+    if isinstance(comparer, NeuralComparer) and comparer.device != estimator.device:
+        check_device(estimator.device)
+        return replace(fitted, comparer=comparer.to(estimator.device))
+    return fitted
+
+
+def supported(estimator: Any) -> Fitted:
+    """Return what the estimator has learned, with a support; NotFittedError without one."""
+    fitted = fitted_of(estimator)
+    if fitted.support is None:
+        raise NotFittedError(
+            f"This {type(estimator).__name__} instance has no support yet. Call set_support(X, y) "
+            "with at least one exemplar of each class before predicting."
+        )
+    return fitted
+
+
+def check_knows_input(fitted: Fitted) -> None:
+    """Raise NotFittedError for a pretrained network that has not seen its user's images."""
+    if fitted.adapts and fitted.support is None:
+        raise NotFittedError(
+            "This network is pretrained and estimates its input scaling from the support. Call "
+            "set_support(X, y) first."
+        )
+
+
+def start_of(estimator: Any) -> Fitted | None:
+    """Return what `fit` continues from: with `warm_start`, what was learned before."""
+    return vars(estimator).get("fitted_") if estimator.warm_start else None
+
+
+def learn_watched(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    params: LearningParams,
+    data: TrainingData,
+    feature_names: np.ndarray | None,
+    start: Fitted | None,
+    false_acceptance_rate: float | None = None,
+) -> tuple[Fitted, bool]:
+    """Call `learn`, and tell scikit-learn's callbacks of each epoch.
+
+    X and y are as given to `fit`. A RandomState is restored if training fails.
+    """
+    n_epochs = params.max_iter * params.n_estimators
+    context = estimator._init_callback_context(max_subtasks=n_epochs)
+    monitor = None
+    if context is not None:
+        context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
+        monitor = Monitor(estimator, context, X, y)
+    with restored_on_error(params.random_state):
+        fitted, interrupted = learn(
+            params,
+            data,
+            feature_names=feature_names,
+            start=start,
+            false_acceptance_rate=false_acceptance_rate,
+            monitor=monitor,
+        )
+    if context is not None:
+        context.call_on_fit_task_end(
+            estimator=estimator, X=X, y=y, reconstruction_attributes={"fitted_": fitted}
+        )
+    return fitted, interrupted
+
+
+def raise_if_interrupted(interrupted: bool) -> None:
+    """Raise KeyboardInterrupt so that the caller, such as a grid search, stops too."""
+    if interrupted:
+        raise KeyboardInterrupt("Training was interrupted. The network trained so far is kept.")
+
+
+def read_training(
+    estimator: Any, X: Any, start: Fitted | None = None
+) -> tuple[ImageStore, np.ndarray | None]:
+    """Return X to train on as an image store, and the names of its columns.
+
+    With `start`, training continues from it, and X must have its shape.
+    """
+    X, names = _checked(estimator, X)
+    store = ImageStore(X, estimator.image_shape, estimator.channels)
+    shape = estimator.image_shape
+    if shape is not None and not store.flat:
+        of_rows = ImageStore(np.empty((0, np.prod(shape))), shape, estimator.channels)
+        if of_rows.input_shape != store.input_shape:
             raise ValueError(
-                f"encoder_params={self.encoder_params!r} are for an encoder given by name, and "
-                f"encoder is {self.encoder!r}: give it its arguments yourself."
+                f"X has {describe_shape(store.input_shape)}, but image_shape={shape!r} is "
+                f"{describe_shape(of_rows.input_shape)}. Leave image_shape=None, or set it to the "
+                "shape of the images."
             )
-        check_choice(self.head, "head", heads.HEADS)
-        check_dict(self.head_params, "head_params")
-        if not callable(self.loss):
-            check_choice(self.loss, "loss", losses.LOSSES)
-        if not callable(self.distortion):
-            check_choice(self.distortion, "distortion", ("auto", None, *distortions.DISTORTIONS))
-        check_choice(self.class_transforms, "class_transforms", (None, "rotate", "rotate_reflect"))
-        check_choice(self.channels, "channels", ("auto", "first", "last"))
-        check_choice(self.frame, "frame", ("image", "ink"))
-        check_choice(self.precision, "precision", ("auto", "float32", "bfloat16"))
-        if self.image_shape is not None:
-            check_shape(self.image_shape, "image_shape", (2, 3))
-        if isinstance(self.image_size, Integral):
-            check_number(self.image_size, "image_size", int, 1)
-        elif isinstance(self.image_size, str):
-            check_choice(self.image_size, "image_size", ("auto",))
-        elif self.image_size is not None:
-            check_shape(self.image_size, "image_size", (2,))
-        check_shape(self.batch_shape, "batch_shape", (3,))
-        if min(self.batch_shape[1:]) < 2:
-            raise ValueError(
-                f"batch_shape={self.batch_shape!r}; expected (groups, classes, drawings) with at "
-                "least two classes of each group and two drawings of each class: pairs are made "
-                "inside a group of the batch."
-            )
-        if self.n_pairs is not None:
-            check_number(self.n_pairs, "n_pairs", int, 2)
-        check_number(self.batch_size, "batch_size", int, 2)
-        check_number(self.max_iter, "max_iter", int, 1)
-        check_number(self.n_members, "n_members", int, 1)
-        check_number(self.learning_rate, "learning_rate", float, 0, include="neither")
-        check_number(self.weight_decay, "weight_decay", float, 0)
-        check_number(self.averaging, "averaging", float, 0, 1, include="left")
-        check_number(self.validation_fraction, "validation_fraction", float, 0, 1, "neither")
-        check_number(self.n_iter_no_change, "n_iter_no_change", int, 1)
-        for name in ("early_stopping", "warm_start"):
-            if not isinstance(getattr(self, name), bool | np.bool_):
-                raise ValueError(f"{name}={getattr(self, name)!r}; expected True or False.")
-        try:
-            torch.empty(0, device=torch.device(self.device))
-        except (RuntimeError, TypeError, AssertionError) as error:
-            raise ValueError(
-                f"device={self.device!r} is no torch device of this machine ({error}); expected "
-                "'cpu', 'cuda', ..."
-            ) from error
-        check_choice(self.optimizer, "optimizer", optimizers.OPTIMIZERS)
-        check_skorch(self.callbacks, self.net_params, self.optimizer)
-        self._rng()
+    if start is not None and not start.adapts and start.input_shape != store.input_shape:
+        raise ValueError(
+            f"X has {describe_shape(store.input_shape)}, but warm_start=True continues a network "
+            f"for {describe_shape(start.input_shape)}. Bring X to that shape, or set "
+            "warm_start=False."
+        )
+    return store, names
 
-    def _rng(self):
-        try:
-            return own_random_state(self.random_state)
-        except ValueError as error:
-            raise ValueError(
-                f"random_state={self.random_state!r}; expected None, an integer from 0 to 2**32 - "
-                "1, or a numpy RandomState."
-            ) from error
 
-    def _store(self, X, reset=False):
-        """Validated X as an image store; on `reset` its shape becomes the fitted one."""
-        if X is None:
-            raise ValueError("X is None; expected an array of images or of flat rows.")
-        X = X if hasattr(X, "shape") else as_array(X, "X")
-        shape = tuple(X.shape)
-        if shape[:1] == (0,):
-            raise ValueError(f"X has no samples, shape {shape}; expected at least one.")
-        if len(shape) < 3 and (reset or self._fitted_flat):
-            X = validate_data(self, X, reset=reset, dtype="numeric")
-        else:
-            X = check_images(X)
-        if X.ndim == 2 and not reset and not self._fitted_flat and self.image_shape is None:
-            raise ValueError(
-                f"X has flat rows of {X.shape[1]} features, but {type(self).__name__} was fitted "
-                f"on {describe_shape(self.input_shape_)}: pass images of that shape."
-                f"{self._hint(shape)}"
-            )
-        store = ImageStore(X, self.image_shape, self.channels)
-        if reset:
-            if X.ndim > 2:
-                self._check_image_shape(store)
-                if hasattr(self, "feature_names_in_"):
-                    del self.feature_names_in_
-            self._fitted_flat = X.ndim == 2
-            self.input_shape_ = store.input_shape
-            self.n_features_in_ = math.prod(store.input_shape)
-        elif store.input_shape != self.input_shape_:
-            raise ValueError(
-                f"X has {describe_shape(store.input_shape)}, but {type(self).__name__} was fitted "
-                f"on {describe_shape(self.input_shape_)}: bring X to that shape, or fit anew."
-                f"{self._hint(shape)}"
-            )
-        return store
+def read(estimator: Any, X: Any, fitted: Fitted) -> ImageStore:
+    """Return X to predict on as an image store; ValueError unless it has the fitted shape."""
+    check_knows_input(fitted)
+    X, _ = _checked(estimator, X, fitted)
+    name = type(estimator).__name__
+    known = describe_shape(fitted.input_shape)
+    if X.ndim == 2 and not fitted.flat and estimator.image_shape is None:
+        raise ValueError(
+            f"X has flat rows of {X.shape[1]} features, but {name} was fitted on {known}. Pass "
+            f"images of that shape.{_hint(X.shape, fitted)}"
+        )
+    store = ImageStore(X, estimator.image_shape, estimator.channels)
+    if store.input_shape != fitted.input_shape:
+        raise ValueError(
+            f"X has {describe_shape(store.input_shape)}, but {name} was fitted on {known}. Bring "
+            f"X to that shape, or fit again.{_hint(X.shape, fitted)}"
+        )
+    return store
 
-    def _encode_store(self, store, rows=None):
-        """Codes of the images of a user's store, or of some rows of it."""
-        self._check_units(store, rows)
-        return inference.encode(self.network_, store, rows, refuse_inverted=True)
 
-    def _check_units(self, store, rows):
-        """Warn of images with values far from those known, as parts of 1 are from bytes."""
-        if len(store.input_shape) == 1:
-            return
-        rows = np.arange(len(store)) if rows is None else rows
-        some = rows[evenly_spaced(len(rows), 10)]
-        spread = self.network_.scaling.spread(store.take(some))  # of each channel
-        least, most = float(spread.min()), float(spread.max())
-        if (store.X.dtype.kind == "f" and 0 < most < 0.01) or least > 50:
-            warnings.warn(
-                f"X spans {most:.2g} times the range of the images that the twin knows: give it "
-                "values in the same units as those, such as 0 to 255, or 0 to 1.",
-                stacklevel=4,
-            )
+def _checked(
+    estimator: Any, X: Any, fitted: Fitted | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return X as an array of numbers, and the names of its columns.
 
-    def _check_adapted(self):
-        """Error of a twin that ships where it knows no images of its user's yet."""
-        if self._adapts and self.support_ is None:
-            raise NotFittedError(
-                "this twin ships trained and learns the kind of its images from its support, and "
-                "has none yet: set_support with some of yours first."
-            )
+    scikit-learn's `validate_data` writes what it sees into an estimator: here into a throw-away
+    one of the same name, so that a call that fails changes nothing.
+    """
+    if X is None:
+        raise ValueError("X is None; expected an array of images or of flat rows.")
+    X = X if hasattr(X, "shape") else as_array(X, "X")
+    if tuple(X.shape[:1]) == (0,):
+        raise ValueError(f"X has no samples, shape {tuple(X.shape)}; expected at least one.")
+    if len(X.shape) > 2 or (fitted is not None and not fitted.flat):
+        return check_images(X), None
+    seen = type(type(estimator).__name__, (BaseEstimator,), {})()
+    if fitted is not None:
+        seen.n_features_in_ = fitted.n_features_in
+        if fitted.feature_names is not None:
+            seen.feature_names_in_ = fitted.feature_names
+    X = validate_data(seen, X, reset=fitted is None, dtype="numeric")
+    return X, getattr(seen, "feature_names_in_", None)
 
-    def _hint(self, shape):
-        """The end of an error message, where X of this shape seems to be one image."""
-        channels, *size = self.input_shape_
-        single = [(channels, *size), (*size, channels)] + [tuple(size)] * (channels == 1)
-        return " A single image goes in as X[None], a batch of one." if shape in single else ""
 
-    def _check_image_shape(self, store):
-        """`image_shape` is for flat rows, and must not contradict images."""
-        shape = self.image_shape
-        if shape is None:
-            return
-        rows = ImageStore(np.empty((0, math.prod(shape))), shape, self.channels)
-        if rows.input_shape != store.input_shape:
-            raise ValueError(
-                f"X has {describe_shape(store.input_shape)}, but image_shape={shape!r} says "
-                f"{describe_shape(rows.input_shape)}: leave it None, or give that of the images."
-            )
+def _hint(shape: tuple[int, ...], fitted: Fitted) -> str:
+    """Return the end of an error message, where X seems to be a single image."""
+    channels, *size = fitted.input_shape
+    single = [(channels, *size), (*size, channels)] + [tuple(size)] * (channels == 1)
+    return " Pass a single image as X[None], a batch of one." if tuple(shape) in single else ""
 
-    def _adapted(self, X):
-        """A copy, which of a twin that ships takes images like X; and X as an image store."""
-        check_is_fitted(self, "network_")
-        adapted = copy.copy(self)
-        store = adapted._store(X, reset=self._adapts)
-        if not self._adapts:
-            return adapted, store
-        trained, new = self._working_shape(self.input_shape_), store.input_shape
-        same_form = len(new) == 3 and new[1] * trained[2] == new[2] * trained[1]
-        if new[0] != trained[0] or not (same_form or (self.frame == "ink" and len(new) == 3)):
-            raise ValueError(
-                f"X has {describe_shape(new)}, but this twin was trained on images of "
-                f"{trained[0]} channel(s), {trained[1]}x{trained[2]}: average colours, pad to "
-                "that shape's proportions; for flat rows set_params(image_shape=(height, width))."
-            )
-        scaling = InputScaling(*learn_scaling(store), new[1:], trained[1:], self.frame)
-        adapted.network_ = self.network_.with_scaling(scaling)
-        return adapted, store
+
+def adapted(estimator: Any, X: Any) -> tuple[Fitted, ImageStore]:
+    """Return what was learned, for images like X, and X as an image store.
+
+    A pretrained network's input scaling and shape are estimated from X; others require the fitted
+    shape.
+    """
+    fitted = fitted_of(estimator)
+    if not fitted.adapts:
+        return fitted, read(estimator, X, fitted)
+    store, names = read_training(estimator, X)
+    comparer = neural(fitted)
+    scaling, shape = comparer.scaling, store.input_shape
+    channels, size = fitted.input_shape[0], scaling.working_size
+    if size is None or len(shape) != 3 or shape[0] != channels or not (
+        scaling.crop == "foreground" or shape[1] * size[1] == shape[2] * size[0]
+    ):
+        sides = "" if size is None else f", {size[0]}x{size[1]}"
+        raise ValueError(
+            f"X has {describe_shape(shape)}, but this network was trained on images of "
+            f"{channels} channel(s){sides}. Average colours, pad images to these proportions; for "
+            "flat rows, call set_params(image_shape=(height, width))."
+        )
+    scaling = InputScaling(*learn_scaling(store), shape[1:], size, scaling.crop)
+    fitted = replace(
+        fitted,
+        comparer=replace(comparer, scaling=scaling),
+        input_shape=shape,
+        flat=store.flat,
+        feature_names=names,
+    )
+    return fitted, store
+
+
+def embed(estimator: Any, X: Any, fitted: Fitted) -> np.ndarray:
+    """Return the embeddings of X, (n, ...)."""
+    return fitted.comparer.embed(read(estimator, X, fitted))
+
+
+def embed_both(
+    estimator: Any, XA: Any, XB: Any, fitted: Fitted
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the embeddings of XA and XB; the same array twice where they are one object."""
+    embeddings = embed(estimator, XA, fitted)
+    return embeddings, embeddings if XB is XA else embed(estimator, XB, fitted)
+
+
+def transformed(estimator: Any, X: Any, fitted: Fitted) -> np.ndarray:
+    """Return embeddings as rows whose L1 distance, of "weighted_l1", is the learned metric."""
+    n_members = len(members_of(neural(fitted).network))
+    embeddings = embed(estimator, X, fitted)
+    return embeddings.reshape(len(embeddings), -1) / np.float32(n_members)
+
+
+def shared_params(estimator: Any, other: type) -> dict[str, Any]:
+    """Return the parameters of `estimator` that another class has too, for the same network.
+
+    Those of training alone that mean something else there keep their defaults.
+    """
+    own = estimator.get_params(deep=False)
+    names = other().get_params(deep=False).keys() - {"batch_size"}
+    return {name: value for name, value in own.items() if name in names}

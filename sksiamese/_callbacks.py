@@ -1,21 +1,36 @@
 """scikit-learn's callbacks (1.9 and later), told of each epoch by skorch's."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 from skorch.callbacks import Callback
 
 from .twin.callbacks import StopTraining
 
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # before scikit-learn 1.9 there are no callbacks to support
+if TYPE_CHECKING:
 
     class CallbackSupportMixin:
-        """Stands in for scikit-learn's mixin."""
+        """What type checkers see of scikit-learn's mixin."""
 
-        def _init_callback_context(self, **kwargs):
-            return None
+        def _init_callback_context(self, **kwargs: Any) -> Any: ...
 
-    def with_callbacks(method):
-        return method
+    def with_callbacks(method: Any) -> Any:
+        """What type checkers see of scikit-learn's decorator."""
+
+else:
+    try:
+        from sklearn.callback import CallbackSupportMixin, with_callbacks
+    except ImportError:  # before scikit-learn 1.9 there are no callbacks to support
+
+        class CallbackSupportMixin:
+            """Stands in for scikit-learn's mixin."""
+
+            def _init_callback_context(self, **kwargs):
+                return None
+
+        def with_callbacks(method):
+            """Stands in for scikit-learn's decorator."""
+            return method
 
 
 class EpochTasks(Callback):
@@ -23,25 +38,35 @@ class EpochTasks(Callback):
 
     Parameters
     ----------
-    estimator : the estimator being fitted
+    estimator : estimator
+        The one that is fitted.
     context : CallbackContext
     X, y : as given to fit
     fitted_attributes : callable
-        Returns the attributes of an estimator fitted so far.
+        Takes the skorch net and returns the attributes of an estimator fitted so far.
     """
 
-    def __init__(self, estimator, context, X, y, fitted_attributes):
+    def __init__(
+        self,
+        estimator: Any,
+        context: Any,
+        X: Any,
+        y: Any,
+        fitted_attributes: Callable[[Any], dict[str, Any]],
+    ) -> None:
         self.estimator = estimator
         self.context = context
         self.X = X
         self.y = y
         self.fitted_attributes = fitted_attributes
 
-    def on_epoch_begin(self, net, **kwargs):
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Begin the epoch's task."""
         self.task_ = self.context.subcontext(task_name="epoch")
         self.task_.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.y)
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """End the epoch's task, and training if a callback asks for it."""
         stop = self.task_.call_on_fit_task_end(
             estimator=self.estimator,
             X=self.X,

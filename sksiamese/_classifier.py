@@ -1,155 +1,200 @@
-"""SiameseOneShotClassifier: learn a twin once, then classify from one exemplar a class."""
+"""SiameseOneShotClassifier: learn a metric once, then classify from one exemplar a class."""
 
-import copy
+from __future__ import annotations
+
+from dataclasses import replace
+from os import PathLike
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
-from scipy.special import softmax
-from sklearn.base import ClassifierMixin
-
-from ._base import TwinEstimator
-from ._calibration import CalibrationMixin
-from ._callbacks import with_callbacks
-from ._fitting import renumbered
-from ._metric import TwinMetricMixin
-from ._params import check_choice, check_number
-from ._persistence import PersistenceMixin
-from ._support import AGGREGATIONS, SupportMixin, SupportSet
-from ._validation import (
-    check_groups,
-    check_labels,
-    check_pairs,
-    check_trainable,
-    is_pairs,
+from scipy.special import expit, softmax
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
 )
-from .twin import inference
+
+from ._base import (
+    FittedAttribute,
+    adapted,
+    embed,
+    embed_both,
+    fitted_of,
+    learn_watched,
+    raise_if_interrupted,
+    read,
+    read_training,
+    start_of,
+    supported,
+    transformed,
+)
+from ._callbacks import CallbackSupportMixin, with_callbacks
+from ._fitted import Fitted, check_unknown_label, scores_of
+from ._learning import check_params, neural, training_data
+from ._params import LearningParams, check_choice, check_n_neighbors, check_number
+from ._persistence import read_fitted, write_fitted
+from ._support import AGGREGATIONS, SupportSet
+from ._validation import (
+    check_calibration_data,
+    check_labels,
+    check_same_length,
+    labels_to_remove,
+)
 
 
 class SiameseOneShotClassifier(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
     ClassifierMixin,
-    SupportMixin,
-    TwinMetricMixin,
-    CalibrationMixin,
-    PersistenceMixin,
-    TwinEstimator,
+    TransformerMixin,
+    BaseEstimator,
 ):
-    """One-shot classifier by a twin network.
+    """One-shot classifier by a twin (Siamese) network.
 
-    Train a twin once on many labelled examples of background classes; from then on each new class
-    costs one exemplar and no training. A query gets the label of the support exemplar that the
-    twin finds most likely to be of the same class [1]_.
+    `fit` learns from many labelled examples whether two images are of the same class. From then
+    on each new class needs one exemplar and no training: `set_support` takes the exemplars, and
+    `predict` returns the label of the exemplar that the network finds most likely to be of the
+    same class as the query [1]_.
 
     Parameters
     ----------
-    encoder : {"auto", "conv", "koch", "mlp"}, nn.Module or callable, default="auto"
-        What turns an image into features. "auto" is "conv", a small residual network, for images
-        and "mlp" for flat rows; "koch" is the paper's. A module is copied, never trained in place;
-        a callable gets the input shape, (C, H, W) or (D,), and returns a module.
+    encoder : {"auto", "conv", "koch", "mlp"}, torch.nn.Module or callable, default="auto"
+        Network that turns an image into features. "conv" is a small residual network, "koch" the
+        network of the paper, "mlp" a perceptron for flat rows; "auto" is "conv" for images and
+        "mlp" for flat rows. A module is copied and never trained in place. A callable takes the
+        input shape, (C, H, W) or (D,), and returns a module.
     encoder_params : dict or None, default=None
-        Further arguments of an encoder given by name, such as ``{"width": 48}`` of "conv".
+        Further arguments of an encoder given by name, such as ``{"width": 48}`` for "conv".
     head : {"weighted_l1", "signed_l1", "aligned"}, default="weighted_l1"
-        How two codes are compared. "weighted_l1": a bias minus a weighted L1 distance;
-        "signed_l1": the paper's, whose weights may take either sign, so that it is no metric;
-        "aligned": feature maps cell by cell, each cell with its best match nearby, the most
-        accurate where images keep their layout, as characters do, and no metric either.
+        How two embeddings are compared. "weighted_l1": a bias minus a weighted L1 distance.
+        "signed_l1": the head of the paper, whose weights may have either sign, so that it is not
+        a metric. "aligned": feature maps cell by cell, each cell with its best match nearby; the
+        most accurate for images that keep their layout, such as characters, and not a metric.
     head_params : dict or None, default=None
-        Further arguments of the head, such as ``{"window": 2}`` of "aligned".
+        Further arguments of the head, such as ``{"window": 2}`` for "aligned".
     loss : {"both", "verification", "episodic"} or callable, default="both"
-        "verification" is the paper's cross-entropy on same/different, "episodic" a softmax over
-        the batch's one-shot trials, "both" the second plus half the first. Pairs given to `fit`
-        take the first. A callable takes ``(logits, same)``; see ``docs/extending.md``.
-    distortion : {"auto", None, "affine", "warp", "strokes"} or callable, default="auto"
-        Random changes of each training image. "affine" is the paper's, "warp" adds an elastic one,
-        "strokes" thickness too; "auto" is "strokes" for one channel, "warp" for more, None for
-        flat rows. A callable takes ``(images, generator)`` and returns images: (B, C, H, W)
-        float tensors with ground 0 and ink 1.
-    class_transforms : {None, "rotate", "rotate_reflect"}, default="rotate"
-        Turned (and reflected) classes are new background classes. Flat rows and pairs have none.
-        Take None where a turned image may be another class, as 6 and 9 are.
-    image_shape : tuple or None, default=None
-        What flat rows hold: (height, width), or three sizes with channels. None: rows are tables.
+        "verification": the paper's cross-entropy on same/different pairs. "episodic": a softmax
+        over the one-shot trials inside a batch. "both": the second plus half the first. If `fit`
+        is given pairs, "verification" is used. A callable takes ``(logits, same)``.
+    augmentation : {"auto", None, "affine", "warp", "strokes"} or callable, default="auto"
+        Random changes of training images. "affine": the affine distortions of the paper; "warp"
+        adds elastic ones; "strokes" also changes the stroke thickness. "auto": "strokes" for one
+        channel, "warp" for more, None for flat rows. A callable takes ``(images, generator)``,
+        (B, C, H, W) float tensors with background 0 and foreground 1, and returns images; see
+        `sksiamese.augmentation`.
+    class_augmentation : {None, "rotate", "rotate_reflect"}, default=None
+        Use turned (and reflected) images as further training classes. Suits characters of unknown
+        alphabets; unsuitable where a turned image may be of another class, as 6 and 9 are. No
+        effect on flat rows and pairs.
+    image_shape : tuple of int or None, default=None
+        Shape of the image in a flat row: (height, width), or three sizes with channels. None:
+        rows are features.
     channels : {"auto", "first", "last"}, default="auto"
-        Where images of three axes have their channels; "auto" finds an axis of 1, 3 or 4.
-    image_size : {"auto", None}, int or tuple of 2 ints, default="auto"
-        Size the encoder works at: the longer side, or (height, width). "auto" brings images to 36
-        pixels for "conv", larger or smaller; None leaves them.
-    frame : {"image", "ink"}, default="image"
-        What is brought to that size: the whole image, or a box about its ink, so that neither the
-        place nor the size of a drawing counts. "ink" suits characters on plain ground.
-    batch_shape : tuple of 3 ints, default=(1, 20, 2)
-        Groups a step, classes of each, drawings of each class, whose pairs inside a group are all
-        compared: when `fit` is given labels and `n_pairs` is None.
+        Position of the channel axis in images of three axes. "auto" finds an axis of 1, 3 or 4.
+    resize : {"auto", None}, int or tuple of 2 ints, default="auto"
+        Size in pixels that images are resized to: the longer side, or (height, width). "auto": 36
+        for the "conv" encoder, otherwise None, which keeps the size.
+    crop : {"foreground", None}, default=None
+        Part of the image that is resized. "foreground": a box around the foreground, so that
+        position and size of a drawing do not matter; suits drawings on plain background. None:
+        the whole image.
+    batch_size : "auto", int or tuple of 3 ints, default="auto"
+        Size of a training step. (groups, classes, samples): so many groups, classes of each and
+        samples of each class, whose pairs inside a group are all compared. An int: so many pairs,
+        if `fit` is given pairs or `n_pairs` is set. "auto": (1, 20, 2), or 128 pairs.
     n_pairs : int or None, default=None
-        The paper's way to learn from labels: this many pairs are drawn once, half of them of one
-        class, equally many of each group, and learned `batch_size` a step.
-    batch_size : int, default=128
-        Pairs a step, at most, when `fit` is given pairs or `n_pairs` says to draw them.
+        If an int, learn from labels as the paper does: draw so many pairs once, half of them of
+        one class, equally many from each group. None: compare all pairs inside each batch.
     max_iter : int, default=30
-        Epochs; one shows about as many images as X has, or each pair once.
-    n_members : int, default=1
-        Twins that are trained one after another, each with a seed of its own, whose mean logit
-        answers: fewer errors for as many times the cost.
-    optimizer : {"adamw", "muon"}, default="adamw"
-        "muon" learns more a step where most weights are those of convolutions. `net_params` takes
-        any other of torch's.
+        Number of epochs. An epoch shows about as many images as X has, or each pair once.
+    n_estimators : int, default=1
+        Number of networks, trained one after another with different seeds. Their mean logit
+        decides: fewer errors at so many times the cost.
+    optimizer : {"adamw", "adam", "sgd", "muon"} or type, default="adamw"
+        "muon" often needs fewer steps where most weights are convolutions. A type is a subclass of
+        ``torch.optim.Optimizer``.
+    optimizer_params : dict or None, default=None
+        Further arguments of the optimizer, such as ``{"momentum": 0.9}``. ``"param_groups"`` is a
+        list of (pattern of parameter names, dict of arguments).
     learning_rate : float, default=5e-3
-        Greatest learning rate; it rises over 2 % of the steps and falls as a cosine. A skorch
-        ``LRScheduler`` among the callbacks takes the place of that.
+        Greatest learning rate. It rises over 2 % of the steps and falls as a cosine. A skorch
+        ``LRScheduler`` in `callbacks` replaces this schedule.
     weight_decay : float, default=0.01
-        Decoupled from the loss; the paper's L2 term with ``torch.optim.SGD``.
-    averaging : float, default=0.998
-        Decay of the moving average of the weights, which is what predicts; 0 turns it off.
+        Weight decay of the optimizer; with "sgd" and "adam", the L2 term of the paper.
+    ema_decay : float, default=0.998
+        Decay of the exponential moving average of the weights, which predictions use. 0 turns
+        averaging off.
     early_stopping : bool, default=False
-        Hold out background classes, whole groups if there are several, measure one-shot accuracy
-        on them after each epoch, stop without improvement and restore the best weights.
+        If True, hold out some training classes, whole groups if there are several, measure
+        one-shot accuracy on them after each epoch, stop when it no longer improves and restore
+        the best weights.
     validation_fraction : float, default=0.2
-        Part of the groups, or classes, held out.
+        Fraction of the groups, or of the classes, to hold out.
     n_iter_no_change : int, default=10
-        Epochs without improvement before stopping.
+        Number of epochs without improvement before training stops.
     aggregation : {"mean", "max", "prototype"}, default="mean"
-        How several exemplars of a class make one logit: their mean or greatest logit, or the logit
-        with their mean code. "max" suits many exemplars a class that do not look alike.
+        How several exemplars of a class make one logit: the mean or maximum of their logits, or
+        the logit with the mean of their embeddings. "max" suits many dissimilar exemplars.
     unknown_label : label or None, default=None
-        What `predict` says of queries that seem to be of no class in the support, whose
-        `score_samples` is below `threshold_`. `fit` then holds out background classes, as for
-        early stopping, and calibrates by them; see `calibrate`.
-    false_acceptance : float, default=0.05
-        Part of the queries of unknown classes that are to be taken for known ones all the same.
+        Label that `predict` returns for queries that seem to be of no class in the support, those
+        whose `score_samples` is below `rejection_threshold_`. If given, `fit` holds out some
+        training classes, as for early stopping, and calibrates on them; see `calibrate`.
+    false_acceptance_rate : float, default=0.05
+        Target false-acceptance rate: the fraction of queries from classes outside the support
+        that `predict` should accept.
     warm_start : bool, default=False
-        A further `fit` goes on training the present twin, on what it is then given; a twin that
-        ships learns the kind of its images anew.
+        If True, `fit` continues from the current weights instead of reinitialising them.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Arithmetic of training; "auto" takes bfloat16 where the processor has instructions for it.
+        Arithmetic of training. "auto": bfloat16 where the processor has instructions for it.
     device : str, default="cpu"
-        Where to train. The fitted network is on the CPU.
+        Torch device of training and prediction. `network_` stays on the CPU.
     callbacks : list of skorch callbacks or None, default=None
-        Called while training; what they may monitor is train_loss and, with early stopping,
-        one_shot_accuracy. For a progress bar take scikit-learn's, by ``set_callbacks``.
+        Called during training. They may monitor "train_loss" and, with early stopping,
+        "one_shot_accuracy". See `sksiamese.callbacks`.
     net_params : dict or None, default=None
-        Further arguments of the skorch net, such as ``{"optimizer": torch.optim.SGD}``.
+        Further arguments of the skorch net, such as ``{"callbacks__clip": None}``.
+    verbose : int, default=0
+        1 shows a progress bar with the training loss.
     random_state : int, RandomState instance or None, default=None
-        Decides weights, batches and distortions; no global generator is read or moved. While an
-        encoder of yours trains, torch's is lent to it, seeded, and given back as it was.
+        Determines initial weights, batches and augmentation. No global random generator is read
+        or changed. While an encoder given as a module or callable is trained, torch's generator is
+        seeded, and restored afterwards.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels of the support. After `fit` on labels the support is the training set.
+        Labels of the support, sorted. After `fit` on labels the support is the training set.
     support_ : SupportSet
-        Codes and labels of the exemplars; replaced as a whole, never changed.
-    network_ : TwinNetwork or, with several members, TwinEnsemble
-        The trained twin, on the CPU, in evaluation mode.
-    history_ : list of dict
-        Of each epoch, member by member: train_loss, dur in seconds and, with early stopping,
-        one_shot_accuracy.
+        Embeddings and labels of the exemplars.
+    network_ : torch.nn.Module
+        The trained network, in evaluation mode on the CPU. It takes scaled images.
+    history_ : list of list of dict
+        For each network a list with one dict an epoch: train_loss, dur in seconds and, with early
+        stopping, one_shot_accuracy.
     n_iter_ : int
-        Epochs trained, of all members.
-    threshold_ : float
-        Least `score_samples` of a known class, once `calibrate` has learned it.
-    input_shape_ : tuple
-        (C, H, W) or (D,).
+        Number of epochs trained, of the network with most.
+    held_out_classes_ : ndarray
+        Labels of the training classes that early stopping and calibration held out. Present if
+        there are any.
+    rejection_threshold_ : float
+        `score_samples` below which `predict` returns `unknown_label`. Present after calibration.
+    input_shape_ : tuple of int
+        Shape of one sample, (C, H, W) or (D,).
     n_features_in_ : int
-        Numbers in one sample; feature_names_in_ has their names when X was a DataFrame.
+        Number of values in one sample.
+    feature_names_in_ : ndarray of str
+        Names of the columns of X in `fit`. Present if X had only string column names.
+    fitted_ : Fitted
+        All that was learned, as one value that never changes.
+
+    See Also
+    --------
+    SiameseVerifier : Decides whether the two images of a pair are of the same class.
+    FrozenTwinClassifier : Makes `fit` set the support, for cross-validation over support sets.
+    load_pretrained : Loads a pretrained network.
 
     References
     ----------
@@ -161,9 +206,9 @@ class SiameseOneShotClassifier(
     >>> from sksiamese import SiameseOneShotClassifier
     >>> from sksiamese.datasets import make_glyphs
     >>> X, y = make_glyphs(n_classes=15, n_samples=8, random_state=0)
-    >>> background, new = y < 10, y >= 10
+    >>> training, new = y < 10, y >= 10
     >>> clf = SiameseOneShotClassifier(max_iter=10, random_state=0)
-    >>> clf = clf.fit(X[background], y[background])
+    >>> clf = clf.fit(X[training], y[training])
     >>> clf = clf.set_support(X[new][::8], y[new][::8])  # one exemplar a class
     >>> clf.classes_
     array([10, 11, 12, 13, 14])
@@ -171,211 +216,473 @@ class SiameseOneShotClassifier(
     (40, 5)
     """
 
+    # What was learned is read from `fitted_`, which is replaced in one assignment.
+    fitted_: Fitted
+    network_ = FittedAttribute(lambda fitted: neural(fitted).network)
+    history_ = FittedAttribute(lambda fitted: list(fitted.history))
+    n_iter_ = FittedAttribute(lambda fitted: max(map(len, fitted.history), default=0))
+    held_out_classes_ = FittedAttribute(lambda fitted: fitted.held_out_classes)
+    input_shape_ = FittedAttribute(lambda fitted: fitted.input_shape)
+    n_features_in_ = FittedAttribute(lambda fitted: fitted.n_features_in)
+    feature_names_in_ = FittedAttribute(lambda fitted: fitted.feature_names)
+    support_ = FittedAttribute(lambda fitted: fitted.support)
+    classes_ = FittedAttribute(lambda fitted: fitted.support and fitted.support.classes)
+    rejection_threshold_ = FittedAttribute(lambda fitted: fitted.rejection_threshold)
+    # By which scikit-learn names the features that `transform` returns.
+    _n_features_out = FittedAttribute(lambda fitted: neural(fitted).n_features)
+
     def __init__(
         self,
-        encoder="auto",
+        encoder: Any = "auto",
         *,
-        encoder_params=None,
-        head="weighted_l1",
-        head_params=None,
-        loss="both",
-        distortion="auto",
-        class_transforms="rotate",
-        image_shape=None,
-        channels="auto",
-        image_size="auto",
-        frame="image",
-        batch_shape=(1, 20, 2),
-        n_pairs=None,
-        batch_size=128,
-        max_iter=30,
-        n_members=1,
-        optimizer="adamw",
-        learning_rate=5e-3,
-        weight_decay=0.01,
-        averaging=0.998,
-        early_stopping=False,
-        validation_fraction=0.2,
-        n_iter_no_change=10,
-        aggregation="mean",
-        unknown_label=None,
-        false_acceptance=0.05,
-        warm_start=False,
-        precision="auto",
-        device="cpu",
-        callbacks=None,
-        net_params=None,
-        random_state=None,
-    ):
+        encoder_params: dict[str, Any] | None = None,
+        head: str = "weighted_l1",
+        head_params: dict[str, Any] | None = None,
+        loss: Any = "both",
+        augmentation: Any = "auto",
+        class_augmentation: str | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        channels: str = "auto",
+        resize: Any = "auto",
+        crop: str | None = None,
+        batch_size: Any = "auto",
+        n_pairs: int | None = None,
+        max_iter: int = 30,
+        n_estimators: int = 1,
+        optimizer: Any = "adamw",
+        optimizer_params: dict[str, Any] | None = None,
+        learning_rate: float = 5e-3,
+        weight_decay: float = 0.01,
+        ema_decay: float = 0.998,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.2,
+        n_iter_no_change: int = 10,
+        aggregation: str = "mean",
+        unknown_label: Any = None,
+        false_acceptance_rate: float = 0.05,
+        warm_start: bool = False,
+        precision: str = "auto",
+        device: str = "cpu",
+        callbacks: list[Any] | None = None,
+        net_params: dict[str, Any] | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
         self.encoder = encoder
         self.encoder_params = encoder_params
         self.head = head
         self.head_params = head_params
         self.loss = loss
-        self.distortion = distortion
-        self.class_transforms = class_transforms
+        self.augmentation = augmentation
+        self.class_augmentation = class_augmentation
         self.image_shape = image_shape
         self.channels = channels
-        self.image_size = image_size
-        self.frame = frame
-        self.batch_shape = batch_shape
-        self.n_pairs = n_pairs
+        self.resize = resize
+        self.crop = crop
         self.batch_size = batch_size
+        self.n_pairs = n_pairs
         self.max_iter = max_iter
-        self.n_members = n_members
+        self.n_estimators = n_estimators
         self.optimizer = optimizer
+        self.optimizer_params = optimizer_params
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
-        self.averaging = averaging
+        self.ema_decay = ema_decay
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.aggregation = aggregation
         self.unknown_label = unknown_label
-        self.false_acceptance = false_acceptance
+        self.false_acceptance_rate = false_acceptance_rate
         self.warm_start = warm_start
         self.precision = precision
         self.device = device
         self.callbacks = callbacks
         self.net_params = net_params
+        self.verbose = verbose
         self.random_state = random_state
 
-    def fit(self, X, y, groups=None):
-        """Learn the twin metric from background classes, or from pairs.
+    @with_callbacks
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None
+    ) -> SiameseOneShotClassifier:
+        """Learn the metric from labelled samples, or from pairs.
 
         Parameters
         ----------
         X : array-like of shape (n, d), (n, h, w), (n, c, h, w) or (n, h, w, c)
-            Images or flat rows of any real dtype. An integer or memory-mapped array is never
-            converted as a whole.
+            Training images or flat rows, of any real dtype. Integer and memory-mapped arrays are
+            never converted as a whole. `fit` detects the polarity (dark on light or light on
+            dark); images passed to `predict` must have the same polarity and value range.
         y : array-like of shape (n,) or (n_pairs, 3)
-            Class labels, or integer rows (i, j, same): whether X[i] and X[j] are of one class.
-            Pairs cannot be cross-validated: folds would cut X from under the indices.
+            Class labels; or integer rows (i, j, same), where same is 1 if X[i] and X[j] are of the
+            same class and 0 otherwise. Pairs cannot be cross-validated, because folds would
+            invalidate the indices.
         groups : array-like of shape (n,) or None, default=None
-            Group of each sample, such as its alphabet: different pairs are made inside a group.
+            Group of each sample, such as its alphabet. Different pairs are drawn inside a group.
             Only with labels.
 
         Returns
         -------
-        self : object
-            With the training set as support; after pairs, without one.
+        self : SiameseOneShotClassifier
+            The fitted estimator. Its support is the training set; after pairs it has none.
 
         Raises
         ------
-        ValueError, TypeError, FloatingPointError
-            If an argument cannot be used, or training diverges. The estimator is then as before.
+        ValueError, TypeError
+            If a parameter or argument cannot be used. The estimator is then unchanged.
+        DivergedError
+            If the training loss is not finite. The estimator is then unchanged.
         KeyboardInterrupt
-            After Ctrl-C; the estimator then has the twin trained so far.
+            After Ctrl-C. The estimator then has the network trained so far.
+
+        See Also
+        --------
+        set_support : Replace the classes without training.
+
+        Examples
+        --------
+        >>> from sksiamese import SiameseOneShotClassifier
+        >>> from sksiamese.datasets import make_glyphs
+        >>> X, y = make_glyphs(n_classes=5, n_samples=4, random_state=0)
+        >>> SiameseOneShotClassifier(max_iter=2, random_state=0).fit(X, y).n_iter_
+        2
         """
-        return self._fit_as_a_whole(X, y, groups)
-
-    @with_callbacks
-    def _fit(self, X, y, groups):
-        self._check_params()
+        params, start = LearningParams.of(self), start_of(self)
+        check_params(params)
         check_choice(self.aggregation, "aggregation", AGGREGATIONS)
-        check_number(self.false_acceptance, "false_acceptance", float, 0, 1, "neither")
-        self.__dict__.pop("threshold_", None)
-        store = self._begin(X)
-        if y is not None and is_pairs(y, len(store)):
-            pairs = check_pairs(y, len(store), groups)
-            context, interrupted = self._train(store, X, y, pairs=pairs)
-            self.support_ = None
-        else:
-            y = check_labels(y, len(store))
-            classes, group_codes = check_groups(groups, y)
-            check_trainable(y, classes, group_codes)
-            context, interrupted = self._learn(store, X, y, classes, group_codes)
-        if context is not None:
-            context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
-        return interrupted
+        check_number(self.false_acceptance_rate, "false_acceptance_rate", float, 0, 1, "neither")
+        store, names = read_training(self, X, start)
+        data = training_data(store, y, groups)
+        rate = None
+        if self.unknown_label is not None and data.labels is not None:
+            check_unknown_label(self.unknown_label, np.unique(data.labels))
+            rate = self.false_acceptance_rate
+        self.fitted_, stopped = learn_watched(self, X, y, params, data, names, start, rate)
+        raise_if_interrupted(stopped)
+        return self
 
-    def _learn(self, store, X, y, classes, groups):
-        """Train on labels; with `unknown_label` hold classes out, and calibrate by them."""
-        kept = held = None
-        if self.unknown_label is not None:
-            self._check_unknown_label(np.unique(y))
-            seed = int(self._rng().randint(2**31 - 1))
-            kept, held, _ = self._hold_out(classes, groups, seed, "unknown_label")
-        background = {"classes": classes, "groups": groups, "kept": kept}
-        context, interrupted = self._train(store, X, y, **background)
-        try:
-            codes = inference.encode(self.network_, store)
-            self.support_ = SupportSet(codes, y)
-            if held is not None:
-                self._calibrate(codes[held], *renumbered(classes, groups, held))
-        except KeyboardInterrupt:
-            self.support_, interrupted = None, True
-        return context, interrupted
+    def set_support(self, X: ArrayLike, y: ArrayLike) -> SiameseOneShotClassifier:
+        """Replace the support by these exemplars.
 
-    def _attributes_so_far(self, store, y, members, net):
-        so_far = super()._attributes_so_far(store, y, members, net)
-        support = None
-        if np.ndim(y) == 1:
-            support = SupportSet(inference.encode(so_far["network_"], store), y)
-        # Whatever the unknown label, nothing is calibrated yet.
-        return {**so_far, "support_": support, "threshold_": -np.inf}
-
-    def _class_logits(self, X):
-        self = copy.copy(self)  # one twin and its support, though another thread may fit anew
-        support = self._require_support()
-        logits = support.class_logits(self.network_, self._encode(X), self.aggregation)
-        return logits, support.classes
-
-    def decision_function(self, X):
-        """Twin logit of each query with each class of the support.
+        A pretrained network also estimates its input scaling from X: size, background level and
+        polarity. Later images must match them.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, ...)
+        X : array-like of shape (n_exemplars, ...)
+            One or more exemplars of each class, of the shape seen in `fit`.
+        y : array-like of shape (n_exemplars,)
+            Class labels of the exemplars, of any dtype.
 
         Returns
         -------
-        logits : ndarray of shape (n_queries, n_classes), float32
-            log-odds that query and class match; for two classes (n_queries,), the second minus
-            the first.
+        self : SiameseOneShotClassifier
+            The estimator, whose `classes_` are the labels in y.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X or y cannot be used. The support is then unchanged.
+
+        See Also
+        --------
+        add_support : Keep the present exemplars.
+
+        Examples
+        --------
+        >>> from sksiamese import load_pretrained
+        >>> from sksiamese.datasets import load_omniglot_minimal
+        >>> run = load_omniglot_minimal().runs[0]
+        >>> clf = load_pretrained("omniglot")
+        >>> clf = clf.set_support(run.support_images, run.support_labels)
+        >>> len(clf.classes_)
+        20
         """
-        logits, classes = self._class_logits(X)
-        return logits[:, 1] - logits[:, 0] if len(classes) == 2 else logits
+        fitted, store = adapted(self, X)
+        labels = check_labels(y, len(store))
+        if self.unknown_label is not None:
+            check_unknown_label(self.unknown_label, labels)
+        support = SupportSet.of(fitted.comparer.embed(store), labels)
+        self.fitted_ = replace(fitted, support=support)
+        return self
 
-    def predict(self, X):
-        """Label of the best matching class: argmax of the logits, never of saturated sigmoids.
+    def add_support(self, X: ArrayLike, y: ArrayLike) -> SiameseOneShotClassifier:
+        """Add exemplars of known or new classes to the support.
 
-        With `unknown_label`, that where `score_samples` does not reach `threshold_`.
+        The cost does not grow with the support.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_exemplars, ...)
+            Exemplars, of the shape seen in `fit`.
+        y : array-like of shape (n_exemplars,)
+            Class labels of the exemplars, of the type of the present labels.
+
+        Returns
+        -------
+        self : SiameseOneShotClassifier
+            The estimator.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X or y cannot be used. The support is then unchanged.
+
+        Examples
+        --------
+        >>> from sksiamese import load_pretrained
+        >>> from sksiamese.datasets import make_glyphs
+        >>> X, y = make_glyphs(n_classes=3, n_samples=1, random_state=0)
+        >>> clf = load_pretrained("omniglot").set_support(X[:2], y[:2])
+        >>> clf.add_support(X[2:], y[2:]).classes_
+        array([0, 1, 2])
+        """
+        fitted = fitted_of(self)
+        if fitted.support is None:
+            return self.set_support(X, y)
+        store = read(self, X, fitted)
+        labels = check_labels(y, len(store))
+        if self.unknown_label is not None:
+            check_unknown_label(self.unknown_label, labels)
+        support = fitted.support.add(fitted.comparer.embed(store), labels)
+        self.fitted_ = replace(fitted, support=support)
+        return self
+
+    def remove_support(self, labels: Any) -> SiameseOneShotClassifier:
+        """Remove all exemplars of one or several classes from the support.
+
+        Parameters
+        ----------
+        labels : label, or array-like or set of labels
+            Classes to remove.
+
+        Returns
+        -------
+        self : SiameseOneShotClassifier
+            The estimator.
+
+        Raises
+        ------
+        NotFittedError
+            If there is no support.
+        ValueError
+            If a label is not in the support. Nothing is then removed.
+
+        See Also
+        --------
+        clear_support : Remove all classes.
+
+        Examples
+        --------
+        >>> from sksiamese import load_pretrained
+        >>> from sksiamese.datasets import make_glyphs
+        >>> X, y = make_glyphs(n_classes=3, n_samples=1, random_state=0)
+        >>> clf = load_pretrained("omniglot").set_support(X, y)
+        >>> clf.remove_support(1).classes_
+        array([0, 2])
+        """
+        fitted = supported(self)
+        assert fitted.support is not None
+        support = fitted.support.remove(labels_to_remove(labels))
+        self.fitted_ = replace(fitted, support=support)
+        return self
+
+    def clear_support(self) -> SiameseOneShotClassifier:
+        """Remove all exemplars; what was trained and calibrated stays.
+
+        Returns
+        -------
+        self : SiameseOneShotClassifier
+            The estimator, without `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        """
+        self.fitted_ = replace(fitted_of(self), support=None)
+        return self
+
+    def calibrate(
+        self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None
+    ) -> SiameseOneShotClassifier:
+        """Calibrate the logits, and learn the rejection threshold of unknown classes.
+
+        X and y should contain classes not used in training, because the network is overconfident
+        on training classes. If `unknown_label` is given, `fit` calibrates by itself, on classes
+        that it holds out.
+
+        Slope and intercept of the logits are fitted by logistic regression on pairs, half of
+        which are of the same class [1]_, so that `pair_proba` is the frequency of the same class
+        among such pairs. `rejection_threshold_` is the score (see `score_samples`) that a fraction
+        `false_acceptance_rate` of the queries of unknown classes reach, in one-shot trials of 20
+        classes, or of as many as the smallest group has.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Images or rows, as in `fit`.
+        y : array-like of shape (n,)
+            Class labels: at least two classes with two examples each, in one group if there are
+            groups.
+        groups : array-like of shape (n,) or None, default=None
+            Group of each sample; classes are compared inside a group.
+
+        Returns
+        -------
+        self : SiameseOneShotClassifier
+            The calibrated estimator, with its support unchanged.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If an argument cannot be used, or the network cannot tell these classes apart. The
+            estimator is then unchanged.
+
+        References
+        ----------
+        .. [1] J. Platt, "Probabilistic outputs for support vector machines", 1999.
+
+        Examples
+        --------
+        >>> from sksiamese import load_pretrained
+        >>> from sksiamese.datasets import make_glyphs
+        >>> X, y = make_glyphs(n_classes=12, n_samples=4, random_state=0)
+        >>> clf = load_pretrained("omniglot").calibrate(X, y)
+        >>> clf.set_params(unknown_label=-1).set_support(X[::4][:5], y[::4][:5]).predict(X[-4:])
+        array([-1, -1, -1, -1])
+        """
+        check_number(self.false_acceptance_rate, "false_acceptance_rate", float, 0, 1, "neither")
+        fitted, store = adapted(self, X)
+        classes, numbers = check_calibration_data(y, groups, len(store))
+        embeddings = fitted.comparer.embed(store)
+        learned = fitted.calibrated(embeddings, classes, numbers, self.false_acceptance_rate)
+        self.fitted_ = replace(  # a pretrained network keeps the scaling of its support
+            fitted_of(self),
+            calibration=learned.calibration,
+            rejection_threshold=learned.rejection_threshold,
+        )
+        return self
+
+    def predict(
+        self, X: ArrayLike, return_logits: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Predict the class labels for the provided data.
+
+        The label is that of the greatest logit. With `unknown_label`, it is that label where
+        `score_samples` is below `rejection_threshold_`.
 
         Parameters
         ----------
         X : array-like of shape (n_queries, ...)
+            Queries, of the shape seen in `fit`.
+        return_logits : bool, default=False
+            If True, also return the logits, from the same embeddings.
 
         Returns
         -------
         y : ndarray of shape (n_queries,)
-        """
-        self = copy.copy(self)  # one twin and its threshold, though another thread may fit anew
-        return self._labels_of(*self._class_logits(X))
+            Class label of each query.
+        logits : ndarray of shape (n_queries, n_classes), float32
+            Log-odds that query and class match. Only returned if `return_logits` is True.
 
-    def predict_proba(self, X):
-        """Posterior that each class, and none of the others, matches: softmax of the logits.
+        Raises
+        ------
+        NotFittedError
+            If there is no support, or `unknown_label` is given before calibration.
+        ValueError
+            If X cannot be used.
+
+        Examples
+        --------
+        >>> from sksiamese import load_pretrained
+        >>> from sksiamese.datasets import load_omniglot_minimal
+        >>> run = load_omniglot_minimal().runs[0]
+        >>> clf = load_pretrained("omniglot")
+        >>> clf = clf.set_support(run.support_images, run.support_labels)
+        >>> labels, logits = clf.predict(run.query_images, return_logits=True)
+        >>> labels.shape, logits.shape
+        ((20,), (20, 20))
+        """
+        fitted = supported(self)
+        logits = fitted.class_logits(embed(self, X, fitted), self.aggregation)
+        labels = fitted.labels(logits, self.unknown_label)
+        return (labels, logits) if return_logits else labels
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """Return probability estimates for the provided data.
+
+        They are the softmax of the logits: the probability that the query matches this class,
+        given that it matches exactly one class of the support.
 
         Parameters
         ----------
         X : array-like of shape (n_queries, ...)
+            Queries, of the shape seen in `fit`.
 
         Returns
         -------
-        probabilities : ndarray of shape (n_queries, n_classes), float32
+        p : ndarray of shape (n_queries, n_classes), float32
+            Class probabilities, in the order of `classes_`.
         """
-        return softmax(self._class_logits(X)[0], axis=1)
+        fitted = supported(self)
+        return softmax(fitted.class_logits(embed(self, X, fitted), self.aggregation), axis=1)
 
-    def match(self, X):
-        """Labels of the best one-to-one assignment: each query to a class of its own.
-
-        For who knows that no class comes twice: parts to slots, drawings to an alphabet. The
-        answers depend on each other, so that accuracy is not to be compared with `predict`'s.
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Return the logit of each query with each class of the support.
 
         Parameters
         ----------
         X : array-like of shape (n_queries, ...)
-            No more queries than classes.
+            Queries, of the shape seen in `fit`.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_queries, n_classes), float32
+            Log-odds that query and class match. With two classes (n_queries,): the second minus
+            the first.
+        """
+        fitted = supported(self)
+        logits = fitted.class_logits(embed(self, X, fitted), self.aggregation)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
+        """Return how likely each query is of some class in the support.
+
+        The score is ``max_k logit_k - log(n_classes)``. The second term is a union-bound
+        correction: a fixed threshold then keeps its false-acceptance rate roughly independent of
+        the number of classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries, of the shape seen in `fit`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_queries,), float32
+            With `unknown_label`, `predict` rejects queries below `rejection_threshold_`.
+        """
+        fitted = supported(self)
+        return scores_of(fitted.class_logits(embed(self, X, fitted), self.aggregation))
+
+    def match(self, X: ArrayLike) -> np.ndarray:
+        """Predict labels by the best one-to-one assignment of queries to classes.
+
+        Use it if no class occurs twice among the queries: parts to slots, drawings to an alphabet.
+        The labels depend on each other, so the accuracy cannot be compared with that of `predict`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries, of the shape seen in `fit`; no more than there are classes.
 
         Returns
         -------
@@ -387,10 +694,239 @@ class SiameseOneShotClassifier(
         ValueError
             If there are more queries than classes.
         """
-        logits, classes = self._class_logits(X)
-        if len(logits) > len(classes):
+        fitted = supported(self)
+        logits = fitted.class_logits(embed(self, X, fitted), self.aggregation)
+        n_queries, n_classes = logits.shape
+        if n_queries > n_classes:
             raise ValueError(
-                f"X has {len(logits)} queries, and the support only {len(classes)} classes: match "
-                "gives each query a class of its own. Give fewer queries, or use predict."
+                f"X has {n_queries} queries, but the support has only {n_classes} classes: match "
+                "assigns a different class to each query. Give fewer queries, or use predict."
             )
-        return classes[linear_sum_assignment(logits, maximize=True)[1]]
+        return fitted.classes[linear_sum_assignment(logits, maximize=True)[1]]
+
+    def kneighbors(
+        self, X: ArrayLike, n_neighbors: int = 5, return_distance: bool = True
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Find the nearest exemplars of the support.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries, of the shape seen in `fit`.
+        n_neighbors : int, default=5
+            Number of exemplars for each query.
+        return_distance : bool, default=True
+            Whether to return the distances.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries, n_neighbors), float32
+            Logit of a perfect match minus the logit of the pair, without calibration; nearest
+            first. With the "weighted_l1" head they are a metric.
+        indices : ndarray of shape (n_queries, n_neighbors)
+            Rows of the support, in the order in which they were given.
+
+        Raises
+        ------
+        ValueError
+            If `n_neighbors` exceeds the number of exemplars.
+        """
+        fitted = supported(self)
+        assert fitted.support is not None
+        check_n_neighbors(n_neighbors, len(fitted.support))
+        queries = embed(self, X, fitted)
+        distances, indices = fitted.support.kneighbors(fitted.comparer, queries, n_neighbors)
+        return (distances, indices) if return_distance else indices
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Embed the samples.
+
+        With the "weighted_l1" head the L1 distance of two embeddings is the learned metric: use it
+        with nearest neighbours, UMAP or faiss.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Images or rows, of the shape seen in `fit`.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n, n_features_out), float32
+            Embeddings; feature maps are flattened.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted, or is pretrained and has no support yet.
+        ValueError
+            If X cannot be used.
+
+        Examples
+        --------
+        >>> from sksiamese import SiameseOneShotClassifier
+        >>> from sksiamese.datasets import make_glyphs
+        >>> X, y = make_glyphs(n_classes=5, n_samples=4, random_state=0)
+        >>> clf = SiameseOneShotClassifier(max_iter=2, random_state=0).fit(X, y)
+        >>> clf.transform(X).shape
+        (20, 1152)
+        """
+        return transformed(self, X, fitted_of(self))
+
+    def similarity(self, XA: ArrayLike, XB: ArrayLike) -> np.ndarray:
+        """Return the logit of every sample of XA with every sample of XB.
+
+        Parameters
+        ----------
+        XA : array-like of shape (n_a, ...)
+            Images or rows, of the shape seen in `fit`.
+        XB : array-like of shape (n_b, ...)
+            Images or rows, of the shape seen in `fit`.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_a, n_b), float32
+            Log-odds that two samples are of the same class; ``scipy.special.expit`` gives the
+            probability.
+        """
+        fitted = fitted_of(self)
+        return fitted.logits(*embed_both(self, XA, XB, fitted))
+
+    def pair_proba(self, XA: ArrayLike, XB: ArrayLike) -> np.ndarray:
+        """Return the probability that each row of XA and the same row of XB are of one class.
+
+        Parameters
+        ----------
+        XA : array-like of shape (n, ...)
+            First image or row of each pair.
+        XB : array-like of shape (n, ...)
+            Second image or row of each pair.
+
+        Returns
+        -------
+        p : ndarray of shape (n,), float32
+            Probability of the same class.
+
+        Raises
+        ------
+        ValueError
+            If XA and XB differ in length.
+        """
+        fitted = fitted_of(self)
+        a, b = embed_both(self, XA, XB, fitted)
+        check_same_length(a, b)
+        rows = np.arange(len(a))
+        return expit(fitted.pair_logits(np.concatenate([a, b]), rows, rows + len(a)))
+
+    def trial_function(self, X: ArrayLike) -> Any:
+        """Embed X once and return a function that scores one-shot trials made of its rows.
+
+        `sksiamese.model_selection.one_shot_score` calls it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            All images or rows that occur in the trials.
+
+        Returns
+        -------
+        trial : callable
+            ``trial(support, query, y_support)`` takes rows of X and the labels of the support, and
+            returns the logits (n_queries, n_classes) and the sorted classes (n_classes,).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sksiamese import load_pretrained
+        >>> from sksiamese.datasets import make_glyphs
+        >>> X, y = make_glyphs(n_classes=3, n_samples=2, random_state=0)
+        >>> trial = load_pretrained("omniglot").trial_function(X)
+        >>> logits, classes = trial([0, 2, 4], [1, 3, 5], y[[0, 2, 4]])
+        >>> classes[logits.argmax(axis=1)]
+        array([0, 1, 2])
+        """
+        fitted, store = adapted(self, X)
+        embeddings = fitted.comparer.embed(store)
+
+        def trial(support: Any, query: Any, y_support: Any) -> tuple[np.ndarray, np.ndarray]:
+            own = SupportSet.of(embeddings[support], np.asarray(y_support))
+            return fitted.class_logits(embeddings[query], self.aggregation, own), own.classes
+
+        return trial
+
+    def save(
+        self, path: str | PathLike, *, half: bool = False, support: bool = True
+    ) -> None:
+        """Write the fitted estimator to a safetensors file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write. It is replaced as a whole, once everything is written.
+        half : bool, default=False
+            If True, write weights and embeddings in half precision, at half the size. The input
+            scaling and one-dimensional weights stay exact.
+        support : bool, default=True
+            If False, leave out the support: embeddings and labels of the exemplars.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If a parameter is a Python object that JSON cannot hold.
+        OSError
+            If the file cannot be written. An existing file is then unchanged.
+
+        See Also
+        --------
+        load : Read the file.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from sksiamese import SiameseOneShotClassifier, load_pretrained
+        >>> clf = load_pretrained("omniglot")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     clf.save(f"{folder}/network.safetensors")
+        ...     clf = SiameseOneShotClassifier.load(f"{folder}/network.safetensors")
+        """
+        write_fitted(path, self, fitted_of(self), half, support)
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> SiameseOneShotClassifier:
+        """Read an estimator that `save` wrote. No code is run.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to read.
+
+        Returns
+        -------
+        clf : SiameseOneShotClassifier
+            The fitted estimator, with the support it was saved with.
+
+        Raises
+        ------
+        OSError
+            If there is no such file, or it is damaged.
+        ValueError
+            If it holds something else.
+
+        See Also
+        --------
+        save : Write the file, with an example of both.
+
+        Examples
+        --------
+        >>> from sksiamese import SiameseOneShotClassifier
+        >>> clf = SiameseOneShotClassifier.load("network.safetensors")  # doctest: +SKIP
+        """
+        return read_fitted(path, cls)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.target_tags.one_d_labels = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags

@@ -1,44 +1,59 @@
-"""FrozenTwinClassifier: a trained twin as a classifier whose `fit` sets the support."""
+"""FrozenTwinClassifier: a fitted classifier whose `fit` sets the support."""
+
+from __future__ import annotations
 
 import contextlib
 import copy
+from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from ._classifier import SiameseOneShotClassifier
 from ._params import check_choice
-from ._support import AGGREGATIONS, SupportMixin
+from ._support import AGGREGATIONS
 
 
 class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
-    """A classifier over a twin that is trained already: fitting it is setting its support.
+    """Wrap a fitted classifier so that `fit` sets the support and trains nothing.
 
-    Nothing is trained, so that cross-validation, learning curves, calibration and every other tool
-    that fits a classifier many times run over support sets in seconds. The network is shared with
-    the estimator given, and with all clones; that estimator and its support stay as they are.
+    Cross-validation, learning curves, calibration and every other tool that fits a classifier many
+    times then run over support sets in seconds. The network is shared with `estimator` and with
+    all clones; `estimator` and its support stay unchanged.
 
     Parameters
     ----------
     estimator : SiameseOneShotClassifier or Pipeline
-        Fitted; of a Pipeline, the last step is the classifier, and its fitted transformers see
-        what `fit` and `predict` are given.
+        A fitted classifier, or a fitted Pipeline that ends in one. The transformers of a Pipeline
+        are applied to what `fit` and `predict` are given.
     aggregation : {"mean", "max", "prototype"} or None, default=None
-        In place of the classifier's own; see `SiameseOneShotClassifier`.
+        Replaces that of the classifier; see `SiameseOneShotClassifier`. None: keep it.
 
     Attributes
     ----------
     twin_ : SiameseOneShotClassifier
-        Shares all that was learned with `estimator`, and has a support of its own.
+        Copy of the classifier, with a support of its own.
     transformers_ : Pipeline or None
-        What X goes through before it.
+        Fitted transformers that X passes through first.
     classes_ : ndarray of shape (n_classes,)
-    threshold_ : float
-        Of the classifier, once it has one: `predict` answers its `unknown_label` below.
+        Labels of the support, sorted.
+    rejection_threshold_ : float
+        `score_samples` below which `predict` returns the classifier's `unknown_label`. Present if
+        the classifier is calibrated.
     n_features_in_ : int
-        Numbers in one sample; feature_names_in_ has their names when X was a DataFrame.
+        Number of values in one sample.
+    feature_names_in_ : ndarray of str
+        Names of the columns of X, if the first step knows them.
+
+    See Also
+    --------
+    SiameseOneShotClassifier : The classifier to train and wrap.
+    sksiamese.model_selection.EpisodeSplit : Support and query sets as a ``cv=`` argument.
 
     Examples
     --------
@@ -53,140 +68,291 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
     (3,)
     """
 
-    def __init__(self, estimator, *, aggregation=None):
+    def __init__(self, estimator: Any, *, aggregation: str | None = None) -> None:
         self.estimator = estimator
         self.aggregation = aggregation
 
-    def get_params(self, deep=True):
-        """Parameters of this estimator; those of the one it wraps are trained, not to be set."""
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Get the parameters of this estimator, without those of the one it wraps.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Ignored: parameters of a trained estimator cannot be set.
+
+        Returns
+        -------
+        params : dict
+            Parameter names mapped to their values.
+        """
         return super().get_params(deep=False)
 
-    def set_params(self, **params):
-        """Set `estimator` or `aggregation`; ValueError for a parameter of what is frozen."""
+    def set_params(self, **params: Any) -> FrozenTwinClassifier:
+        """Set the parameters of this estimator.
+
+        Parameters
+        ----------
+        **params : dict
+            `estimator` or `aggregation`.
+
+        Returns
+        -------
+        self : FrozenTwinClassifier
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter of the wrapped estimator is given.
+        """
         inner = [name for name in params if "__" in name]
         if inner:
             raise ValueError(
-                f"{inner[0]}: parameters of a frozen estimator cannot be set, for it is trained; "
-                "set them before you train it."
+                f"{inner[0]} cannot be set: the wrapped estimator is already trained. Set it "
+                "before training."
             )
         return super().set_params(**params)
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> FrozenTwinClassifier:
         return type(self)(**self.get_params())
 
-    def fit(self, X, y):
+    def fit(self, X: ArrayLike, y: ArrayLike) -> FrozenTwinClassifier:
         """Make these exemplars the support.
 
         Parameters
         ----------
         X : array-like of shape (n_exemplars, ...)
-            Of the shape that the estimator was fitted on.
+            Exemplars, of the shape that `estimator` was fitted on.
         y : array-like of shape (n_exemplars,)
+            Class labels of the exemplars.
 
         Returns
         -------
-        self : object
+        self : FrozenTwinClassifier
+            The estimator, with this support.
 
         Raises
         ------
         NotFittedError
-            If `estimator` has not been fitted.
+            If `estimator` is not fitted.
         TypeError
-            If it, or its last step, is no SiameseOneShotClassifier.
+            If `estimator`, or its last step, is not a SiameseOneShotClassifier.
         ValueError
-            If an argument cannot be used; the support is then as it was.
+            If an argument cannot be used. The support is then unchanged.
+
+        Examples
+        --------
+        >>> from sksiamese import FrozenTwinClassifier, load_pretrained
+        >>> from sksiamese.datasets import make_glyphs
+        >>> X, y = make_glyphs(n_classes=3, n_samples=2, random_state=0)
+        >>> frozen = FrozenTwinClassifier(load_pretrained("omniglot")).fit(X[::2], y[::2])
+        >>> frozen.score(X[1::2], y[1::2])
+        1.0
         """
-        transformers, twin = self._parts()
+        transformers, twin = _parts(self.estimator, self.aggregation)
         twin.set_support(_transformed(transformers, X), y)
         self.transformers_, self.twin_ = transformers, twin
-        self.n_features_in_ = getattr(self._first, "n_features_in_", twin.n_features_in_)
         return self
 
-    def _parts(self):
-        """The fitted transformers, or None, and a copy of the twin for a support of its own."""
-        transformers, twin = None, self.estimator
-        if isinstance(twin, Pipeline) and len(twin):
-            transformers = twin[:-1] if len(twin) > 1 else None
-            twin = twin[-1]
-        if not isinstance(twin, SupportMixin):
-            raise TypeError(
-                f"estimator={self.estimator!r}; expected a fitted SiameseOneShotClassifier, or "
-                "a fitted Pipeline whose last step is one; of a SiameseVerifier take "
-                "to_classifier()."
-            )
-        if not hasattr(twin, "network_"):
-            raise NotFittedError(
-                f"estimator, a {type(self.estimator).__name__}, has no trained twin: fit it "
-                "before you freeze it, or take load_pretrained."
-            )
-        twin = copy.copy(twin)
-        if self.aggregation is not None:
-            check_choice(self.aggregation, "aggregation", AGGREGATIONS)
-            twin.aggregation = self.aggregation
-        return transformers, twin
+    def predict(
+        self, X: ArrayLike, return_logits: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Predict the class labels for the provided data.
 
-    def _ask(self, method, X, *args):
-        check_is_fitted(self, "twin_")
-        transformers, twin = self.transformers_, self.twin_
-        return getattr(twin, method)(_transformed(transformers, X), *args)
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries.
+        return_logits : bool, default=False
+            If True, also return the logits.
+
+        Returns
+        -------
+        y : ndarray of shape (n_queries,)
+            Class label of each query.
+        logits : ndarray of shape (n_queries, n_classes), float32
+            Only returned if `return_logits` is True.
+
+        Examples
+        --------
+        >>> from sksiamese import FrozenTwinClassifier, load_pretrained
+        >>> from sksiamese.datasets import make_glyphs
+        >>> X, y = make_glyphs(n_classes=3, n_samples=2, random_state=0)
+        >>> frozen = FrozenTwinClassifier(load_pretrained("omniglot")).fit(X[::2], y[::2])
+        >>> frozen.predict(X[1::2])
+        array([0, 1, 2])
+        """
+        twin = fitted_twin(self)
+        return twin.predict(_transformed(self.transformers_, X), return_logits)
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """Return probability estimates for the provided data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries.
+
+        Returns
+        -------
+        p : ndarray of shape (n_queries, n_classes), float32
+            Class probabilities, in the order of `classes_`.
+        """
+        return fitted_twin(self).predict_proba(_transformed(self.transformers_, X))
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Return the logit of each query with each class of the support.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_queries, n_classes), float32
+            Log-odds that query and class match. With two classes (n_queries,): the second minus
+            the first.
+        """
+        return fitted_twin(self).decision_function(_transformed(self.transformers_, X))
+
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
+        """Return how likely each query is of some class in the support.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_queries,), float32
+            See `SiameseOneShotClassifier.score_samples`.
+        """
+        return fitted_twin(self).score_samples(_transformed(self.transformers_, X))
+
+    def kneighbors(
+        self, X: ArrayLike, n_neighbors: int = 5, return_distance: bool = True
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Find the nearest exemplars of the support.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries.
+        n_neighbors : int, default=5
+            Number of exemplars for each query.
+        return_distance : bool, default=True
+            Whether to return the distances.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries, n_neighbors), float32
+            Nearest first.
+        indices : ndarray of shape (n_queries, n_neighbors)
+            Rows of the support.
+        """
+        twin = fitted_twin(self)
+        return twin.kneighbors(_transformed(self.transformers_, X), n_neighbors, return_distance)
+
+    def match(self, X: ArrayLike) -> np.ndarray:
+        """Predict labels by the best one-to-one assignment of queries to classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries; no more than there are classes.
+
+        Returns
+        -------
+        y : ndarray of shape (n_queries,)
+            Different labels, whose logits have the greatest sum.
+        """
+        return fitted_twin(self).match(_transformed(self.transformers_, X))
+
+    def trial_function(self, X: ArrayLike) -> Any:
+        """Embed X once and return a function that scores one-shot trials made of its rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            All samples that occur in the trials.
+
+        Returns
+        -------
+        trial : callable
+            See `SiameseOneShotClassifier.trial_function`.
+        """
+        transformers, twin = _parts(self.estimator, self.aggregation)
+        return twin.trial_function(_transformed(transformers, X))
 
     @property
-    def classes_(self):
+    def classes_(self) -> np.ndarray:
         """Labels of the support, sorted."""
-        if not hasattr(self, "twin_"):
-            raise AttributeError("FrozenTwinClassifier has no support before fit, so no classes_")
-        return self.twin_.classes_
+        return _attribute_of(self, "twin_", "classes_")
 
     @property
-    def threshold_(self):
-        """Least `score_samples` of a known class, where the classifier has one."""
-        if not hasattr(self, "twin_"):
-            raise AttributeError("FrozenTwinClassifier has no twin before fit, so no threshold_")
-        return self.twin_.threshold_
+    def rejection_threshold_(self) -> float:
+        """`score_samples` below which `predict` returns `unknown_label`."""
+        return _attribute_of(self, "twin_", "rejection_threshold_")
 
     @property
-    def feature_names_in_(self):
-        """Names of the features of X, where what sees it first knows them."""
-        return self._first.feature_names_in_
+    def n_features_in_(self) -> int:
+        """Number of values in one sample."""
+        first = _attribute_of(self, "transformers_") or self.twin_
+        return getattr(first, "n_features_in_", self.twin_.n_features_in_)
 
     @property
-    def _first(self):
-        return self.twin_ if self.transformers_ is None else self.transformers_
+    def feature_names_in_(self) -> np.ndarray:
+        """Names of the columns of X, if the first step knows them."""
+        first = _attribute_of(self, "transformers_") or self.twin_
+        return first.feature_names_in_
 
-    def predict(self, X):
-        """Label of the best matching class, as of the classifier that is wrapped."""
-        return self._ask("predict", X)
-
-    def predict_proba(self, X):
-        """Softmax of the logits, (n_queries, n_classes)."""
-        return self._ask("predict_proba", X)
-
-    def decision_function(self, X):
-        """Twin logits, (n_queries, n_classes), or (n_queries,) for two classes."""
-        return self._ask("decision_function", X)
-
-    def score_samples(self, X):
-        """How surely each query is of a class in the support, (n_queries,)."""
-        return self._ask("score_samples", X)
-
-    def kneighbors(self, X, n_neighbors=5, return_distance=True):
-        """Distances and rows of the nearest exemplars."""
-        return self._ask("kneighbors", X, n_neighbors, return_distance)
-
-    def match(self, X):
-        """Labels of the best one-to-one assignment of the queries to classes."""
-        return self._ask("match", X)
-
-    def _episode_decision(self, X):  # of `model_selection.one_shot_score`
-        transformers, twin = self._parts()
-        return twin._episode_decision(_transformed(transformers, X))
-
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        with contextlib.suppress(AttributeError, TypeError):  # no estimator, as `fit` will say
+        with contextlib.suppress(AttributeError, TypeError):  # `fit` will refuse the estimator
             tags.input_tags = get_tags(self.estimator).input_tags
         return tags
 
 
-def _transformed(transformers, X):
+def fitted_twin(frozen: FrozenTwinClassifier) -> SiameseOneShotClassifier:
+    """Return the classifier with its support; NotFittedError before `fit`."""
+    check_is_fitted(frozen, "twin_")
+    return frozen.twin_
+
+
+def _parts(estimator: Any, aggregation: str | None) -> tuple[Any, SiameseOneShotClassifier]:
+    """Return the fitted transformers, or None, and a copy of the classifier."""
+    transformers, twin = None, estimator
+    if isinstance(twin, Pipeline) and len(twin):
+        transformers = twin[:-1] if len(twin) > 1 else None
+        twin = twin[-1]
+    if not isinstance(twin, SiameseOneShotClassifier):
+        raise TypeError(
+            f"estimator={estimator!r}; expected a fitted SiameseOneShotClassifier, or a fitted "
+            "Pipeline whose last step is one. Of a SiameseVerifier take to_classifier()."
+        )
+    if "fitted_" not in vars(twin):
+        raise NotFittedError(
+            f"estimator, a {type(estimator).__name__}, is not fitted. Call its fit first, or use "
+            "load_pretrained."
+        )
+    twin = copy.copy(twin)
+    if aggregation is not None:
+        check_choice(aggregation, "aggregation", AGGREGATIONS)
+        twin.aggregation = aggregation
+    return transformers, twin
+
+
+def _transformed(transformers: Any, X: Any) -> Any:
     return X if transformers is None else transformers.transform(X)
+
+
+def _attribute_of(frozen: FrozenTwinClassifier, *names: str) -> Any:
+    """Return an attribute of an attribute; AttributeError before `fit`."""
+    value: Any = frozen
+    if names[0] not in vars(frozen):
+        raise AttributeError(f"FrozenTwinClassifier is not fitted, so it has no {names[-1]}")
+    for name in names:
+        value = getattr(value, name)
+    return value

@@ -1,6 +1,7 @@
 """Pairs as samples: what X and y of a verifier may be, and the threshold that pairs give."""
 
 import reprlib
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
@@ -11,11 +12,10 @@ from ._validation import as_array, check_labels
 STRATEGIES = ("accuracy", "f_beta", "max_tpr", "max_tnr", "equal_error")
 
 
-def pairs_of(X, preprocessor):
-    """The images or rows that pairs are made of, and of each pair the two row numbers.
+def pairs_of(X: Any, preprocessor: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Return the images or rows that pairs are made of, and the two row numbers of each pair.
 
-    X is (n_pairs, 2, ...), or (n_pairs, 2) row numbers of `preprocessor`, or what it is called
-    with.
+    X is (n_pairs, 2, ...), or (n_pairs, 2) row numbers of `preprocessor`, or what it takes.
     """
     X = X if hasattr(X, "shape") else as_array(X, "X")
     if tuple(X.shape[:1]) == (0,):
@@ -24,25 +24,55 @@ def pairs_of(X, preprocessor):
         if len(X.shape) < 3 or X.shape[1] != 2:
             raise ValueError(
                 f"X has shape {tuple(X.shape)}; expected pairs (n_pairs, 2, ...) of images or "
-                "rows, or (n_pairs, 2) row numbers and preprocessor=, what they are rows of."
+                "rows, or (n_pairs, 2) row numbers of the images given as preprocessor."
             )
         numbers = np.arange(2 * len(X))
         return X.reshape(-1, *X.shape[2:]), numbers[::2], numbers[1::2]
     X = np.asarray(X)
-    if callable(preprocessor) and X.ndim == 2 and X.shape[1] == 2:
-        names, rows = np.unique(X, return_inverse=True)
-        items = as_array(preprocessor(names), "X")
-        if len(np.atleast_1d(items)) != len(names):
-            raise ValueError(
-                f"preprocessor returned shape {items.shape} for {len(names)} items of X; expected "
-                "an image or row for each."
-            )
-        return items, *rows.reshape(X.shape).T
-    if X.ndim != 2 or X.shape[1] != 2 or X.dtype.kind not in "iu":
+    if X.ndim != 2 or X.shape[1] != 2:
         raise ValueError(
             f"X has shape {X.shape} and dtype {X.dtype}; with a preprocessor, pairs are "
-            "(n_pairs, 2) integers, row numbers of it (of a callable, anything that it takes)."
+            "(n_pairs, 2) integers, its row numbers, or for a callable anything that it takes."
         )
+    if callable(preprocessor):
+        items, rows = _called(X, preprocessor)
+        return items, *rows.T
+    items = _items(preprocessor)
+    check_rows(X, len(items))
+    return items, X[:, 0].astype(np.int64), X[:, 1].astype(np.int64)
+
+
+def items_of(X: Any, preprocessor: Any) -> Any:
+    """Return single images or rows: X itself, or what `preprocessor` has for X, (n,)."""
+    if preprocessor is None:
+        return X
+    X = np.asarray(X)
+    if X.ndim != 1 or not len(X):
+        raise ValueError(
+            f"X has shape {X.shape}; with a preprocessor, single samples are (n,) integers, its "
+            "row numbers, or for a callable anything that it takes."
+        )
+    if callable(preprocessor):
+        items, rows = _called(X, preprocessor)
+        return items[rows]
+    items = _items(preprocessor)
+    check_rows(X[:, None], len(items))
+    return items.iloc[X] if hasattr(items, "iloc") else items[X]
+
+
+def _called(X: np.ndarray, preprocessor: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a callable makes of the distinct values of X, and their rows in it."""
+    names, rows = np.unique(X, return_inverse=True)
+    items = as_array(preprocessor(names), "X")
+    if len(np.atleast_1d(items)) != len(names):
+        raise ValueError(
+            f"preprocessor returned shape {items.shape} for {len(names)} items of X; expected an "
+            "image or row for each."
+        )
+    return items, rows.reshape(X.shape)
+
+
+def _items(preprocessor: Any) -> Any:
     items = getattr(preprocessor, "images", preprocessor)  # of an ImageArray
     items = items if hasattr(items, "shape") else as_array(items, "preprocessor")
     if len(items.shape) < 2:
@@ -51,46 +81,57 @@ def pairs_of(X, preprocessor):
             "(n, ...) or an ImageArray, which maps an .npy file by its path; or a callable that "
             "returns the images of what X holds."
         )
-    outside = np.flatnonzero(((X < 0) | (len(items) <= X)).any(axis=1))
+    return items
+
+
+def check_rows(X: np.ndarray, n_items: int) -> None:
+    """Raise ValueError unless X holds row numbers of so many items."""
+    if X.dtype.kind not in "iu":
+        raise ValueError(
+            f"X has dtype {X.dtype}; with a preprocessor that is not callable, X holds integers, "
+            "its row numbers."
+        )
+    outside = np.flatnonzero(((X < 0) | (n_items <= X)).any(axis=1))
     if len(outside):
         raise ValueError(
-            f"X, row {outside[0]} is {tuple(X[outside[0]].tolist())}; expected row numbers from 0 "
-            f"to {len(items) - 1} of the preprocessor. {len(outside)} of {len(X)} are outside."
+            f"X[{outside[0]}] is {tuple(X[outside[0]].tolist())}; expected row numbers from 0 to "
+            f"{n_items - 1} of the preprocessor. {len(outside)} of {len(X)} are outside."
         )
-    return items, X[:, 0].astype(np.int64), X[:, 1].astype(np.int64)
 
 
-def check_different(X, i, j):
-    """Error where a pair to learn from is an image and itself."""
+def check_different(X: Any, i: np.ndarray, j: np.ndarray) -> None:
+    """Raise ValueError if a training pair is an image and itself."""
     alike = np.flatnonzero(i == j)
     if len(alike):
         first = tuple(np.asarray(X)[alike[0]].tolist())
         raise ValueError(
-            f"X, row {alike[0]} is {first}, an image and itself; a pair needs two different "
-            f"images. {len(alike)} of {len(i)} rows are so: drop them."
+            f"X[{alike[0]}] is {first}, an image and itself; a pair needs two different images. "
+            f"Drop the {len(alike)} of {len(i)} rows that are like it."
         )
 
 
-def check_same(y, n_pairs):
-    """The label of pairs that differ, 0 or -1, and of each pair whether it does not."""
+def check_same(y: Any, n_pairs: int) -> tuple[int, np.ndarray]:
+    """Return the label of different pairs, 0 or -1, and which pairs are the same, 0 or 1."""
     y = check_labels(y, n_pairs)
     values = np.unique(y)
     if not any(np.isin(values, known).all() for known in ((0, 1), (-1, 1))):
         raise ValueError(
             f"y has the values {values[:5].tolist()}; expected 1 for pairs of one class and 0, or "
-            "everywhere -1, for pairs of two."
+            "everywhere -1, for pairs of two classes."
         )
     if len(values) < 2:
-        raise ValueError(f"y has only {values[0]}: give pairs of one class and pairs of two.")
+        raise ValueError(f"y has only one class, {values[0]}: give pairs of one class and pairs of two classes.")
     return int(values[0]), (y == 1).astype(np.int64)
 
 
-def calibrated_threshold(logits, same, strategy, min_rate, beta):
-    """The threshold on logits that is best by `strategy`; see `SiameseVerifier`."""
+def calibrated_threshold(
+    logits: np.ndarray, same: np.ndarray, strategy: str, min_rate: float | None, beta: float
+) -> float:
+    """Return the threshold on logits that is best by `strategy`; see `SiameseVerifier`."""
     check_choice(strategy, "strategy", STRATEGIES)
     bounded = strategy in ("max_tpr", "max_tnr")
     if bounded != (min_rate is not None):
-        expected = "one from 0 to 1" if bounded else "None"
+        expected = "a number from 0 to 1" if bounded else "None"
         raise ValueError(f"min_rate={min_rate!r} with strategy={strategy!r}; expected {expected}.")
     if bounded:
         check_number(min_rate, "min_rate", float, 0, 1)

@@ -1,22 +1,35 @@
-"""Parameters of an estimator: one of the choices, a number in its range, what skorch takes."""
+"""Parameters of estimators: checks of single values, and those that decide what is learned."""
 
 import math
 import numbers
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from sklearn.utils import check_scalar
 
+from .model_selection._split import own_random_state
 
-def check_choice(value, name, choices):
-    """One of the names in `choices`."""
+
+def check_choice(value: Any, name: str, choices: Sequence[str | None]) -> None:
+    """Raise ValueError unless the value is one of `choices`."""
     if not (value is None or isinstance(value, str)) or value not in choices:
         names = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name}={value!r} is not known; expected one of {names}.")
 
 
-def check_number(value, name, kind, low, high=None, include="both"):
-    """A number in its range; bool is no number."""
+def check_number(
+    value: Any,
+    name: str,
+    kind: type[int] | type[float],
+    low: float,
+    high: float | None = None,
+    include: str = "both",
+) -> None:
+    """Raise TypeError or ValueError unless the value is a number in its range, and not a bool."""
     types = numbers.Integral if kind is int else numbers.Real
     if isinstance(value, bool):
         raise TypeError(f"{name}={value!r} is a bool; expected a number.")
@@ -25,8 +38,24 @@ def check_number(value, name, kind, low, high=None, include="both"):
         raise ValueError(f"{name}={value!r}; expected a finite number.")
 
 
-def check_shape(value, name, lengths):
-    """A tuple of positive integers, of one of the lengths."""
+def check_n_neighbors(n_neighbors: Any, n_exemplars: int) -> None:
+    """Raise unless it is an integer from 1 to the number of exemplars."""
+    check_number(n_neighbors, "n_neighbors", int, 1)
+    if n_neighbors > n_exemplars:
+        raise ValueError(
+            f"n_neighbors={n_neighbors} exceeds the {n_exemplars} exemplars of the support. Ask "
+            "for fewer, or call add_support."
+        )
+
+
+def check_bool(value: Any, name: str) -> None:
+    """Raise ValueError unless the value is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}={value!r}; expected True or False.")
+
+
+def check_shape(value: Any, name: str, lengths: Sequence[int]) -> None:
+    """Raise ValueError unless the value is a tuple of positive integers of one of the lengths."""
     ok = (
         isinstance(value, (tuple, list))
         and len(value) in lengths
@@ -38,52 +67,56 @@ def check_shape(value, name, lengths):
         raise ValueError(f"{name}={value!r}; expected a tuple of {expected} positive integers.")
 
 
-def check_path(value):
-    """The `path` of a file."""
-    if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"path={value!r}; expected the path of a file.")
-
-
-def check_target(path):
-    """The Path of a file that can be written, or replaced; of a link, what it points to."""
-    check_path(path)
-    path = Path(path).resolve()
-    if path.is_dir():
-        what = "is a folder"
-    elif path.exists() and not path.is_file():
-        what = "is no ordinary file"
-    elif not path.parent.is_dir():
-        what = "is in no folder that there is"
-    else:
-        return path
-    raise OSError(f"{path} {what}; expected the name of a file to write.")
-
-
-# What the estimator itself says to skorch, and the parameter that says it.
-_OWN_SKORCH = {
-    "batch_size": "batch_shape, or batch_size for pairs",
-    "bfloat16": "precision",
-    "callbacks": "callbacks",
-    "criterion": "loss",
-    "device": "device",
-    "iterator_train": "batch_shape",
-    "iterator_valid": "early_stopping",
-    "lr": "learning_rate",
-    "max_epochs": "max_iter",
-    "module": "encoder",
-    "optimizer__weight_decay": "weight_decay",
-    "train_split": "early_stopping",
-}
-
-
-def check_dict(value, name):
-    """Further arguments of something, by name."""
+def check_dict(value: Any, name: str) -> None:
+    """Raise TypeError unless the value is a dict or None."""
     if value is not None and not isinstance(value, dict):
         raise TypeError(f"{name}={value!r}; expected a dict, or None.")
 
 
-def check_skorch(callbacks, net_params, optimizer):
-    """What is handed to skorch as it comes."""
+def check_path(value: Any) -> None:
+    """Raise TypeError unless the value can be the path of a file."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"path={value!r}; expected a str or path-like.")
+
+
+def check_target(path: Any) -> Path:
+    """Return the Path of a file that can be written or replaced; of a link, its target.
+
+    Raises
+    ------
+    OSError
+        If it cannot.
+    """
+    check_path(path)
+    path = Path(path).resolve()
+    if path.is_dir():
+        raise OSError(f"Cannot write {path}: it is a directory.")
+    if path.exists() and not path.is_file():
+        raise OSError(f"Cannot write {path}: it is not a regular file.")
+    if not path.parent.is_dir():
+        raise OSError(f"Cannot write {path}: its parent directory does not exist.")
+    return path
+
+
+# What the estimator itself passes to skorch, and the parameter that decides it.
+_OWN_SKORCH = {
+    "batch_size": "batch_size",
+    "bfloat16": "precision",
+    "callbacks": "callbacks",
+    "criterion": "loss",
+    "device": "device",
+    "iterator_train": "batch_size",
+    "iterator_valid": "early_stopping",
+    "lr": "learning_rate",
+    "max_epochs": "max_iter",
+    "module": "encoder",
+    "train_split": "early_stopping",
+    "verbose": "verbose",
+}
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """Raise unless callbacks are None or a list of skorch callbacks that can be used here."""
     entries = callbacks if isinstance(callbacks, list | tuple) else (callbacks,)
     for entry in () if callbacks is None else entries:
         callback = entry[-1] if isinstance(entry, tuple) and entry else entry  # (name, callback)
@@ -94,19 +127,186 @@ def check_skorch(callbacks, net_params, optimizer):
             )
         if getattr(callback, "load_best", False):
             raise ValueError(
-                f"callbacks has {callback!r} with load_best=True, but what predicts is the moving "
-                "average of the weights, which skorch does not know: use early_stopping=True, "
-                "which restores the best."
+                f"callbacks has {callback!r} with load_best=True, but the fitted network has the "
+                "moving average of the weights, which skorch does not know. Use "
+                "early_stopping=True, which restores the best."
             )
+
+
+def check_net_params(net_params: Any) -> None:
+    """Raise if further arguments of the skorch net repeat what a parameter decides."""
     check_dict(net_params, "net_params")
     for name in net_params or ():
-        if name in _OWN_SKORCH:
+        own = "optimizer, optimizer_params" if name.startswith("optimizer") else None
+        own = own or _OWN_SKORCH.get(name)
+        if own is not None:
             raise ValueError(
-                f"net_params has {name!r}, which the estimator sets itself: use its parameter "
-                f"{_OWN_SKORCH[name]}."
+                f"net_params has {name!r}, which the estimator sets itself: use the parameter "
+                f"{own}."
             )
-    if optimizer != "adamw" and "optimizer" in (net_params or {}):
-        raise ValueError(
-            f"optimizer={optimizer!r}, and net_params has the optimizer "
-            f"{net_params['optimizer']!r}: leave out one of them."
-        )
+
+
+@dataclass(frozen=True)
+class LearningParams:
+    """The parameters of an estimator that decide what is learned; see the estimators' docs.
+
+    What an estimator does not have is as in the defaults.
+    """
+
+    encoder: Any
+    encoder_params: dict[str, Any] | None
+    head: str
+    head_params: dict[str, Any] | None
+    augmentation: str | None | Callable
+    image_shape: tuple[int, ...] | None
+    channels: str
+    resize: str | None | int | tuple[int, int]
+    crop: str | None
+    batch_size: str | int | tuple[int, int, int]
+    max_iter: int
+    n_estimators: int
+    optimizer: Any
+    optimizer_params: dict[str, Any] | None
+    learning_rate: float
+    weight_decay: float
+    ema_decay: float
+    warm_start: bool
+    precision: str
+    device: str
+    callbacks: list | None
+    net_params: dict[str, Any] | None
+    verbose: int
+    random_state: Any
+    # Only of labels, which the verifier does not take.
+    loss: str | Callable = "verification"
+    class_augmentation: str | None = None
+    n_pairs: int | None = None
+    early_stopping: bool = False
+    validation_fraction: float = 0.2
+    n_iter_no_change: int = 10
+
+    @classmethod
+    def of(cls, estimator: Any) -> "LearningParams":
+        """Read the parameters of an estimator."""
+        params = estimator.get_params(deep=False)
+        names = {f.name for f in fields(cls)}
+        return cls(**{name: value for name, value in params.items() if name in names})
+
+    def check(self) -> None:
+        """Raise ValueError or TypeError for what no training could use, whatever the data."""
+        check_dict(self.encoder_params, "encoder_params")
+        if self.encoder_params and not isinstance(self.encoder, str):
+            raise ValueError(
+                f"encoder_params={self.encoder_params!r} are for an encoder given by name, but "
+                f"encoder={self.encoder!r}. Pass the arguments to it yourself."
+            )
+        check_dict(self.head_params, "head_params")
+        check_choice(self.class_augmentation, "class_augmentation", CLASS_AUGMENTATIONS)
+        check_choice(self.channels, "channels", ("auto", "first", "last"))
+        check_choice(self.crop, "crop", ("foreground", None))
+        check_choice(self.precision, "precision", ("auto", "float32", "bfloat16"))
+        if self.image_shape is not None:
+            check_shape(self.image_shape, "image_shape", (2, 3))
+        if isinstance(self.resize, numbers.Integral):
+            check_number(self.resize, "resize", int, 1)
+        elif isinstance(self.resize, str):
+            check_choice(self.resize, "resize", ("auto",))
+        elif self.resize is not None:
+            check_shape(self.resize, "resize", (2,))
+        self._check_batches()
+        check_number(self.max_iter, "max_iter", int, 1)
+        check_number(self.n_estimators, "n_estimators", int, 1)
+        check_number(self.learning_rate, "learning_rate", float, 0, include="neither")
+        check_number(self.weight_decay, "weight_decay", float, 0)
+        check_number(self.ema_decay, "ema_decay", float, 0, 1, include="left")
+        check_number(self.validation_fraction, "validation_fraction", float, 0, 1, "neither")
+        check_number(self.n_iter_no_change, "n_iter_no_change", int, 1)
+        check_number(self.verbose, "verbose", int, 0)
+        check_bool(self.early_stopping, "early_stopping")
+        check_bool(self.warm_start, "warm_start")
+        check_dict(self.optimizer_params, "optimizer_params")
+        for name, own in (("lr", "learning_rate"), ("weight_decay", "weight_decay")):
+            if name in (self.optimizer_params or {}):
+                raise ValueError(f"optimizer_params has {name!r}: use the parameter {own}.")
+        check_callbacks(self.callbacks)
+        check_net_params(self.net_params)
+        self.rng()
+
+    def _check_batches(self) -> None:
+        """`batch_size` counts pairs where `n_pairs` are drawn, and is a shape elsewhere."""
+        size = self.batch_size
+        if self.n_pairs is not None:
+            check_number(self.n_pairs, "n_pairs", int, 2)
+        if isinstance(size, str):
+            check_choice(size, "batch_size", ("auto",))
+        elif isinstance(size, numbers.Integral):
+            check_number(size, "batch_size", int, 2)
+        else:
+            check_shape(size, "batch_size", (3,))
+            if min(size[1:]) < 2:
+                raise ValueError(
+                    f"batch_size={size!r}; expected (groups, classes, samples) with at least two "
+                    "classes of each group and two samples of each class: pairs are made inside "
+                    "a group of the batch."
+                )
+            if self.n_pairs is not None:
+                raise ValueError(
+                    f"batch_size={size!r} compares all pairs inside a batch, but n_pairs="
+                    f"{self.n_pairs} draws pairs once. Give batch_size as the number of pairs a "
+                    "step, or leave n_pairs=None."
+                )
+
+    def pairs_per_step(self) -> int:
+        """Return how many of given pairs are learned a step.
+
+        Raises
+        ------
+        ValueError
+            If `batch_size` is a shape.
+        """
+        if isinstance(self.batch_size, str):
+            return 128
+        if not isinstance(self.batch_size, numbers.Integral):
+            raise ValueError(
+                f"batch_size={self.batch_size!r} is for labels, but y has pairs: give the number "
+                "of pairs a step, or batch_size='auto'."
+            )
+        return int(self.batch_size)
+
+    def classes_per_step(self) -> tuple[int, int, int]:
+        """Return the groups, classes and samples of a step whose pairs are all compared.
+
+        Raises
+        ------
+        ValueError
+            If `batch_size` counts pairs.
+        """
+        if isinstance(self.batch_size, str):
+            return 1, 20, 2
+        if isinstance(self.batch_size, numbers.Integral):
+            raise ValueError(
+                f"batch_size={self.batch_size} counts pairs, but y has labels and n_pairs=None "
+                "compares all pairs inside a batch. Give batch_size as (groups, classes, "
+                "samples), or say by n_pairs how many pairs to draw."
+            )
+        groups, classes, samples = map(int, self.batch_size)
+        return groups, classes, samples
+
+    def rng(self) -> np.random.RandomState:
+        """Return the random state.
+
+        Raises
+        ------
+        ValueError
+            If `random_state` is none.
+        """
+        try:
+            return own_random_state(self.random_state)
+        except ValueError as error:
+            raise ValueError(
+                f"random_state={self.random_state!r}; expected None, an integer from 0 to 2**32 - "
+                "1, or a numpy RandomState."
+            ) from error
+
+
+CLASS_AUGMENTATIONS = (None, "rotate", "rotate_reflect")

@@ -1,290 +1,263 @@
-"""The support: SupportSet, the exemplars' codes and labels, and the methods that change it."""
+"""The support, exemplars' embeddings and labels as one value, and the comparer protocol."""
 
-import copy
 import functools
-import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted
 
-from ._params import check_choice, check_number
-from ._validation import as_array, check_labels
-from .twin import inference
+from ._params import check_choice
 
 AGGREGATIONS = ("mean", "max", "prototype")
+BLOCK_ROWS = 1024  # queries whose logits are held at once
 _KINDS = {"O": "text", "U": "text", "T": "text", "i": "integer", "u": "integer"}
+
+
+class Comparer(Protocol):
+    """What compares two samples: a neural network, a stroke model, a distance of point sets.
+
+    Samples come from a store with ``len(store)``, ``store.input_shape`` and ``store.take(rows)``.
+    Embeddings are NumPy arrays, one row a sample, of any further shape and dtype (`object` for
+    embeddings of different sizes). Logits are log-odds that two samples are of one class, before
+    calibration, and symmetric.
+
+    Whatever has these methods gets the support, the aggregation of exemplars, calibration,
+    rejection, matching, one-shot trials and the displays.
+    """
+
+    def embed(
+        self, store: Any, rows: np.ndarray | None = None, *, check: bool = True
+    ) -> np.ndarray:
+        """Embed the samples of `store`, or those at `rows`: (n, ...).
+
+        With `check`, samples unlike those that the comparer knows raise or warn.
+        """
+        ...
+
+    def logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Compare all pairs of embeddings: (A, ...), (B, ...) -> (A, B) float32."""
+        ...
+
+    def pair_logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Compare embeddings row by row: (P, ...), (P, ...) -> (P,) float32."""
+        ...
+
+    def distances(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return how far apart all pairs are, 0 for a perfect match: (A, B) float32."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class SupportSet:
-    """Exemplars in the order they were given, never changed once made.
+    """Exemplars in the order they were given; a value that never changes.
+
+    Exemplars are held in blocks, each at most half as long as the one before: adding copies only
+    the blocks at the end that this rule makes one.
 
     Attributes
     ----------
-    codes : Tensor of shape (n_exemplars, ...)
+    blocks : tuple of (embeddings, labels)
+        Arrays of shape (n, ...) and (n,).
+    embeddings : ndarray of shape (n_exemplars, ...)
     labels : ndarray of shape (n_exemplars,)
     classes : ndarray of shape (n_classes,)
         Sorted labels.
     """
 
-    codes: torch.Tensor
-    labels: np.ndarray
+    blocks: tuple[tuple[np.ndarray, np.ndarray], ...]
 
-    def __post_init__(self):  # frozen, hence by way of __dict__
-        self.__dict__.update(labels=self.labels.copy(), _room=None)  # whatever becomes of y
+    @classmethod
+    def of(cls, embeddings: np.ndarray, labels: np.ndarray) -> "SupportSet":
+        """Return the support of these exemplars."""
+        return cls(((embeddings, labels.copy()),))  # whatever becomes of y
 
-    def __len__(self):
-        return len(self.labels)
+    def __len__(self) -> int:
+        return sum(len(labels) for _, labels in self.blocks)
 
-    def __reduce__(self):  # without the room, which a pickle of a view would hold
-        return SupportSet, (self.codes.clone(), self.labels)
+    def __getstate__(self) -> dict[str, Any]:  # without what is derived
+        return {"blocks": self.blocks}
 
     @functools.cached_property
-    def _sorted(self):
+    def embeddings(self) -> np.ndarray:
+        """Embeddings of all exemplars."""
+        return _joined([embeddings for embeddings, _ in self.blocks])
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """Labels of all exemplars."""
+        return _joined([labels for _, labels in self.blocks])
+
+    @functools.cached_property
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Classes, the rows in their order, and where each class begins there."""
         classes, numbers = np.unique(self.labels, return_inverse=True)
         order = np.argsort(numbers, kind="stable")
-        return classes, order, np.searchsorted(numbers[order], range(len(classes)))
+        return classes, order, np.searchsorted(numbers[order], np.arange(len(classes)))
 
     @property
-    def classes(self):
+    def classes(self) -> np.ndarray:
+        """Sorted labels."""
         return self._sorted[0]
 
-    def add(self, codes, labels):
-        """A new support with these exemplars too, at a cost that does not grow with this one's."""
-        if not len(self):
-            return SupportSet(codes, labels)
-        joined = joined_dtype(self.labels.dtype, labels.dtype)
-        if joined is None:
-            raise ValueError(
-                f"y has labels of dtype {labels.dtype}, the support's are {self.labels.dtype}; "
-                "give labels of the same kind, or start anew with set_support."
-            )
-        n, total = len(self), len(self) + len(labels)
-        room = self._room
-        if room is None or not room.claim(n, total, joined):
-            room = _Room(self.codes, self.labels, joined, 2 * total)
-            room.claim(n, total, joined)
-        room.codes[n:total], room.labels[n:total] = codes, labels
-        grown = object.__new__(SupportSet)
-        grown.__dict__.update(codes=room.codes[:total], labels=room.labels[:total], _room=room)
-        return grown
+    def add(self, embeddings: np.ndarray, labels: np.ndarray) -> "SupportSet":
+        """Return a support with these exemplars too.
 
-    def remove(self, labels):
-        """A new support without the exemplars of these classes."""
+        Raises
+        ------
+        ValueError
+            If the labels are of another type than those of the support.
+        """
+        dtype = joined_dtype(self.blocks[-1][1].dtype, labels.dtype)
+        if dtype is None:
+            raise ValueError(
+                f"y has labels of dtype {labels.dtype}, but the labels of the support have dtype "
+                f"{self.blocks[-1][1].dtype}. Give labels of the same type, or start anew with "
+                "set_support."
+            )
+        blocks = [*self.blocks, (embeddings, labels.astype(dtype))]
+        while len(blocks) > 1 and len(blocks[-2][1]) < 2 * len(blocks[-1][1]):
+            last = list(zip(blocks.pop(-2), blocks.pop(), strict=True))
+            blocks.append((_joined(list(last[0])), _joined(list(last[1]))))
+        return SupportSet(tuple(blocks))
+
+    def remove(self, labels: np.ndarray) -> "SupportSet | None":
+        """Return a support without the exemplars of these classes; None if none are left.
+
+        Raises
+        ------
+        ValueError
+            If a label is not in the support.
+        """
         known = set(self.classes.tolist())
         unknown = [label for label in np.unique(labels).tolist() if label not in known]
         if unknown:
             raise ValueError(
-                f"labels={unknown!r} are not in the support; its classes are "
+                f"labels={unknown!r} are not in the support, whose classes are "
                 f"{_shortened(self.classes)}. Nothing was removed."
             )
-        # Of one dtype: NumPy compares signed and unsigned integers as floats.
+        # In one dtype: NumPy compares signed and unsigned integers as floats.
         labels = np.asarray(labels).astype(self.labels.dtype)
-        keep = np.flatnonzero(~np.isin(self.labels, labels))
-        codes, rows = self.__dict__.get("_left_of") or (self.codes, np.arange(len(self)))
-        shrunk = object.__new__(SupportSet)
-        shrunk.__dict__.update(labels=self.labels[keep], _room=None, _left_of=(codes, rows[keep]))
-        return shrunk
+        blocks = []
+        for embeddings, own in self.blocks:
+            keep = ~np.isin(own, labels)
+            if keep.all():
+                blocks.append((embeddings, own))
+            elif keep.any():
+                blocks.append((embeddings[keep], own[keep]))
+        return SupportSet(tuple(blocks)) if blocks else None
 
-    def __getattr__(self, name):
-        """`codes` after a removal: copied when they are asked for, not for each class removed."""
-        left_of = self.__dict__.get("_left_of")
-        if name != "codes" or left_of is None:
-            if name in self.__dict__:  # another thread was here first
-                return self.__dict__[name]
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        codes, rows = left_of
-        self.__dict__["codes"] = codes[torch.from_numpy(rows)]
-        self.__dict__.pop("_left_of", None)
-        return self.__dict__["codes"]
-
-    def class_logits(self, network, codes, aggregation):
-        """Twin logit of each query with each class, (n_queries, n_classes) float32.
+    def class_logits(
+        self, comparer: Comparer, queries: np.ndarray, aggregation: str
+    ) -> np.ndarray:
+        """Return the logit of each query with each class, before calibration.
 
         Parameters
         ----------
+        comparer : Comparer
+        queries : ndarray of shape (n_queries, ...)
+            Embeddings.
         aggregation : {"mean", "max", "prototype"}
-            Mean or greatest logit over a class's exemplars, or the logit with their mean code.
+            Mean or greatest logit over a class's exemplars, or the logit with the mean of their
+            embeddings.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_queries, n_classes), float32
         """
         check_choice(aggregation, "aggregation", AGGREGATIONS)
         _, order, first = self._sorted
         counts = np.diff(np.append(first, len(self)))
-        own = self.codes[order]
-        if aggregation == "prototype" and len(own) > len(counts):
-            own = torch.stack([part.mean(0) for part in own.split(counts.tolist())])
-            counts = np.ones_like(counts)
+        if aggregation == "prototype" and len(order) > len(counts):
+            prototypes = self._prototypes(order, first, counts)
+            return comparer.logits(queries, prototypes)
+        of_classes = []
+        for block in _blocks(queries):
+            # The logits are brought into the order of the classes; the embeddings stay.
+            logits = self._logits(comparer, block)[:, order]
+            if aggregation == "max" and len(counts) < len(order):
+                logits = np.maximum.reduceat(logits, first, axis=1)
+            elif len(counts) < len(order):
+                logits = np.add.reduceat(logits, first, axis=1) / counts.astype(logits.dtype)
+            of_classes.append(logits)
+        return np.concatenate(of_classes)
 
-        def of_classes(block):
-            logits = inference.logits(network, block, own).numpy()
-            if len(counts) == logits.shape[1]:
-                return logits
-            if aggregation == "max":
-                return np.maximum.reduceat(logits, first, axis=1)
-            return np.add.reduceat(logits, first, axis=1) / counts.astype(logits.dtype)
+    def _logits(self, comparer: Comparer, queries: np.ndarray) -> np.ndarray:
+        parts = [comparer.logits(queries, embeddings) for embeddings, _ in self.blocks]
+        return _joined(parts, axis=1)
 
-        return np.concatenate([of_classes(block) for block in codes.split(inference.BLOCK_ROWS)])
-
-    def kneighbors(self, network, codes, n_neighbors):
-        """Distances and rows of the nearest exemplars, two (n_queries, n_neighbors) arrays."""
-        check_number(n_neighbors, "n_neighbors", int, 1)
-        if n_neighbors > len(self):
+    def _prototypes(
+        self, order: np.ndarray, first: np.ndarray, counts: np.ndarray
+    ) -> np.ndarray:
+        if self.embeddings.dtype == object:
             raise ValueError(
-                f"n_neighbors={n_neighbors} is more than the {len(self)} exemplars of the "
-                "support: ask for fewer, or add_support."
+                "aggregation='prototype' needs the mean of embeddings, which are not arrays of "
+                "numbers here. Use aggregation='mean' or 'max'."
             )
-        nearest = []
-        for block in codes.split(inference.BLOCK_ROWS):
-            distances = inference.distances(network, block, self.codes)
-            indices = distances.argsort(dim=1, stable=True)[:, :n_neighbors]
-            nearest.append((distances.gather(1, indices).numpy(), indices.numpy()))
-        return tuple(map(np.concatenate, zip(*nearest, strict=True)))
+        sums = np.add.reduceat(self.embeddings[order], first, axis=0)
+        return sums / counts.reshape(-1, *[1] * (sums.ndim - 1)).astype(sums.dtype)
 
-
-class _Room:
-    """Codes and labels of several supports, each of which has the first so many of them.
-
-    The last of these supports writes behind its own; any other, and any that needs more room,
-    moves.
-    """
-
-    def __init__(self, codes, labels, dtype, capacity):
-        self.codes = codes.new_empty(capacity, *codes.shape[1:])
-        self.labels = np.empty(capacity, dtype=dtype)
-        self.codes[: len(codes)], self.labels[: len(labels)] = codes, labels
-        self.used = len(labels)
-        self.lock = threading.Lock()
-
-    def claim(self, n, total, dtype):
-        """Whether a support of `n` may write up to `total`; it is then the last."""
-        with self.lock:
-            free = self.used == n and total <= len(self.labels) and dtype == self.labels.dtype
-            if free:
-                self.used = total
-            return free
-
-
-class SupportMixin:
-    """What changes the support of an estimator with ``network_``: ``support_`` is replaced as a
-    whole."""
-
-    @property
-    def classes_(self):
-        """Labels of the support, sorted."""
-        support = getattr(self, "support_", None)
-        if support is None:
-            raise AttributeError(f"{type(self).__name__} has no support yet, so no classes_")
-        return support.classes
-
-    def _require_support(self):
-        check_is_fitted(self, "network_")
-        support = self.support_
-        if support is None or not len(support):
-            raise NotFittedError(
-                f"This {type(self).__name__} instance has no support yet: call set_support(X, y) "
-                "with at least one exemplar of each class before predicting."
-            )
-        return support
-
-    def _exemplars(self, store, y):
-        labels = check_labels(y, len(store))
-        if self.unknown_label is not None:
-            self._check_unknown_label(labels)
-        return SupportSet(self._encode_store(store), labels)
-
-    def set_support(self, X, y):
-        """Make these exemplars the support; `classes_` becomes their labels.
+    def kneighbors(
+        self, comparer: Comparer, queries: np.ndarray, n_neighbors: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the nearest exemplars of each query, nearest first.
 
         Parameters
         ----------
-        X : array-like of shape (n_exemplars, ...)
-            One or more exemplars of each class, of the shape fitted.
-        y : array-like of shape (n_exemplars,)
-            Their labels, of any dtype.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        NotFittedError
-            If the twin has not been trained.
-        ValueError
-            If X or y cannot be used; the support is then as it was.
-        """
-        adapted, store = self._adapted(X)
-        adapted.support_ = adapted._exemplars(store, y)
-        self.__dict__ = adapted.__dict__  # one assignment, as in fit
-        return self
-
-    def add_support(self, X, y):
-        """Add exemplars, of known or of new classes; takes and raises what `set_support` does."""
-        check_is_fitted(self, "network_")
-        if self._adapts and self.support_ is None:
-            return self.set_support(X, y)
-        new = self._exemplars(self._store(X), y)
-        old = self.support_
-        self.support_ = new if old is None else old.add(new.codes, new.labels)
-        return self
-
-    def remove_support(self, labels):
-        """Remove all exemplars of one or several classes.
-
-        Parameters
-        ----------
-        labels : label, or array-like or set of labels
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            If a label is not in the support; nothing is then removed.
-        """
-        labels = list(labels) if isinstance(labels, set | frozenset) else labels
-        labels = np.atleast_1d(as_array(labels, "labels"))
-        labels = check_labels(labels, len(labels), "labels")
-        self.support_ = self._require_support().remove(labels)
-        return self
-
-    def kneighbors(self, X, n_neighbors=5, return_distance=True):
-        """Nearest exemplars of the support.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, ...)
-        n_neighbors : int, default=5
-        return_distance : bool, default=True
+        comparer : Comparer
+        queries : ndarray of shape (n_queries, ...)
+            Embeddings.
+        n_neighbors : int
+            At most the number of exemplars.
 
         Returns
         -------
         distances : ndarray of shape (n_queries, n_neighbors), float32
-            The logit of a perfect match minus the head's, ascending, whatever was calibrated: with
-            "weighted_l1" the metric.
         indices : ndarray of shape (n_queries, n_neighbors)
-            Rows of the support, in the order they were given.
+            Rows of the support. Of equal distances the lower row comes first.
         """
-        self = copy.copy(self)  # one twin and its support, though another thread may fit anew
-        distances, indices = self._require_support().kneighbors(
-            self.network_, self._encode(X), n_neighbors
-        )
-        return (distances, indices) if return_distance else indices
+        found = []
+        for block in _blocks(queries):
+            parts = [comparer.distances(block, embeddings) for embeddings, _ in self.blocks]
+            found.append(_smallest(_joined(parts, axis=1), n_neighbors))
+        return _joined([d for d, _ in found]), _joined([i for _, i in found])
 
 
-def joined_dtype(first, second):
-    """The dtype of labels of both; None where some would change, as 64-bit integers do that
-    become floats."""
+def _smallest(distances: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k smallest values of each row and their columns; of equal ones the first.
+
+    A partial sort finds the k-th smallest value; only what does not exceed it is sorted.
+    """
+    if k == distances.shape[1]:
+        columns = np.argsort(distances, axis=1, kind="stable")
+        return np.take_along_axis(distances, columns, axis=1), columns
+    bound = np.partition(distances, k - 1, axis=1)[:, k - 1 : k]
+    indices = np.empty((len(distances), k), dtype=np.intp)
+    for row, near in enumerate(distances <= bound):
+        columns = np.flatnonzero(near)
+        order = np.argsort(distances[row, columns], kind="stable")
+        indices[row] = columns[order[:k]]
+    return np.take_along_axis(distances, indices, axis=1), indices
+
+
+def _blocks(queries: np.ndarray) -> Iterator[np.ndarray]:
+    return (queries[start : start + BLOCK_ROWS] for start in range(0, len(queries), BLOCK_ROWS))
+
+
+def _joined(parts: list[np.ndarray], axis: int = 0) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
+
+
+def joined_dtype(first: np.dtype, second: np.dtype) -> np.dtype | None:
+    """Return the dtype of labels of both; None where some would change.
+
+    64-bit integers that become floats do.
+    """
     kind, other = (_KINDS.get(dtype.kind, dtype.kind) for dtype in (first, second))
     joined = np.result_type(first, second) if kind == other else None
     return None if joined is None or (kind == "integer" and joined.kind == "f") else joined
 
 
-def _shortened(classes):
+def _shortened(classes: np.ndarray) -> str:
     shown = ", ".join(map(repr, classes[:10].tolist()))
     return shown + (f", ... ({len(classes)} in all)" if len(classes) > 10 else "")

@@ -2,6 +2,7 @@
 
 import math
 from numbers import Integral, Number
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,15 +12,21 @@ from sklearn.utils.validation import column_or_1d
 _CHANNELS = (1, 3, 4)
 
 
-def channels_last(shape, channels, name="X"):
-    """Whether images of `shape`, three axes, have their channels last; error where unclear."""
+def channels_last(shape: tuple[int, ...], channels: str, name: str = "X") -> bool:
+    """Return whether images of `shape`, three axes, have their channels last.
+
+    Raises
+    ------
+    ValueError
+        If ``channels="auto"`` and the shape does not tell.
+    """
     if channels != "auto":
         return channels == "last"
     first, last = shape[0] in _CHANNELS, shape[2] in _CHANNELS
     if first == last:
         raise ValueError(
-            f"{name} has images of shape {tuple(shape)}, in which the channel axis is ambiguous: "
-            "set channels='first' for (channels, height, width) or channels='last' for "
+            f"{name} has images of shape {tuple(shape)}, in which the channel axis is ambiguous. "
+            "Set channels='first' for (channels, height, width) or channels='last' for "
             "(height, width, channels)."
         )
     return last
@@ -37,62 +44,82 @@ class ImageStore:
     image_shape : tuple or None
         Shape of the image that a flat row holds.
     channels : {"auto", "first", "last"}
+
+    Attributes
+    ----------
+    input_shape : tuple of ints
+        (C, H, W) or (D,).
+    dtype : dtype
+        Of X.
+    flat : bool
+        Whether X has two axes.
     """
 
-    def __init__(self, X, image_shape=None, channels="auto"):
+    def __init__(
+        self, X: np.ndarray, image_shape: tuple[int, ...] | None = None, channels: str = "auto"
+    ) -> None:
         self.X = X
+        self.dtype = X.dtype
+        self.flat = X.ndim == 2
         shape = X.shape[1:]
-        if X.ndim == 2 and image_shape is not None:
+        if self.flat and image_shape is not None:
             shape = tuple(image_shape)
             if math.prod(shape) != X.shape[1]:
                 raise ValueError(
                     f"X has rows of {X.shape[1]} features, but image_shape={shape} needs "
-                    f"{math.prod(shape)}: give the image_shape of these rows."
+                    f"{math.prod(shape)}. Set image_shape to the shape of the images."
                 )
         self.row_shape = shape
         self.is_last = len(shape) == 3 and channels_last(shape, channels)
         if self.is_last:
             shape = (shape[2], *shape[:2])
-        self.input_shape = (1, *shape) if len(shape) == 2 else tuple(shape)
+        self.input_shape: tuple[int, ...] = (1, *shape) if len(shape) == 2 else tuple(shape)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.X)
 
-    def take(self, indices):
-        """Images (B, C, H, W) or rows (B, D) at `indices`, float32, or float64 where X has more
-        digits than that holds."""
-        rows = np.asarray(self.X[indices])
-        dtype = np.float64 if rows.dtype.itemsize > 2 and rows.dtype != np.float32 else np.float32
-        rows = np.array(rows, dtype=dtype).reshape(-1, *self.row_shape)
+    def take(self, rows: np.ndarray) -> torch.Tensor:
+        """Return images (B, C, H, W) or rows (B, D), float32.
+
+        They are float64 where X has more digits than float32 holds.
+        """
+        taken = np.asarray(self.X[rows])
+        wide = taken.dtype.itemsize > 2 and taken.dtype != np.float32
+        taken = np.array(taken, dtype=np.float64 if wide else np.float32)
+        taken = taken.reshape(-1, *self.row_shape)
         if self.is_last:
-            rows = np.moveaxis(rows, -1, 1)
-        return torch.from_numpy(np.ascontiguousarray(rows)).reshape(-1, *self.input_shape)
+            taken = np.moveaxis(taken, -1, 1)
+        return torch.from_numpy(np.ascontiguousarray(taken)).reshape(-1, *self.input_shape)
 
 
 class SubStore:
-    """The rows `indices` of another store, as a store."""
+    """The rows `rows` of another store, as a store."""
 
-    def __init__(self, store, indices):
+    def __init__(self, store: "ImageStore | SubStore", rows: np.ndarray) -> None:
         self.store = store
-        self.indices = indices
+        self.rows = rows
+        self.input_shape = store.input_shape
+        self.dtype = store.dtype
+        self.flat = store.flat
 
-    def __len__(self):
-        return len(self.indices)
+    def __len__(self) -> int:
+        return len(self.rows)
 
-    def take(self, indices):
-        return self.store.take(self.indices[indices])
+    def take(self, rows: np.ndarray) -> torch.Tensor:
+        """Return images or rows; see `ImageStore.take`."""
+        return self.store.take(self.rows[rows])
 
 
-def describe_shape(input_shape):
-    """(C, H, W) or (D,) in the words of an error message."""
+def describe_shape(input_shape: tuple[int, ...]) -> str:
+    """Return (C, H, W) or (D,) in the words of an error message."""
     if len(input_shape) == 1:
         return f"flat rows of {input_shape[0]} features"
     c, h, w = input_shape
     return f"images of {h}x{w} pixels and {c} channel{'s' if c > 1 else ''}"
 
 
-def check_images(X):
-    """Image arrays (n, h, w) or with channels: finite, numeric, not copied; (n, ...) ndarray."""
+def check_images(X: Any) -> np.ndarray:
+    """Return images (n, h, w), with channels or not, as a finite numeric array; not copied."""
     if not (type(X) is np.ndarray and X.ndim > 2 and X.dtype.kind in "bui"):  # never NaN
         X = check_array(X, allow_nd=True, ensure_2d=True, dtype="numeric", input_name="X")
     if X.ndim > 4:
@@ -101,12 +128,12 @@ def check_images(X):
             "(n, height, width), (n, channels, height, width) or (n, height, width, channels)."
         )
     if 0 in X.shape:
-        raise ValueError(f"X has images of no pixels: shape {X.shape}.")
+        raise ValueError(f"X has images without pixels: shape {X.shape}.")
     return X
 
 
-def as_array(values, name):
-    """An array of numbers or labels; error where the items differ in shape."""
+def as_array(values: Any, name: str) -> np.ndarray:
+    """Return an array of numbers or labels; ValueError where the items differ in shape."""
     try:
         return np.asarray(values)
     except ValueError as error:
@@ -117,8 +144,8 @@ def as_array(values, name):
         ) from error
 
 
-def is_pairs(y, n_samples):
-    """Whether y is (n_pairs, 3) rows (i, j, same) rather than labels."""
+def is_pairs(y: Any, n_samples: int) -> bool:
+    """Return whether y is (n_pairs, 3) rows (i, j, same) rather than labels."""
     y = as_array(y, "y")
     if y.ndim != 2 or y.shape[1] != 3:
         return False
@@ -131,8 +158,8 @@ def is_pairs(y, n_samples):
     return True
 
 
-def check_pairs(pairs, n_samples, groups=None):
-    """Validated (n_pairs, 3) int64 rows (i, j, same)."""
+def check_pairs(pairs: Any, n_samples: int, groups: Any = None) -> np.ndarray:
+    """Return validated (n_pairs, 3) int64 rows (i, j, same)."""
     if groups is not None:
         raise ValueError(
             "groups was given together with pairs in y; pairs already say what is compared, so "
@@ -169,8 +196,8 @@ def check_pairs(pairs, n_samples, groups=None):
     return pairs
 
 
-def check_labels(y, n_samples, name="y"):
-    """Labels of classes, or of groups, as a (n_samples,) array of any dtype."""
+def check_labels(y: Any, n_samples: int, name: str = "y") -> np.ndarray:
+    """Return labels of classes, or of groups, as a (n_samples,) array of any dtype."""
     if y is None:
         raise ValueError(
             f"This estimator requires {name} to be passed, but the target {name} is None."
@@ -182,23 +209,23 @@ def check_labels(y, n_samples, name="y"):
     if hasattr(y, "to_numpy"):  # of pandas' own integers column_or_1d would make floats
         y = y.to_numpy()
     # Of a list too, in which NumPy makes text of NaN beside text, and floats of large integers.
-    items = np.array(y, dtype=object).ravel() if not hasattr(y, "dtype") else ()
+    items: Any = np.array(y, dtype=object).ravel() if not hasattr(y, "dtype") else ()
     y = column_or_1d(y, warn=True)
     # scikit-learn's check_classification_targets would take one exemplar a class for regression.
-    strange = []
+    strange: list[str] = []
     if y.dtype == object and not all(isinstance(value, str) for value in y):
         items = y
         found = np.array(y.tolist())  # as a DataFrame of mixed columns holds them
         y = found if found.dtype.kind in "iubf" else y
     if y.dtype.kind in "OUT":
         others = odd = [value for value in items if not isinstance(value, str)]
-        if len(others) == len(items):  # among numbers it is no number that is odd
+        if len(others) == len(items):  # among numbers what is not a number is odd
             odd = [value for value in others if not isinstance(value, Number)]
         strange = [repr(value) for value in odd or others]  # others: integers beyond 64 bits
     elif y.dtype.kind in "mM" and np.isnat(y).any():
         strange = ["NaT"]
     elif y.dtype.kind == "f" and len(items) and all(isinstance(v, Integral) for v in items):
-        raise ValueError(f"{name} holds integers that no 64-bit dtype has together: use strings.")
+        raise ValueError(f"{name} holds integers that do not fit one 64-bit dtype. Use strings.")
     elif y.dtype.kind == "f":
         if not np.isfinite(y).all():
             raise ValueError(f"Input {name} contains NaN or infinity: every sample needs a label.")
@@ -212,8 +239,8 @@ def check_labels(y, n_samples, name="y"):
     return y
 
 
-def check_length(values, n_samples, name):
-    """One value a sample."""
+def check_length(values: Any, n_samples: int, name: str) -> None:
+    """Raise ValueError unless there is one value a sample."""
     if len(values) != n_samples:
         raise ValueError(
             f"{name} has {len(values)} values for {n_samples} samples in X: inconsistent numbers "
@@ -221,31 +248,31 @@ def check_length(values, n_samples, name):
         )
 
 
-def check_groups(groups, y):
-    """Classes and groups as integers; a label that occurs in two groups is two classes."""
+def check_groups(groups: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return classes and groups as integers; a label in two groups is two classes."""
     if groups is None:
         return np.unique(y, return_inverse=True)[1], np.zeros(len(y), dtype=np.int64)
-    codes = np.unique(check_labels(groups, len(y), "groups"), return_inverse=True)[1]
+    numbers = np.unique(check_labels(groups, len(y), "groups"), return_inverse=True)[1]
     labels = np.unique(y, return_inverse=True)[1]
-    classes = np.unique(codes * (labels.max() + 1) + labels, return_inverse=True)[1]
-    return classes, codes
+    classes = np.unique(numbers * (labels.max() + 1) + labels, return_inverse=True)[1]
+    return classes, numbers
 
 
-def check_trainable(y, classes, groups):
-    """A twin learns from same and different pairs: two classes, one of them with two examples."""
+def check_trainable(y: np.ndarray, classes: np.ndarray, groups: np.ndarray) -> None:
+    """Raise ValueError unless some group has two classes, one of them with two samples."""
     n_classes = len(np.unique(y))
     if n_classes < 2:
         what = f"only one class, {y.tolist()[0]!r}" if len(y) else "no class"
         raise ValueError(
-            f"y has {what}; a twin learns from same and different pairs, which need at least two "
-            "classes."
+            f"y has {what}; training needs pairs of the same class and of different classes, so at "
+            "least two classes."
         )
     classes = np.unique(classes, return_inverse=True)[1]  # some may have been held out
     count = np.bincount(classes)
     if count.max() < 2:
         raise ValueError(
             f"y has {n_classes} classes and no class with two examples (inside one group, where "
-            "groups are given); a twin learns from pairs of the same class: give at least two "
+            "groups are given); training needs pairs of the same class. Give at least two "
             "examples of some class."
         )
     group_of_class = groups[np.unique(classes, return_index=True)[1]]
@@ -254,6 +281,38 @@ def check_trainable(y, classes, groups):
     np.maximum.at(pairable, group_of_class, count)
     if not ((per_group > 1) & (pairable > 1)).any():
         raise ValueError(
-            "groups leaves no group with two classes, one of them with two examples: negatives "
-            "are drawn inside a group, so pass coarser groups, or groups=None."
+            "groups leaves no group with two classes, one of them with two examples. Different "
+            "pairs are drawn inside a group, so pass coarser groups, or groups=None."
         )
+
+
+def check_calibration_data(
+    y: Any, groups: Any, n_samples: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return classes and groups, as integers, of which one-shot trials can be made."""
+    y = check_labels(y, n_samples)
+    classes, groups = check_groups(groups, y)
+    check_trainable(y, classes, groups)
+    first, counts = np.unique(classes, return_index=True, return_counts=True)[1:]
+    if np.bincount(groups[first[counts > 1]]).max() < 2:
+        raise ValueError(
+            "y has no two classes with two examples each (inside one group, where groups are "
+            "given), which one-shot trials need. Give more examples, or pass groups=None."
+        )
+    return classes, groups
+
+
+def check_same_length(a: np.ndarray, b: np.ndarray) -> None:
+    """Raise ValueError unless XA and XB have as many samples."""
+    if len(a) != len(b):
+        raise ValueError(
+            f"XA has {len(a)} samples and XB {len(b)}, but pair_proba compares row by row. Pass "
+            "as many of each, or use similarity for all pairs."
+        )
+
+
+def labels_to_remove(labels: Any) -> np.ndarray:
+    """Return one label, or several in any container, as an array."""
+    labels = list(labels) if isinstance(labels, set | frozenset) else labels
+    labels = np.atleast_1d(as_array(labels, "labels"))
+    return check_labels(labels, len(labels), "labels")

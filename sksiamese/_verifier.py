@@ -1,48 +1,126 @@
-"""SiameseVerifier: are the two images of a pair of one class?"""
+"""SiameseVerifier: are the two images of a pair of the same class?"""
 
-import copy
+from __future__ import annotations
+
+from dataclasses import replace
+from os import PathLike
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import expit
-from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.base import BaseEstimator, ClassifierMixin
 
-from ._base import TwinEstimator
-from ._callbacks import with_callbacks
+from ._base import (
+    FittedAttribute,
+    check_knows_input,
+    embed,
+    embed_both,
+    fitted_of,
+    learn_watched,
+    raise_if_interrupted,
+    read,
+    read_training,
+    shared_params,
+    start_of,
+    transformed,
+)
+from ._callbacks import CallbackSupportMixin, with_callbacks
 from ._classifier import SiameseOneShotClassifier
-from ._pairs import calibrated_threshold, check_different, check_same, pairs_of
-from ._persistence import PersistenceMixin
-from .twin import inference
+from ._fitted import Fitted
+from ._learning import TrainingData, check_params, neural
+from ._pairs import calibrated_threshold, check_different, check_same, items_of, pairs_of
+from ._params import LearningParams
+from ._persistence import read_fitted, write_fitted
 
 
-class SiameseVerifier(ClassifierMixin, PersistenceMixin, TwinEstimator):
-    """The twin judged on pairs: a sample is a pair, and its class is same (1) or different (0).
+class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
+    """Classifier of pairs by a twin (Siamese) network: same class or different classes.
 
-    This is the task that the paper trains on [1]_. The network is that of
-    `SiameseOneShotClassifier`, which `from_classifier` and `to_classifier` exchange without
-    training.
+    A sample is a pair of images, and its class is same (1) or different (0). This is the task that
+    the paper trains on [1]_. The network is that of `SiameseOneShotClassifier`; `from_classifier`
+    and `to_classifier` exchange it without training.
 
     Parameters
     ----------
-    encoder, encoder_params, head, head_params, distortion, image_shape, channels, image_size, \
-frame, batch_size, max_iter, n_members, optimizer, learning_rate, weight_decay, averaging, \
-warm_start, precision, device, callbacks, net_params, random_state
+    encoder : {"auto", "conv", "koch", "mlp"}, torch.nn.Module or callable, default="auto"
         As in `SiameseOneShotClassifier`.
     preprocessor : array-like, ImageArray, callable or None, default=None
-        Where samples of X are pairs of row numbers, what they are rows of: images or flat rows. A
-        `sksiamese.datasets.ImageArray` is cloned without a copy of them. A callable gets an array
-        of whatever X holds, such as paths, each once, and returns their images.
+        If given, samples of X are pairs of row numbers of these images or flat rows. A
+        `sksiamese.datasets.ImageArray` is cloned without copying them. A callable takes an array
+        of what X holds, such as paths, each once, and returns their images.
+    encoder_params : dict or None, default=None
+        As in `SiameseOneShotClassifier`.
+    head : {"weighted_l1", "signed_l1", "aligned"}, default="weighted_l1"
+        As in `SiameseOneShotClassifier`.
+    head_params : dict or None, default=None
+        As in `SiameseOneShotClassifier`.
+    augmentation : {"auto", None, "affine", "warp", "strokes"} or callable, default="auto"
+        As in `SiameseOneShotClassifier`.
+    image_shape : tuple of int or None, default=None
+        As in `SiameseOneShotClassifier`.
+    channels : {"auto", "first", "last"}, default="auto"
+        As in `SiameseOneShotClassifier`.
+    resize : {"auto", None}, int or tuple of 2 ints, default="auto"
+        As in `SiameseOneShotClassifier`.
+    crop : {"foreground", None}, default=None
+        As in `SiameseOneShotClassifier`.
+    batch_size : "auto" or int, default="auto"
+        Number of pairs in a training step; "auto" is 128.
+    max_iter : int, default=30
+        Number of epochs. An epoch shows each pair once.
+    n_estimators : int, default=1
+        As in `SiameseOneShotClassifier`.
+    optimizer : {"adamw", "adam", "sgd", "muon"} or type, default="adamw"
+        As in `SiameseOneShotClassifier`.
+    optimizer_params : dict or None, default=None
+        As in `SiameseOneShotClassifier`.
+    learning_rate : float, default=5e-3
+        As in `SiameseOneShotClassifier`.
+    weight_decay : float, default=0.01
+        As in `SiameseOneShotClassifier`.
+    ema_decay : float, default=0.998
+        As in `SiameseOneShotClassifier`.
+    warm_start : bool, default=False
+        As in `SiameseOneShotClassifier`.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        As in `SiameseOneShotClassifier`.
+    device : str, default="cpu"
+        As in `SiameseOneShotClassifier`.
+    callbacks : list of skorch callbacks or None, default=None
+        As in `SiameseOneShotClassifier`.
+    net_params : dict or None, default=None
+        As in `SiameseOneShotClassifier`.
+    verbose : int, default=0
+        As in `SiameseOneShotClassifier`.
+    random_state : int, RandomState instance or None, default=None
+        As in `SiameseOneShotClassifier`.
 
     Attributes
     ----------
     classes_ : ndarray of shape (2,)
-        Different and same: 0 and 1, or -1 and 1, as y has them.
-    threshold_ : float
-        The logit from which on `predict` says same: 0, a probability of one half, until
+        Labels of different and same pairs: 0 and 1, or -1 and 1, as in y.
+    decision_threshold_ : float
+        Logit from which on `predict` returns same: 0, a probability of one half, until
         `calibrate_threshold`.
-    network_ : TwinNetwork or, with several members, TwinEnsemble
-    history_, n_iter_, input_shape_
-        As in `SiameseOneShotClassifier`.
+    network_ : torch.nn.Module
+        The trained network, in evaluation mode on the CPU. It takes scaled images.
+    history_ : list of list of dict
+        For each network a list with one dict an epoch: train_loss and dur in seconds.
+    n_iter_ : int
+        Number of epochs trained, of the network with most.
+    input_shape_ : tuple of int
+        Shape of one image or row, (C, H, W) or (D,).
+    n_features_in_ : int
+        Number of values in one image or row.
+    feature_names_in_ : ndarray of str
+        Names of the columns of a `preprocessor` that is a DataFrame.
+    fitted_ : Fitted
+        All that was learned, as one value that never changes.
+
+    See Also
+    --------
+    SiameseOneShotClassifier : Classifies single images by exemplars.
 
     References
     ----------
@@ -51,236 +129,315 @@ warm_start, precision, device, callbacks, net_params, random_state
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sksiamese import SiameseVerifier
     >>> from sksiamese.datasets import make_glyphs
+    >>> from sksiamese.model_selection import make_pairs
     >>> images, labels = make_glyphs(n_classes=6, n_samples=4, random_state=0)
-    >>> X = np.random.default_rng(0).integers(len(images), size=(200, 2))
-    >>> X = X[X[:, 0] != X[:, 1]]
-    >>> y = (labels[X[:, 0]] == labels[X[:, 1]]).astype(int)
+    >>> pairs = make_pairs(labels, n_pairs=200, random_state=0)
+    >>> X, y = pairs[:, :2], pairs[:, 2]
     >>> verifier = SiameseVerifier(preprocessor=images, max_iter=5, random_state=0).fit(X, y)
     >>> verifier.predict_proba(X[:3]).shape
     (3, 2)
     """
 
-    # What labels of classes have and pairs do not.
-    loss = "verification"
-    class_transforms = None
-    batch_shape = (1, 20, 2)
-    n_pairs = None
-    early_stopping = False
-    validation_fraction = 0.2
-    n_iter_no_change = 10
-
-    _saved = (*PersistenceMixin._saved, "_different")
+    # What was learned is read from `fitted_`, which is replaced in one assignment.
+    fitted_: Fitted
+    network_ = FittedAttribute(lambda fitted: neural(fitted).network)
+    history_ = FittedAttribute(lambda fitted: list(fitted.history))
+    n_iter_ = FittedAttribute(lambda fitted: max(map(len, fitted.history), default=0))
+    input_shape_ = FittedAttribute(lambda fitted: fitted.input_shape)
+    n_features_in_ = FittedAttribute(lambda fitted: fitted.n_features_in)
+    feature_names_in_ = FittedAttribute(lambda fitted: fitted.feature_names)
+    decision_threshold_ = FittedAttribute(lambda fitted: fitted.decision_threshold)
+    classes_ = FittedAttribute(lambda fitted: np.array([fitted.negative_label, 1]))
 
     def __init__(
         self,
-        encoder="auto",
+        encoder: Any = "auto",
         *,
-        preprocessor=None,
-        encoder_params=None,
-        head="weighted_l1",
-        head_params=None,
-        distortion="auto",
-        image_shape=None,
-        channels="auto",
-        image_size="auto",
-        frame="image",
-        batch_size=128,
-        max_iter=30,
-        n_members=1,
-        optimizer="adamw",
-        learning_rate=5e-3,
-        weight_decay=0.01,
-        averaging=0.998,
-        warm_start=False,
-        precision="auto",
-        device="cpu",
-        callbacks=None,
-        net_params=None,
-        random_state=None,
-    ):
+        preprocessor: Any = None,
+        encoder_params: dict[str, Any] | None = None,
+        head: str = "weighted_l1",
+        head_params: dict[str, Any] | None = None,
+        augmentation: Any = "auto",
+        image_shape: tuple[int, ...] | None = None,
+        channels: str = "auto",
+        resize: Any = "auto",
+        crop: str | None = None,
+        batch_size: Any = "auto",
+        max_iter: int = 30,
+        n_estimators: int = 1,
+        optimizer: Any = "adamw",
+        optimizer_params: dict[str, Any] | None = None,
+        learning_rate: float = 5e-3,
+        weight_decay: float = 0.01,
+        ema_decay: float = 0.998,
+        warm_start: bool = False,
+        precision: str = "auto",
+        device: str = "cpu",
+        callbacks: list[Any] | None = None,
+        net_params: dict[str, Any] | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
         self.encoder = encoder
         self.preprocessor = preprocessor
         self.encoder_params = encoder_params
         self.head = head
         self.head_params = head_params
-        self.distortion = distortion
+        self.augmentation = augmentation
         self.image_shape = image_shape
         self.channels = channels
-        self.image_size = image_size
-        self.frame = frame
+        self.resize = resize
+        self.crop = crop
         self.batch_size = batch_size
         self.max_iter = max_iter
-        self.n_members = n_members
+        self.n_estimators = n_estimators
         self.optimizer = optimizer
+        self.optimizer_params = optimizer_params
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
-        self.averaging = averaging
+        self.ema_decay = ema_decay
         self.warm_start = warm_start
         self.precision = precision
         self.device = device
         self.callbacks = callbacks
         self.net_params = net_params
+        self.verbose = verbose
         self.random_state = random_state
 
-    def fit(self, X, y):
+    @with_callbacks
+    def fit(self, X: ArrayLike, y: ArrayLike) -> SiameseVerifier:
         """Learn from pairs.
 
         Parameters
         ----------
         X : array-like of shape (n_pairs, 2, ...)
-            The two images, or flat rows, of each pair; or with `preprocessor` their row numbers,
-            (n_pairs, 2) integers.
+            The two images, or flat rows, of each pair; or, with `preprocessor`, their row numbers,
+            integers of shape (n_pairs, 2).
         y : array-like of shape (n_pairs,)
-            1 where both are of one class; 0, or in all of y -1, where not.
+            1 where both are of the same class; 0, or everywhere -1, where they are not.
 
         Returns
         -------
-        self : object
+        self : SiameseVerifier
+            The fitted estimator.
 
         Raises
         ------
-        ValueError, TypeError, FloatingPointError
-            If an argument cannot be used, or training diverges. The estimator is then as before.
+        ValueError, TypeError
+            If a parameter or argument cannot be used. The estimator is then unchanged.
+        DivergedError
+            If the training loss is not finite. The estimator is then unchanged.
         KeyboardInterrupt
-            After Ctrl-C; the estimator then has the twin trained so far.
+            After Ctrl-C. The estimator then has the network trained so far.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sksiamese import SiameseVerifier
+        >>> rng = np.random.default_rng(0)
+        >>> X, y = rng.normal(size=(20, 2, 5)), np.arange(20) % 2
+        >>> SiameseVerifier(max_iter=2, random_state=0).fit(X, y).classes_
+        array([0, 1])
         """
-        return self._fit_as_a_whole(X, y)
-
-    @with_callbacks
-    def _fit(self, X, y):
-        self._check_params()
+        params, start = LearningParams.of(self), start_of(self)
+        check_params(params)
         items, i, j = pairs_of(X, self.preprocessor)
-        store = self._begin(items)
-        self._different, same = check_same(y, len(i))
+        store, names = read_training(self, items, start)
+        negative, same = check_same(y, len(i))
         check_different(X, i, j)
-        pairs = np.stack([i, j, same], axis=1)
-        context, interrupted = self._train(store, X, y, pairs=pairs)
-        self.threshold_ = 0.0
-        if context is not None:
-            context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
-        return interrupted
+        data = TrainingData(store, pairs=np.stack([i, j, same], axis=1))
+        fitted, stopped = learn_watched(self, X, y, params, data, names, start)
+        self.fitted_ = replace(fitted, negative_label=negative)
+        raise_if_interrupted(stopped)
+        return self
 
-    def _attributes_so_far(self, store, y, members, net):
-        return {
-            **super()._attributes_so_far(store, y, members, net),
-            "threshold_": 0.0,
-            "_different": self._different,
-        }
-
-    @property
-    def classes_(self):
-        """Different and same, as y had them."""
-        if not hasattr(self, "_different"):
-            raise AttributeError("SiameseVerifier is not fitted yet, so it has no classes_")
-        return np.array([self._different, 1])
-
-    def decision_function(self, X):
-        """Twin logit of each pair, the log-odds that both are of one class.
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Return the logit of each pair.
 
         Parameters
         ----------
         X : array-like of shape (n_pairs, 2, ...) or (n_pairs, 2)
-            As in `fit`.
+            Pairs, as in `fit`.
 
         Returns
         -------
         logits : ndarray of shape (n_pairs,), float32
+            Log-odds that both samples are of the same class.
         """
-        check_is_fitted(self, "network_")
-        self = copy.copy(self)  # one twin, though another thread may fit anew
-        items, i, j = pairs_of(X, self.preprocessor)
-        store = self._store(items)
-        used, rows = np.unique(np.concatenate([i, j]), return_inverse=True)
-        codes = self._encode_store(store, used)
-        rows_i, rows_j = rows.reshape(2, -1)
-        return inference.pair_logits(self.network_, codes, codes, rows_i, rows_j).numpy()
+        return self._logits(X, fitted_of(self))
 
-    def predict(self, X):
-        """Same or different: whether the logit reaches `threshold_`.
+    def _logits(self, X: ArrayLike, fitted: Fitted) -> np.ndarray:
+        items, i, j = pairs_of(X, self.preprocessor)
+        store = read(self, items, fitted)
+        used, rows = np.unique(np.concatenate([i, j]), return_inverse=True)
+        return fitted.pair_logits(fitted.comparer.embed(store, used), *rows.reshape(2, -1))
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Predict same or different: whether the logit reaches `decision_threshold_`.
 
         Parameters
         ----------
         X : array-like of shape (n_pairs, 2, ...) or (n_pairs, 2)
+            Pairs, as in `fit`.
 
         Returns
         -------
         y : ndarray of shape (n_pairs,)
-            Of `classes_`.
-        """
-        self = copy.copy(self)  # see decision_function
-        logits = self.decision_function(X)
-        return self.classes_[(logits >= self.threshold_).astype(int)]
+            Label of each pair, one of `classes_`.
 
-    def predict_proba(self, X):
-        """p(different) and p(same), whatever the threshold.
+        Examples
+        --------
+        >>> from sksiamese import SiameseVerifier, load_pretrained
+        >>> from sksiamese.datasets import load_omniglot_minimal
+        >>> data = load_omniglot_minimal()
+        >>> clf = load_pretrained("omniglot").set_support(data.images[:20], data.target[:20])
+        >>> SiameseVerifier.from_classifier(clf).predict([data.images[:2], data.images[15:25:5]])
+        array([1, 0])
+        """
+        fitted = fitted_of(self)
+        logits = self._logits(X, fitted)
+        return np.where(logits >= fitted.decision_threshold, 1, fitted.negative_label)
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """Return the probabilities of different and same, whatever the threshold.
 
         Parameters
         ----------
         X : array-like of shape (n_pairs, 2, ...) or (n_pairs, 2)
+            Pairs, as in `fit`.
 
         Returns
         -------
-        probabilities : ndarray of shape (n_pairs, 2), float32
+        p : ndarray of shape (n_pairs, 2), float32
+            Probabilities of different and of same.
         """
-        logits = self.decision_function(X)
+        logits = self._logits(X, fitted_of(self))
         return np.stack([expit(-logits), expit(logits)], axis=1)
 
-    def calibrate_threshold(self, X, y, strategy="accuracy", *, min_rate=None, beta=1.0):
-        """Set `threshold_` by pairs that were not trained on.
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Embed single samples, not pairs.
 
         Parameters
         ----------
-        X, y
-            Pairs of both kinds, as in `fit`.
-        strategy : {"accuracy", "f_beta", "max_tpr", "max_tnr", "equal_error"}
-            What is best at the threshold: accuracy; the F-beta score; the part of same pairs
-            accepted, where at least `min_rate` of the different ones are rejected; the part of
-            different pairs rejected, where at least `min_rate` of the same ones are accepted; or
-            the difference of the two kinds of error, which is to be least.
-        min_rate : float or None, default=None
-            From 0 to 1, of "max_tpr" and "max_tnr".
-        beta : float, default=1.0
-            Of "f_beta": how much more recall counts than precision.
+        X : array-like of shape (n, ...)
+            Images or rows; with `preprocessor`, their row numbers, integers of shape (n,), or
+            what the callable takes.
 
         Returns
         -------
-        self : object
+        embeddings : ndarray of shape (n, n_features_out), float32
+            Embeddings; feature maps are flattened.
 
         Raises
         ------
         NotFittedError
-            If there is no twin yet.
-        ValueError, TypeError
-            If an argument cannot be used; the threshold is then as it was.
+            If the estimator is not fitted.
+        ValueError
+            If X cannot be used.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sksiamese import SiameseVerifier
+        >>> rng = np.random.default_rng(0)
+        >>> X, y = rng.normal(size=(20, 2, 5)), np.arange(20) % 2
+        >>> SiameseVerifier(max_iter=2, random_state=0).fit(X, y).transform(X[:, 0]).shape
+        (20, 5)
         """
-        logits = self.decision_function(X)
+        return transformed(self, items_of(X, self.preprocessor), fitted_of(self))
+
+    def similarity(self, XA: ArrayLike, XB: ArrayLike) -> np.ndarray:
+        """Return the logit of every sample of XA with every sample of XB.
+
+        Parameters
+        ----------
+        XA : array-like of shape (n_a, ...)
+            Single samples, as in `transform`.
+        XB : array-like of shape (n_b, ...)
+            Single samples, as in `transform`.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_a, n_b), float32
+            Log-odds that two samples are of the same class.
+        """
+        fitted = fitted_of(self)
+        a = items_of(XA, self.preprocessor)
+        b = a if XB is XA else items_of(XB, self.preprocessor)
+        return fitted.logits(*embed_both(self, a, b, fitted))
+
+    def calibrate_threshold(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        strategy: str = "accuracy",
+        *,
+        min_rate: float | None = None,
+        beta: float = 1.0,
+    ) -> SiameseVerifier:
+        """Choose `decision_threshold_` on pairs that were not used in training.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, 2, ...) or (n_pairs, 2)
+            Pairs of both kinds, as in `fit`.
+        y : array-like of shape (n_pairs,)
+            Their labels, as in `fit`.
+        strategy : {"accuracy", "f_beta", "max_tpr", "max_tnr", "equal_error"}, default="accuracy"
+            What the threshold maximises: the accuracy; the F-beta score; the true-positive rate,
+            subject to a true-negative rate of at least `min_rate`; the true-negative rate, subject
+            to a true-positive rate of at least `min_rate`. "equal_error" minimises the difference
+            of the two error rates.
+        min_rate : float or None, default=None
+            Between 0 and 1, for "max_tpr" and "max_tnr".
+        beta : float, default=1.0
+            Weight of recall in "f_beta".
+
+        Returns
+        -------
+        self : SiameseVerifier
+            The estimator with its new threshold.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError, TypeError
+            If an argument cannot be used. The threshold is then unchanged.
+        """
+        fitted = fitted_of(self)
+        logits = self._logits(X, fitted)
         same = check_same(y, len(logits))[1]
-        self.threshold_ = calibrated_threshold(logits, same, strategy, min_rate, beta)
+        threshold = calibrated_threshold(logits, same, strategy, min_rate, beta)
+        self.fitted_ = replace(fitted, decision_threshold=threshold)
         return self
 
     @classmethod
-    def from_classifier(cls, clf, *, preprocessor=None):
-        """A verifier by the twin of a fitted classifier.
+    def from_classifier(
+        cls, clf: SiameseOneShotClassifier, *, preprocessor: Any = None
+    ) -> SiameseVerifier:
+        """Return a verifier with the network of a fitted classifier.
 
         Parameters
         ----------
         clf : SiameseOneShotClassifier
-        preprocessor : as the parameter
+            A fitted classifier.
+        preprocessor : array-like, ImageArray, callable or None, default=None
+            The verifier's parameter.
 
         Returns
         -------
         verifier : SiameseVerifier
-            Shares the network; fitted, with its threshold at 0.
+            Fitted, with a threshold of 0. It shares the network.
 
         Raises
         ------
         TypeError
-            If `clf` is something else, such as a Pipeline that ends in one.
+            If `clf` is something else, such as a Pipeline.
         NotFittedError
-            If it has no twin yet, or learns the kind of its images from a support and has none.
+            If `clf` is not fitted, or is pretrained and has no support yet.
 
         Examples
         --------
@@ -295,42 +452,99 @@ warm_start, precision, device, callbacks, net_params, random_state
             raise TypeError(
                 f"clf is a {type(clf).__name__}; expected a fitted SiameseOneShotClassifier, such "
                 "as the estimator of a FrozenTwinClassifier, the last step of a Pipeline, or what "
-                "to_classifier() of a SiameseVerifier gives."
+                "to_classifier() of a SiameseVerifier returns."
             )
-        check_is_fitted(clf, "network_")
-        clf._check_adapted()
-        verifier = _exchanged(clf, cls(preprocessor=preprocessor))
-        verifier._adapts = False
-        verifier._different, verifier.threshold_ = 0, 0.0
+        fitted = fitted_of(clf)
+        check_knows_input(fitted)
+        verifier = cls(preprocessor=preprocessor).set_params(**shared_params(clf, cls))
+        verifier.fitted_ = replace(fitted, support=None, adapts=False, decision_threshold=0.0)
         return verifier
 
-    def to_classifier(self):
-        """A one-shot classifier by this verifier's twin, with a support yet to be set.
+    def to_classifier(self) -> SiameseOneShotClassifier:
+        """Return a one-shot classifier with this verifier's network, without a support.
 
         Returns
         -------
         clf : SiameseOneShotClassifier
-            Shares the network.
+            Fitted; call `set_support` next. It shares the network.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
         """
-        check_is_fitted(self, "network_")
-        clf = _exchanged(self, SiameseOneShotClassifier())
-        clf.support_ = None
+        clf = SiameseOneShotClassifier(**shared_params(self, SiameseOneShotClassifier))
+        clf.fitted_ = fitted_of(self)
         return clf
 
-    def __sklearn_tags__(self):
+    def save(self, path: str | PathLike, *, half: bool = False) -> None:
+        """Write the fitted estimator to a safetensors file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write. It is replaced as a whole, once everything is written.
+        half : bool, default=False
+            If True, write weights in half precision, at half the size.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If a parameter is a Python object that JSON cannot hold, such as a preprocessor.
+        OSError
+            If the file cannot be written. An existing file is then unchanged.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from sksiamese import SiameseVerifier
+        >>> rng = np.random.default_rng(0)
+        >>> X, y = rng.normal(size=(20, 2, 5)), np.arange(20) % 2
+        >>> verifier = SiameseVerifier(max_iter=2, random_state=0).fit(X, y)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     verifier.save(f"{folder}/verifier.safetensors")
+        ...     verifier = SiameseVerifier.load(f"{folder}/verifier.safetensors")
+        """
+        write_fitted(path, self, fitted_of(self), half, support=False)
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> SiameseVerifier:
+        """Read an estimator that `save` wrote. No code is run.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to read.
+
+        Returns
+        -------
+        verifier : SiameseVerifier
+            The fitted estimator.
+
+        Raises
+        ------
+        OSError
+            If there is no such file, or it is damaged.
+        ValueError
+            If it holds something else.
+
+        See Also
+        --------
+        save : Write the file, with an example of both.
+
+        Examples
+        --------
+        >>> from sksiamese import SiameseVerifier
+        >>> verifier = SiameseVerifier.load("verifier.safetensors")  # doctest: +SKIP
+        """
+        return read_fitted(path, cls)
+
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = self.preprocessor is not None
         tags.input_tags.three_d_array = True
         tags.classifier_tags.multi_class = False
         return tags
-
-
-def _exchanged(estimator, other):
-    """`other` with those parameters that it shares with `estimator`, and all that was learned."""
-    shared = other.get_params(deep=False).keys() & estimator.get_params(deep=False).keys()
-    other.set_params(**{name: getattr(estimator, name) for name in shared})
-    own = estimator.get_params(deep=False).keys() | {"support_", "threshold_", "_different"}
-    other.__dict__.update(
-        {name: value for name, value in vars(estimator).items() if name not in own}
-    )
-    return other

@@ -1,27 +1,36 @@
-"""Recipes: functions that return an unfitted estimator, each with its parameters in sight."""
+"""Recipes: functions that return an unfitted estimator with every parameter visible."""
 
-import torch
+from typing import Any
+
 from skorch.callbacks import LRScheduler
 
 from ._classifier import SiameseOneShotClassifier
-from .twin.callbacks import MomentumRamp
+from .callbacks import MomentumRamp
+
+__all__ = ["keras2017", "koch2015", "omniglot"]
 
 
-def omniglot(*, max_iter=30, random_state=None):
-    """The network for handwritten characters whose figures the documentation quotes.
+def omniglot(*, max_iter: int = 30, random_state: Any = None) -> SiameseOneShotClassifier:
+    """Return the most accurate classifier we know for handwritten characters.
 
-    Chosen on held-out background alphabets; ``benchmarks/search.py`` runs the variants compared.
+    Its parameters were chosen on held-out alphabets of the training set; ``benchmarks/search.py``
+    runs the variants that were compared.
 
     Parameters
     ----------
     max_iter : int, default=30
-        Epochs.
+        Number of epochs.
     random_state : int, RandomState instance or None, default=None
+        Determines weights, batches and augmentation.
 
     Returns
     -------
     clf : SiameseOneShotClassifier
-        Unfitted.
+        Unfitted. `fit` takes images, their labels, and alphabets as `groups`.
+
+    See Also
+    --------
+    sksiamese.load_pretrained : The same network, already trained.
 
     Examples
     --------
@@ -34,37 +43,43 @@ def omniglot(*, max_iter=30, random_state=None):
         encoder_params={"width": 48},
         head="aligned",
         loss="both",
-        distortion="strokes",
-        class_transforms="rotate_reflect",
-        image_size=40,
-        frame="ink",
-        batch_shape=(1, 20, 4),
+        augmentation="strokes",
+        class_augmentation="rotate_reflect",
+        resize=40,
+        crop="foreground",
+        batch_size=(1, 20, 4),
         max_iter=max_iter,
         optimizer="muon",
         learning_rate=4e-3,
         weight_decay=0.01,
-        averaging=0.998,
+        ema_decay=0.998,
         random_state=random_state,
     )
 
 
-def koch2015(*, n_pairs=30_000, random_state=None):
-    """Koch, Zemel & Salakhutdinov 2015, sections 3 and 4, sentence by sentence.
+def koch2015(*, n_pairs: int = 30_000, random_state: Any = None) -> SiameseOneShotClassifier:
+    """Return the classifier of Koch, Zemel & Salakhutdinov 2015, sections 3 and 4.
 
     The paper found a learning rate, a momentum and an L2 weight for each layer by Bayesian search
-    and did not print them; those here are ours, as are the 20 epochs of the momentum's rise. The
-    affine copies are drawn anew each epoch; the paper drew eight of each pair, once.
+    and did not print them. The values here are ours, and so are the 20 epochs in which the
+    momentum rises. Affine distortions are drawn anew each epoch; the paper drew eight of each
+    pair, once.
 
     Parameters
     ----------
     n_pairs : int, default=30_000
-        The paper's sets have 30,000, 90,000 and 150,000.
+        Number of training pairs. The paper's sets have 30,000, 90,000 and 150,000.
     random_state : int, RandomState instance or None, default=None
+        Determines weights, pairs, batches and augmentation.
 
     Returns
     -------
     clf : SiameseOneShotClassifier
-        Unfitted; `fit` takes 105x105 images, their labels, and alphabets as `groups`.
+        Unfitted. `fit` takes 105x105 images, their labels, and alphabets as `groups`.
+
+    See Also
+    --------
+    omniglot : Far more accurate, and faster to train.
 
     Examples
     --------
@@ -87,43 +102,47 @@ def koch2015(*, n_pairs=30_000, random_state=None):
         head="signed_l1",
         head_params={"alpha_std": 0.2},
         loss="verification",
-        distortion="affine",
-        class_transforms=None,
-        image_size=None,
+        augmentation="affine",
+        class_augmentation=None,
+        resize=None,
         n_pairs=n_pairs,
         batch_size=128,
         max_iter=200,
+        optimizer="sgd",
+        optimizer_params={"momentum": 0.9, "param_groups": layers},
         learning_rate=1e-2,
         weight_decay=0.0,
-        averaging=0.0,
+        ema_decay=0.0,
         early_stopping=True,
         n_iter_no_change=20,
         precision="float32",
         callbacks=[LRScheduler("ExponentialLR", gamma=0.99), MomentumRamp(n_epochs=20)],
-        net_params={
-            "optimizer": torch.optim.SGD,
-            "optimizer__momentum": 0.9,
-            "optimizer__param_groups": layers,
-            "callbacks__clip": None,
-        },
+        net_params={"callbacks__clip": None},
         random_state=random_state,
     )
 
 
-def keras2017(*, n_pairs=30_000, random_state=None):
-    """The variant of a widely copied Keras notebook: all weights N(0, 0.01), Adam at 6e-5.
+def keras2017(*, n_pairs: int = 30_000, random_state: Any = None) -> SiameseOneShotClassifier:
+    """Return the variant of a widely copied Keras notebook.
 
-    L2 is 2e-4 in convolutions and 1e-3 in the dense layers; no schedule, no distortion.
+    All weights start from N(0, 0.01); Adam at 6e-5; L2 weights of 2e-4 in convolutions and 1e-3
+    in the dense layers; no schedule and no augmentation.
 
     Parameters
     ----------
-    n_pairs, random_state
-        As in `koch2015`.
+    n_pairs : int, default=30_000
+        Number of training pairs.
+    random_state : int, RandomState instance or None, default=None
+        Determines weights, pairs and batches.
 
     Returns
     -------
     clf : SiameseOneShotClassifier
-        Unfitted.
+        Unfitted. `fit` takes 105x105 images, their labels, and alphabets as `groups`.
+
+    See Also
+    --------
+    koch2015 : The paper's own optimizer and initial weights.
 
     Examples
     --------
@@ -135,18 +154,17 @@ def keras2017(*, n_pairs=30_000, random_state=None):
     return paper.set_params(
         encoder_params={"n_units": 4096, "units_std": 0.01},
         head_params={"alpha_std": 0.01},
-        distortion=None,
+        augmentation=None,
         batch_size=32,
-        learning_rate=6e-5,
-        callbacks=None,
-        net_params={
-            "optimizer": torch.optim.Adam,
-            "optimizer__param_groups": [
+        optimizer="adam",
+        optimizer_params={
+            "param_groups": [
                 ("encoder.convs.*", {"weight_decay": 4e-4}),
                 ("encoder.units.*", {"weight_decay": 2e-3}),
                 ("head.*", {"weight_decay": 2e-3}),
             ],
-            "callbacks__clip": None,
-            "callbacks__schedule": None,
         },
+        learning_rate=6e-5,
+        callbacks=None,
+        net_params={"callbacks__clip": None, "callbacks__schedule": None},
     )

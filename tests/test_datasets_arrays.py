@@ -1,4 +1,4 @@
-"""ImageArray: shared by clones, and pickled by the place of its file."""
+"""Tests of ImageArray: clones share the images, and pickles refer to their file."""
 
 import pickle
 
@@ -11,44 +11,54 @@ from sksiamese import SiameseVerifier
 from sksiamese.datasets import ImageArray
 
 
-def test_clones_share_the_images():
+def test_image_array_is_shared_by_clones():
     images = ImageArray(np.zeros((4, 8, 8), dtype=np.uint8))
     verifier = SiameseVerifier(preprocessor=images)
     assert clone(verifier).preprocessor is images
+
+
+def test_image_array_describes_its_images():
+    images = ImageArray(np.zeros((4, 8, 8), dtype=np.uint8))
     assert (len(images), images.shape, images.dtype) == (4, (4, 8, 8), np.uint8)
-    assert repr(images) == "ImageArray(4 of shape (8, 8))"
+    assert images.path is None
+    assert repr(images) == "ImageArray(4 images of shape (8, 8))"
 
 
-def test_a_file_is_pickled_as_its_path(tmp_path):
+def test_image_array_of_a_path_is_pickled_as_the_path(tmp_path):
     images = np.arange(4 * 64 * 64, dtype=np.uint8).reshape(4, 64, 64)
     np.save(tmp_path / "images.npy", images)
     opened = ImageArray(tmp_path / "images.npy")
     assert isinstance(opened.images, np.memmap)
+    assert opened.path == str(tmp_path / "images.npy")
     data = pickle.dumps(opened)
     assert len(data) < 1000
     np.testing.assert_array_equal(pickle.loads(data)[:], images)
     np.testing.assert_array_equal(opened[[2, 0]], images[[2, 0]])
 
 
-def test_a_file_that_has_become_another_is_noticed(tmp_path):
+def test_image_array_refuses_to_unpickle_when_the_file_has_changed(tmp_path):
     path = tmp_path / "images.npy"
     np.save(path, np.zeros((4, 8, 8), dtype=np.uint8))
     data = pickle.dumps(ImageArray(path))
     np.save(path, np.zeros((3, 8, 8)))
-    with pytest.raises(ValueError, match=r"float64 of shape \(3, 8, 8\), and had uint8"):
+    with pytest.raises(
+        ValueError, match=r"float64 values of shape \(3, 8, 8\), but contained uin"
+    ):
         pickle.loads(data)
     np.save(path, np.zeros((4, 8, 8), dtype=np.uint8))
     data = pickle.dumps(ImageArray(np.load(path, mmap_mode="r")[1:]))
     np.save(path, np.ones((9, 8, 8), dtype=np.float32))
-    with pytest.raises(ValueError, match=r"float32 of shape \(9, 8, 8\), and had uint8"):
+    with pytest.raises(
+        ValueError, match=r"float32 values of shape \(9, 8, 8\), but contained uin"
+    ):
         pickle.loads(data)
 
 
-def test_a_path_is_found_from_another_folder(tmp_path, monkeypatch):
+def test_image_array_unpickles_in_another_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("images.npy", np.ones((4, 8, 8)))
-    data = [pickle.dumps(ImageArray(images)) for images in
-            ("images.npy", np.load("images.npy", mmap_mode="r"))]  # fmt: skip
+    sources = "images.npy", np.load("images.npy", mmap_mode="r")
+    data = [pickle.dumps(ImageArray(images)) for images in sources]
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
     assert all(pickle.loads(each)[:].all() for each in data)
@@ -56,7 +66,7 @@ def test_a_path_is_found_from_another_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize(
-    "part",
+    "view",
     [
         lambda images: images,
         lambda images: images[3:30],
@@ -65,10 +75,10 @@ def test_a_path_is_found_from_another_folder(tmp_path, monkeypatch):
         lambda images: images.reshape(40, -1, order="A")[7:],
     ],
 )
-def test_what_is_mapped_already_is_pickled_as_its_place(tmp_path, order, part):
+def test_image_array_of_a_memory_map_is_pickled_as_a_view_of_the_file(tmp_path, order, view):
     images = np.arange(40 * 64, dtype=np.uint16).reshape(40, 8, 8)
     np.save(tmp_path / "images.npy", np.asarray(images, order=order))
-    mapped = part(np.load(tmp_path / "images.npy", mmap_mode="r"))
+    mapped = view(np.load(tmp_path / "images.npy", mmap_mode="r"))
     opened = ImageArray(mapped)
     for _ in range(2):
         data = pickle.dumps(opened)
@@ -77,18 +87,18 @@ def test_what_is_mapped_already_is_pickled_as_its_place(tmp_path, order, part):
         np.testing.assert_array_equal(opened[:], mapped)
 
 
-def test_files_of_that_name_that_are_none_are_pickled_whole(tmp_path):
+def test_image_array_of_a_raw_memory_map_is_pickled_with_its_images(tmp_path):
     images = np.arange(20 * 16, dtype=np.uint16).reshape(20, 4, 4)
-    images.tofile(tmp_path / "raw.npy")
-    np.save(tmp_path / "part.npy", images)
+    images.tofile(tmp_path / "raw.npy")  # the name of an .npy file, but no header
+    np.save(tmp_path / "cut.npy", images)
     raw = np.memmap(tmp_path / "raw.npy", np.uint16, "r", shape=(20, 4, 4))
-    part = np.memmap(tmp_path / "part.npy", np.uint16, "r", offset=128, shape=(10, 4, 4))
-    for mapped in (raw, part):
+    cut = np.memmap(tmp_path / "cut.npy", np.uint16, "r", offset=128, shape=(10, 4, 4))
+    for mapped in (raw, cut):
         again = pickle.loads(pickle.dumps(ImageArray(mapped)))
         np.testing.assert_array_equal(again[:], mapped)
 
 
-def test_changes_that_no_file_has_are_pickled(tmp_path):
+def test_image_array_pickles_changes_that_the_file_does_not_have(tmp_path):
     np.save(tmp_path / "images.npy", np.zeros((2, 4, 4)))
     mapped = np.load(tmp_path / "images.npy", mmap_mode="c")
     mapped[0] = 1
@@ -96,30 +106,37 @@ def test_changes_that_no_file_has_are_pickled(tmp_path):
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(ImageArray(images)))[:], images)
 
 
-def test_images_in_memory_are_pickled_whole():
+def test_image_array_in_memory_is_pickled_with_its_images():
     images = np.arange(32, dtype=np.uint8).reshape(2, 4, 4)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(ImageArray(images)))[:], images)
 
 
-def made(images):
+def wrap_two(images):
     return ImageArray(images[:2])
 
 
-def test_one_that_a_worker_makes_of_what_joblib_mapped_outlives_the_worker():
+def test_image_array_made_in_a_joblib_worker_outlives_the_worker():
     images = np.ones((4, 8, 8), dtype=np.uint8)
-    (back,) = joblib.Parallel(n_jobs=2, max_nbytes=100)([joblib.delayed(made)(images)])
+    (back,) = joblib.Parallel(n_jobs=2, max_nbytes=100)([joblib.delayed(wrap_two)(images)])
     assert pickle.loads(pickle.dumps(back))[:].sum() == 2 * 64
 
 
-def test_workers_get_them(tmp_path):
+def sum_one(images, i):
+    return int(images[i].sum())
+
+
+def identity(images):
+    return images
+
+
+def test_image_array_is_passed_to_joblib_workers_and_back(tmp_path):
     images = np.ones((4, 8, 8), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
-    opened = ImageArray(tmp_path / "images.npy")
-    # Those in memory get to workers by way of a file that joblib then removes.
-    held = ImageArray(images)
+    in_file = ImageArray(tmp_path / "images.npy")
+    in_memory = ImageArray(images)  # joblib writes it to a temporary file
     with joblib.Parallel(n_jobs=2, max_nbytes=100) as parallel:
-        sums = parallel(joblib.delayed(total)(opened, i) for i in range(4))
-        back = parallel(joblib.delayed(same)(held) for _ in range(2))
+        sums = parallel(joblib.delayed(sum_one)(in_file, i) for i in range(4))
+        back = parallel(joblib.delayed(identity)(in_memory) for _ in range(2))
     assert sums == [64] * 4
     assert [pickle.loads(pickle.dumps(one))[:].sum() for one in back] == [4 * 64] * 2
 
@@ -130,25 +147,17 @@ def test_workers_get_them(tmp_path):
         ([[1, 2], [3, 4]], TypeError, "images is a list; expected an array .* or the path of an"),
         (None, TypeError, "images is a NoneType"),
         (np.float64(3), TypeError, r"images is of shape \(\); expected an array"),
-        ("missing.npy", FileNotFoundError, "images='missing.npy' is no file; expected the path"),
-        (".", FileNotFoundError, "images='.' is no file"),
-        ("x.npz", ValueError, r"images='x.npz' cannot be mapped .* pass one array, np.load\(path"),
+        ("missing.npy", FileNotFoundError, "images='missing.npy' is not an existing file"),
+        (".", FileNotFoundError, "images='.' is not an existing file; expected the path"),
+        ("x.npz", ValueError, r"images='x.npz' cannot be memory-mapped .* np.load\(path\)\[name"),
         ("objects.npy", ValueError, "images='objects.npy' .*Python objects"),
         ("number.npy", TypeError, r"images is of shape \(\)"),
     ],
 )
-def test_what_is_no_images_is_said(images, error, message, tmp_path, monkeypatch):
+def test_image_array_refuses_what_is_not_images(images, error, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez("x.npz", np.zeros((2, 2)))
     np.save("objects.npy", np.array([[None]]), allow_pickle=True)
     np.save("number.npy", 5)
     with pytest.raises(error, match=message):
         ImageArray(images)
-
-
-def total(images, i):
-    return int(images[i].sum())
-
-
-def same(images):
-    return images

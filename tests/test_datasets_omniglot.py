@@ -1,4 +1,4 @@
-"""Omniglot: what ships is what was released, and what is found is read or refused in words."""
+"""Tests of the Omniglot loaders, on the included data and on the official release if present."""
 
 import importlib.util
 import io
@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sksiamese.datasets
 from sksiamese.datasets import fetch_omniglot, fetch_omniglot_runs, load_omniglot_minimal
-from sksiamese.datasets import omniglot as module
 
 ROOT = Path(__file__).resolve().parents[1]
 RELEASE = Path(os.environ.get("SKSIAMESE_SHARED", ROOT.parent / "shared")) / "omniglot"
-DATA = Path(module.__file__).parent / "data"
+DATA = Path(sksiamese.datasets.__file__).parent / "data"
 needs_release = pytest.mark.skipif(not RELEASE.exists(), reason=f"no Omniglot in {RELEASE}")
 FIELDS = "images", "target", "alphabets", "drawers"
 RUN_FIELDS = "support_images", "support_labels", "query_images", "query_labels"
 
 
 @pytest.fixture(autouse=True)
-def no_home_no_network(monkeypatch, tmp_path):
+def no_data_home_and_no_network(monkeypatch, tmp_path):
     monkeypatch.setenv("SKSIAMESE_DATA", str(tmp_path / "nowhere"))
 
     def refuse(*args, **kwargs):
@@ -44,14 +44,14 @@ def background():
 
 
 def png(image):
-    """One drawing, ink 1, as the release stores it: 1 bit, ink black."""
+    """Return a PNG file as in the release: black on white, 1 bit per pixel."""
     file = io.BytesIO()
-    Image.fromarray(image == 0).save(file, "PNG")
+    Image.fromarray(image == 255).save(file, "PNG")
     return file.getvalue()
 
 
 def write_set(path, part, data):
-    """Zip a Bunch in the layout of the release, in an order that is not sorted."""
+    """Write a zip with the layout of the release, with files in an order that is not sorted."""
     with zipfile.ZipFile(path / f"images_{part}.zip", "w") as archive:
         for i in reversed(range(len(data["target"]))):
             name = f"images_{part}/{data['target'][i]}/0001_{data['drawers'][i]:02d}.png"
@@ -73,10 +73,10 @@ def assert_same(left, right, fields=FIELDS):
         assert left[field].dtype.kind == right[field].dtype.kind
 
 
-# What ships
+# load_omniglot_minimal
 
 
-def test_minimal_has_the_official_counts(minimal):
+def test_load_omniglot_minimal_has_the_official_counts(minimal):
     assert minimal.images.shape == (2720, 105, 105)
     assert minimal.images.dtype == np.uint8
     assert [len(minimal[field]) for field in FIELDS] == [2720] * 4
@@ -84,37 +84,40 @@ def test_minimal_has_the_official_counts(minimal):
         "Balinese", "Early_Aramaic", "Greek", "Korean", "Latin"
     ]  # fmt: skip
     characters, counts = np.unique(minimal.target, return_counts=True)
-    assert len(characters) == 136 and set(counts) == {20}
+    assert len(characters) == 136
+    assert set(counts) == {20}
     assert sorted(set(minimal.drawers)) == list(range(1, 21))
     assert [t.split("/")[0] for t in minimal.target] == list(minimal.alphabets)
     assert "Omniglot" in minimal.DESCR
 
 
-def test_ink_is_one_and_the_minority(minimal):
+def test_load_omniglot_minimal_returns_dark_drawings_on_light(minimal):
     for images in (minimal.images, minimal.runs[0].support_images, minimal.runs[0].query_images):
-        assert set(np.unique(images)) == {0, 1}
-        per_image = images.mean(axis=(1, 2))
-        assert per_image.min() > 0 and per_image.max() < 0.2
-    # the drawings keep to the middle: the border is ground
-    assert minimal.images[:, 0].mean() < 0.01
+        assert images.dtype == np.uint8
+        assert set(np.unique(images)) == {0, 255}
+        foreground = (images == 0).mean(axis=(1, 2))
+        assert foreground.min() > 0
+        assert foreground.max() < 0.2
+    # Drawings rarely touch the border.
+    assert (minimal.images[:, 0] == 0).mean() < 0.01
 
 
-def test_runs_are_twenty_trials_of_twenty(minimal):
+def test_load_omniglot_minimal_has_twenty_runs_of_twenty_queries(minimal):
     assert len(minimal.runs) == 20
     for run in minimal.runs:
         assert run.support_images.shape == run.query_images.shape == (20, 105, 105)
         assert list(run.support_labels) == [f"class{i:02d}" for i in range(1, 21)]
         assert sorted(run.query_labels) == sorted(run.support_labels)
-    # a constant order of the queries would let a constant answer score
+    # If the order of the queries were constant, a constant answer would score.
     assert len({tuple(run.query_labels) for run in minimal.runs}) == 20
 
 
-def test_packed_file_is_small_and_licensed():
+def test_load_omniglot_minimal_file_is_small_and_licensed():
     assert sum(path.stat().st_size for path in DATA.iterdir()) <= 1.6e6
     assert "Permission is hereby granted" in (DATA / "LICENSE").read_text()
 
 
-def test_each_call_returns_fresh_arrays(minimal):
+def test_load_omniglot_minimal_returns_new_arrays_at_each_call(minimal):
     first = load_omniglot_minimal()
     for array in (first.images, first.drawers, first.runs[3].query_images):
         array[:] = 7
@@ -126,34 +129,34 @@ def test_each_call_returns_fresh_arrays(minimal):
 
 
 @needs_release
-def test_minimal_equals_the_release(minimal, background):
-    shipped = np.isin(background.alphabets, np.unique(minimal.alphabets))
-    assert_same(minimal, {field: background[field][shipped] for field in FIELDS})
+def test_load_omniglot_minimal_equals_the_release(minimal, background):
+    included = np.isin(background.alphabets, np.unique(minimal.alphabets))
+    assert_same(minimal, {field: background[field][included] for field in FIELDS})
 
 
 @needs_release
-def test_runs_equal_the_release(minimal):
-    """Read here by other means: the label files line by line, a picture at a time."""
+def test_load_omniglot_minimal_runs_equal_the_release(minimal):
+    """Reads the label files line by line, independently of the loader."""
     with zipfile.ZipFile(RELEASE / "all_runs.zip") as archive:
 
-        def ink(name):
-            return 1 - np.asarray(Image.open(archive.open(name)), dtype=int)
+        def pixels(name):
+            return 255 * np.asarray(Image.open(archive.open(name)), dtype=int)
 
         for number, run in enumerate(minimal.runs, start=1):
             folder = f"run{number:02d}"
             support = dict(zip(run.support_labels, run.support_images, strict=True))
             for label, image in support.items():
-                np.testing.assert_array_equal(image, ink(f"{folder}/training/{label}.png"))
+                np.testing.assert_array_equal(image, pixels(f"{folder}/training/{label}.png"))
             lines = archive.read(f"{folder}/class_labels.txt").decode().split("\n")
             for i, line in enumerate(filter(None, lines)):
                 test, training = line.split()
                 assert test == f"{folder}/test/item{i + 1:02d}.png"
                 assert training == f"{folder}/training/{run.query_labels[i]}.png"
-                np.testing.assert_array_equal(run.query_images[i], ink(test))
+                np.testing.assert_array_equal(run.query_images[i], pixels(test))
 
 
-def test_one_nearest_neighbour_on_runs_is_above_chance(minimal):
-    """Labels that were shuffled or off by one would score 5 %."""
+def test_load_omniglot_minimal_runs_are_above_chance_for_nearest_neighbours(minimal):
+    """Shuffled labels, or labels off by one, would score 5 %."""
     hits = []
     for run in minimal.runs:
         support, query = run.support_images.reshape(20, -1), run.query_images.reshape(20, -1)
@@ -163,32 +166,35 @@ def test_one_nearest_neighbour_on_runs_is_above_chance(minimal):
 
 
 @needs_release
-def test_packing_is_reproducible(background):
+def test_pack_omniglot_reproduces_the_included_file(background):
     spec = importlib.util.spec_from_file_location("pack", ROOT / "tools" / "pack_omniglot.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    drawings = np.packbits(background.images, axis=-2), background.target, background.drawers
-    runs = module._read_runs(RELEASE / "all_runs.zip")
-    packed = tool.pack(drawings, runs)
-    assert packed == tool.pack(drawings, runs)
-    with np.load(io.BytesIO(packed)) as ours, np.load(DATA / module._MINIMAL) as shipped:
-        assert set(ours) == set(shipped)
-        for name in shipped:
-            np.testing.assert_array_equal(ours[name], shipped[name])
+    runs = fetch_omniglot_runs(data_home=RELEASE)
+    packed = tool.pack(background, runs)
+    assert packed == tool.pack(background, runs)
+    with (
+        np.load(io.BytesIO(packed)) as ours,
+        np.load(DATA / "omniglot_minimal.npz") as included,
+    ):
+        assert set(ours) == set(included)
+        for name in included:
+            np.testing.assert_array_equal(ours[name], included[name])
+            assert ours[name].dtype == included[name].dtype
 
 
-# What is fetched
+# fetch_omniglot
 
 
 @needs_release
-def test_background_has_the_official_counts(background):
+def test_fetch_omniglot_background_has_the_official_counts(background):
     assert background.images.shape == (19280, 105, 105)
     assert len(set(background.target)) == 964
     assert len(set(background.alphabets)) == 30
-    assert background.images.mean() < 0.2
+    assert background.images.mean() > 0.8 * 255
 
 
-def test_zip_folder_and_environment_agree(tmp_path, monkeypatch, few):
+def test_fetch_omniglot_reads_zips_folders_and_the_environment(tmp_path, monkeypatch, few):
     zipped, unpacked = tmp_path / "zipped", tmp_path / "unpacked"
     zipped.mkdir()
     write_set(zipped, "background", few)
@@ -202,7 +208,7 @@ def test_zip_folder_and_environment_agree(tmp_path, monkeypatch, few):
     assert_same({"images": images, "target": target}, few, ("images", "target"))
 
 
-def test_default_folder_is_in_the_data_home_of_scikit_learn(tmp_path, monkeypatch, few):
+def test_fetch_omniglot_looks_in_the_data_home_of_scikit_learn(tmp_path, monkeypatch, few):
     monkeypatch.delenv("SKSIAMESE_DATA")
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
     (tmp_path / "omniglot").mkdir()
@@ -210,8 +216,8 @@ def test_default_folder_is_in_the_data_home_of_scikit_learn(tmp_path, monkeypatc
     assert_same(fetch_omniglot(download_if_missing=False), few)
 
 
-def test_all_is_background_then_evaluation(tmp_path, few):
-    """A partial set, as the repacked evaluation zip is, is taken as it is."""
+def test_fetch_omniglot_all_is_background_then_evaluation(tmp_path, few):
+    """Files with fewer alphabets than the official ones are read as they are."""
     greek = few["alphabets"] == "Greek"
     background = {field: few[field][~greek] for field in FIELDS}
     evaluation = {field: few[field][greek] for field in FIELDS}
@@ -223,7 +229,9 @@ def test_all_is_background_then_evaluation(tmp_path, few):
 
 
 @pytest.mark.parametrize("subset", ["background", "evaluation"])
-def test_missing_set_is_downloaded_with_its_md5(tmp_path, monkeypatch, few, subset):
+def test_fetch_omniglot_downloads_a_missing_set_and_checks_its_hash(
+    tmp_path, monkeypatch, few, subset
+):
     md5 = {
         "background": "68d2efa1b9178cc56df9314c21c6e718",
         "evaluation": "6b91aef0f799c5bb55b94e3f2daec811",
@@ -237,7 +245,7 @@ def test_missing_set_is_downloaded_with_its_md5(tmp_path, monkeypatch, few, subs
         return str(tmp_path / fname)
 
     monkeypatch.setattr("pooch.retrieve", retrieve)
-    for _ in range(2):  # the second call finds what the first one left
+    for _ in range(2):  # the second call finds the downloaded file
         assert_same(fetch_omniglot(subset, data_home=tmp_path), few)
     assert calls == [
         (
@@ -248,8 +256,8 @@ def test_missing_set_is_downloaded_with_its_md5(tmp_path, monkeypatch, few, subs
     ]
 
 
-def test_missing_without_download_says_where_it_looked(tmp_path, few):
-    with pytest.raises(OSError) as error:
+def test_fetch_omniglot_names_the_missing_file(tmp_path, few):
+    with pytest.raises(OSError, match="Omniglot's background set is missing") as error:
         fetch_omniglot(data_home=tmp_path / "empty", download_if_missing=False)
     for part in (str(tmp_path / "empty"), "images_background.zip", "SKSIAMESE_DATA"):
         assert part in str(error.value)
@@ -260,21 +268,21 @@ def test_missing_without_download_says_where_it_looked(tmp_path, few):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbled", "empty", "other", "small", "half"])
-def test_damaged_zip_is_named(tmp_path, few, damage):
+def test_fetch_omniglot_names_a_damaged_zip(tmp_path, few, damage):
     write_set(tmp_path, "background", few)
     path = tmp_path / "images_background.zip"
     content = path.read_bytes()
     name = "Greek/character01/0001_01.png"
     if damage == "truncated":
         path.write_bytes(content[: len(content) // 2])
-    elif damage == "garbled":  # the directory of the zip is whole, a file in it is not
+    elif damage == "garbled":  # the directory of the zip is intact, a file in it is not
         path.write_bytes(content[:60] + bytes(200) + content[260:])
     elif damage == "empty":
         path.write_bytes(b"")
     else:
         inside = {
             "other": ("readme.txt", b"not Omniglot"),
-            "small": (name, png(np.zeros((28, 28), dtype=np.uint8))),
+            "small": (name, png(np.full((28, 28), 255, dtype=np.uint8))),
             "half": (name, png(few["images"][0])[:100]),
         }[damage]
         with zipfile.ZipFile(path, "w") as archive:
@@ -283,11 +291,11 @@ def test_damaged_zip_is_named(tmp_path, few, damage):
     with pytest.raises(OSError, match="delete it and download it again") as error:
         fetch_omniglot(data_home=tmp_path)
     assert str(path) in str(error.value)
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]  # nothing was cached beside it
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]  # no other file was written
     assert path.read_bytes() == damaged
 
 
-def test_damaged_drawing_in_a_folder_is_an_error(tmp_path):
+def test_fetch_omniglot_names_a_damaged_folder(tmp_path):
     path = tmp_path / "images_background/Greek/character01/0001_01.png"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"not a PNG")
@@ -296,12 +304,12 @@ def test_damaged_drawing_in_a_folder_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("subset", ["Background", "test", None])
-def test_unknown_subset(subset):
+def test_fetch_omniglot_refuses_an_unknown_subset(subset):
     with pytest.raises(ValueError, match=f'subset={subset!r}.*"background", "evaluation"'):
         fetch_omniglot(subset)
 
 
-# The runs
+# fetch_omniglot_runs
 
 
 def write_runs(path, runs):
@@ -317,15 +325,15 @@ def write_runs(path, runs):
             archive.writestr(f"run{number:02d}/class_labels.txt", "".join(lines))
 
 
-def test_runs_ship_and_need_no_download(minimal):
+def test_fetch_omniglot_runs_reads_the_included_runs_by_default(minimal):
     runs = fetch_omniglot_runs()
     assert len(runs) == 20
     for ours, theirs in zip(runs, minimal.runs, strict=True):
         assert_same(ours, theirs, RUN_FIELDS)
 
 
-def test_runs_are_found_zipped_and_unpacked(tmp_path, monkeypatch, minimal):
-    runs = minimal.runs[::-1]  # not the order that ships, so it shows which were read
+def test_fetch_omniglot_runs_reads_zips_and_folders(tmp_path, monkeypatch, minimal):
+    runs = minimal.runs[::-1]  # in another order than the included runs
     zipped = tmp_path / "zipped"
     zipped.mkdir()
     write_runs(zipped / "all_runs.zip", runs)
@@ -337,7 +345,7 @@ def test_runs_are_found_zipped_and_unpacked(tmp_path, monkeypatch, minimal):
             assert_same(ours, theirs, RUN_FIELDS)
 
 
-def test_damaged_runs_are_named(tmp_path, minimal):
+def test_fetch_omniglot_runs_names_an_incomplete_zip(tmp_path, minimal):
     path = tmp_path / "all_runs.zip"
     write_runs(path, minimal.runs[:3])
     with pytest.raises(OSError, match="run04/class_labels.txt") as error:

@@ -1,5 +1,10 @@
-"""Episodes, one-shot scores and the scorer, on small fakes of each kind of estimator."""
+"""Episodes, one-shot scores and the scorer, on small fakes of each way and on the real classifier.
 
+Pairs are tested in test_model_selection_pairs.py.
+"""
+
+import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -21,12 +26,12 @@ from sklearn.utils import Bunch
 from sksiamese.model_selection import (
     EpisodeSplit,
     OneShotScore,
+    OneShotScorer,
     make_one_shot_scorer,
     one_shot_score,
     score_runs,
     wilson_interval,
 )
-from sksiamese.model_selection._split import common_way
 
 N_CLASSES, N_EACH = 12, 5
 CLASSES = np.array([f"c{i:02d}" for i in range(N_CLASSES)])
@@ -36,7 +41,7 @@ GROUP_OF = {label: i // 4 for i, label in enumerate(CLASSES.tolist())}
 @pytest.fixture
 def data():
     """X (60, 3, 4) in well separated classes, y strings, groups of four classes; shuffled."""
-    rng = np.random.RandomState(0)
+    rng = np.random.default_rng(0)
     y = np.repeat(CLASSES, N_EACH)
     centres = 50 * rng.normal(size=(N_CLASSES, 3, 4))
     X = np.repeat(centres, N_EACH, axis=0) + rng.normal(size=(len(y), 3, 4))
@@ -46,39 +51,39 @@ def data():
 
 
 class Fake(ClassifierMixin, BaseEstimator):
-    """Nearest class mean; `constant` scores all classes alike, and counts what is asked of it."""
+    """Nearest class mean. With `constant` all classes get the same logit."""
 
     def __init__(self, constant=False):
         self.constant = constant
 
     def fit(self, X, y):
         self.fitted_shape_ = np.shape(X)
-        self.encoded_ = []
+        self.embedded_ = []
         return self
 
-    def _scores(self, X, S, labels):
-        classes = np.unique(labels)
-        means = np.stack([S[labels == c].mean(axis=0) for c in classes])
+    def logits(self, X, support, y_support):
+        classes = np.unique(y_support)
+        means = np.stack([support[y_support == c].mean(axis=0) for c in classes])
         distance = np.abs(X[:, None] - means).reshape(len(X), len(classes), -1).sum(axis=2)
         return 0 * distance if self.constant else -distance, classes
 
 
 class FakeTwin(Fake):
-    """Kind 1, as this package's own classifiers."""
+    """Way 1: has `trial_function`, and notes what it embeds."""
 
-    def _episode_decision(self, X):
-        self.encoded_.append(np.array(X))
-        codes = np.array(X)
+    def trial_function(self, X):
+        embeddings = np.array(X)
+        self.embedded_.append(embeddings)
 
-        def decision(query, support, labels):
-            assert query.dtype == support.dtype == np.int64
-            return self._scores(codes[query], codes[support], labels)
+        def trial(support_rows, query_rows, y_support):
+            assert support_rows.dtype.kind == query_rows.dtype.kind == "i"
+            return self.logits(embeddings[query_rows], embeddings[support_rows], y_support)
 
-        return decision
+        return trial
 
 
 class FakeSupport(Fake):
-    """Kind 2, as another's twin: after `fit` its support is the training set."""
+    """Way 2: has `set_support`. After `fit` its support is the training set."""
 
     def fit(self, X, y):
         super().fit(X, y)
@@ -89,12 +94,12 @@ class FakeSupport(Fake):
         return self
 
     def predict(self, X):
-        scores, classes = self._scores(np.asarray(X), *self.support_)
-        return classes[scores.argmax(axis=1)]
+        logits, classes = self.logits(np.asarray(X), *self.support_)
+        return classes[logits.argmax(axis=1)]
 
 
 class FakePlain(Fake):
-    """Kind 3, any other classifier."""
+    """Way 3: any other classifier."""
 
     def fit(self, X, y):
         super().fit(X, y)
@@ -102,35 +107,38 @@ class FakePlain(Fake):
         return self
 
     def predict(self, X):
-        scores, classes = self._scores(np.asarray(X), *self.data_)
-        return classes[scores.argmax(axis=1)]
+        logits, classes = self.logits(np.asarray(X), *self.data_)
+        return classes[logits.argmax(axis=1)]
 
 
 KINDS = (FakeTwin, FakeSupport, FakePlain)
 
 
-# The mistakes others made
+# Mistake 1: a constant scorer must score chance. Code that breaks ties by the order of the
+# support, which is the order of the queries too, reports 100 %.
 
 
-def test_mistake_1_constant_scorer_scores_chance(data):
+def test_one_shot_score_of_a_constant_trial_function_is_chance(data):
     X, y, groups = data
     fake = FakeTwin(constant=True).fit(X, y)
     for n_way in (2, 3, 4):
-        score = one_shot_score(fake, X, y, groups=groups, n_way=n_way, random_state=0)
+        score = one_shot_score(
+            fake, X, y, groups=groups, n_way=n_way, n_episodes=20, random_state=0
+        )
         assert score.accuracy == pytest.approx(1 / n_way, abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", [FakeSupport, FakePlain, DummyClassifier])
-def test_mistake_1_constant_predictor_scores_chance(data, kind):
+def test_one_shot_score_of_a_constant_predictor_is_chance(data, kind):
     X, y, _ = data
     fitted = kind().set_params(**({} if kind is DummyClassifier else {"constant": True})).fit(X, y)
     score = one_shot_score(fitted, X, y, n_way=4, n_episodes=50, random_state=0)
-    assert score.accuracy == 0.25  # it names one class of a trial, always
+    assert score.accuracy == 0.25  # it always predicts one class of the trial
 
 
-def test_mistake_1_nothing_is_won_by_the_order(data):
+def test_one_shot_score_gives_no_credit_for_the_order_of_the_support(data):
     class SamePlace(Fake):
-        """Gives query i the label of support i."""
+        """Predicts for query i the label of support sample i."""
 
         def set_support(self, X, y):
             self.labels_ = y
@@ -143,40 +151,53 @@ def test_mistake_1_nothing_is_won_by_the_order(data):
     assert abs(score.accuracy - 0.2) < 0.04
 
 
-def test_mistake_1_tie_counts_in_part(data):
+def test_one_shot_score_counts_a_tie_as_a_fraction(data):
     class TwoWayTie(Fake):
-        """Right class and the next one tied at the top; half of the trials right."""
+        """The true class and the next one share the greatest logit."""
 
-        def _episode_decision(self, X):
-            def decision(query, support, labels):
-                classes = np.unique(labels)
-                place = np.searchsorted(classes, y_used[query])
-                scores = np.zeros((len(query), len(classes)))
-                scores[np.arange(len(query)), place] = 1
-                scores[np.arange(len(query)), (place + 1) % len(classes)] = 1
-                return scores, classes
+        def trial_function(self, X):
+            def trial(support_rows, query_rows, y_support):
+                classes = np.unique(y_support)
+                true = np.searchsorted(classes, X[query_rows, 0, 0])
+                logits = np.zeros((len(query_rows), len(classes)))
+                logits[np.arange(len(query_rows)), true] = 1
+                logits[np.arange(len(query_rows)), (true + 1) % len(classes)] = 1
+                return logits, classes
 
-            y_used = X[:, 0, 0]
-            return decision
+            return trial
 
     X, y, _ = data
     y = np.unique(y, return_inverse=True)[1]
     X = np.broadcast_to(y[:, None, None], X.shape)
-    score = one_shot_score(TwoWayTie(), X, y, n_way=5, random_state=0)
+    score = one_shot_score(TwoWayTie(), X, y, n_way=5, n_episodes=20, random_state=0)
     assert score.accuracy == 0.5
     assert_allclose(score.interval, wilson_interval(50, 100))
 
 
-def test_mistake_1_nan_scores_are_wrong(data):
-    class Broken(Fake):
-        def _episode_decision(self, X):
-            return lambda query, support, labels: (
-                np.full((len(query), len(labels)), np.nan),
-                np.unique(labels),
-            )
+class FakeLogits(Fake):
+    """Returns the same logits for each trial of two queries and classes."""
 
+    def __init__(self, logits):
+        self.logits = logits
+
+    def trial_function(self, X):
+        return lambda support_rows, query_rows, y_support: (self.logits, np.unique(y_support))
+
+
+def test_one_shot_score_counts_nan_logits_as_wrong(data):
     X, y, _ = data
-    assert one_shot_score(Broken(), X, y, n_way=5).accuracy == 0
+    assert one_shot_score(FakeLogits([[np.nan, np.nan]] * 2), X, y, n_way=2).accuracy == 0
+    assert one_shot_score(FakeLogits([[1.0, np.nan]] * 2), X, y, n_way=2).accuracy == 0
+    assert one_shot_score(FakeLogits([[1, 0]] * 2), X, y, n_way=2).accuracy == 0.5
+
+
+@pytest.mark.parametrize("logits", [[0.0, 1.0], np.zeros((2, 3)), np.zeros((3, 2))])
+def test_one_shot_score_refuses_logits_of_another_shape(data, logits):
+    X, y, _ = data
+    with pytest.raises(
+        ValueError, match=r"function of FakeLogits .* for 2 queries and 2 classes; .*\(n_query, n_"
+    ):
+        one_shot_score(FakeLogits(logits), X, y, n_way=2)
 
 
 # EpisodeSplit
@@ -188,19 +209,19 @@ def problems(draw):
     n_shot = draw(st.integers(1, 3))
     n_query = draw(st.integers(1, 3))
     n_groups = draw(st.integers(1, 3))
-    rng = np.random.RandomState(draw(st.integers(0, 2**31)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
     # One group is large enough for sure; labels are shared between the groups.
     rows = [(0, label) for label in range(n_way) for _ in range(n_shot + n_query)]
     n_more = draw(st.integers(0, 60))
-    rows += zip(rng.randint(0, n_groups, n_more), rng.randint(0, 8, n_more), strict=True)
+    rows += zip(rng.integers(0, n_groups, n_more), rng.integers(0, 8, n_more), strict=True)
     groups, y = np.array(rows)[rng.permutation(len(rows))].T
     kwargs = {"n_way": n_way, "n_shot": n_shot, "n_query": n_query}
-    return y, groups, EpisodeSplit(**kwargs, n_episodes=8, random_state=rng.randint(100))
+    return y, groups, EpisodeSplit(**kwargs, n_episodes=8, random_state=int(rng.integers(100)))
 
 
 @settings(max_examples=60, deadline=None)
 @given(problems(), st.booleans())
-def test_episodes_hold_what_they_promise(problem, grouped):
+def test_episode_split_holds_what_it_promises(problem, grouped):
     y, groups, splitter = problem
     groups = groups if grouped else None
     before = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -210,13 +231,15 @@ def test_episodes_hold_what_they_promise(problem, grouped):
 
     n_way, n_shot, n_query = splitter.n_way, splitter.n_shot, splitter.n_query
     for support, query in episodes:
-        assert support.shape == (n_way * n_shot,) and query.shape == (n_way * n_query,)
+        assert support.shape == (n_way * n_shot,)
+        assert query.shape == (n_way * n_query,)
         assert len(np.unique(np.concatenate([support, query]))) == n_way * (n_shot + n_query)
         classes, n_support = np.unique(y[support], return_counts=True)
         queried, n_queried = np.unique(y[query], return_counts=True)
         assert_array_equal(classes, queried)
         assert len(classes) == n_way
-        assert (n_support == n_shot).all() and (n_queried == n_query).all()
+        assert (n_support == n_shot).all()
+        assert (n_queried == n_query).all()
         if grouped:
             assert len(np.unique(groups[np.concatenate([support, query])])) == 1
 
@@ -225,7 +248,7 @@ def test_episodes_hold_what_they_promise(problem, grouped):
         assert_array_equal(np.concatenate(first), np.concatenate(second))
 
 
-def test_random_state_instance_moves_on_and_ints_differ(data):
+def test_episode_split_random_state_instance_moves_on_and_ints_differ(data):
     X, y, _ = data
 
     def draw(splitter):
@@ -244,9 +267,9 @@ def chi2_is_ordinary(counts):
     return abs(chi2 - df) < 5 * np.sqrt(2 * df)
 
 
-def test_episodes_are_uniform():
+def test_episode_split_draws_uniformly():
     # Groups of 3, 6 and 9 classes, classes of 4 to 7 rows, all in random order.
-    rng = np.random.RandomState(0)
+    rng = np.random.default_rng(0)
     group_of = np.repeat([0, 1, 2], [3, 6, 9])
     y = rng.permutation(np.repeat(np.arange(18), 4 + np.arange(18) % 4))
     groups = group_of[y]
@@ -271,7 +294,7 @@ def test_episodes_are_uniform():
     assert chi2_is_ordinary(np.bincount(drawn))
 
 
-def test_small_groups_and_classes_are_never_drawn():
+def test_episode_split_never_draws_small_groups_and_classes():
     y = np.array([0, 0, 1, 1, 2, 2, 3, 4, 4])
     groups = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1])
     episodes = EpisodeSplit(2, n_episodes=60, random_state=0)
@@ -280,14 +303,14 @@ def test_small_groups_and_classes_are_never_drawn():
     assert {label for s, _ in episodes.split(y, y, groups) for label in y[s]} == {0, 1}
 
 
-def test_label_in_two_groups_is_two_classes():
+def test_episode_split_label_in_two_groups_is_two_classes():
     y = np.array(["a", "b", "a", "b", "a", "a", "b", "b"])
     groups = np.array(["p", "p", "q", "q", "p", "q", "p", "q"])
     for support, query in EpisodeSplit(2, n_episodes=30, random_state=0).split(y, y, groups):
         assert len(set(groups[support]) | set(groups[query])) == 1
 
 
-def test_cross_val_score_takes_episodes(data):
+def test_episode_split_is_a_cv_of_cross_val_score_and_searches(data):
     X, y, groups = data
     X = X.reshape(len(X), -1)
     cv = EpisodeSplit(4, n_episodes=10, random_state=0)
@@ -305,13 +328,27 @@ def test_cross_val_score_takes_episodes(data):
             cross_val_score(KNeighborsClassifier(1), X, y, cv=cv, params={"groups": y})
 
 
-def test_splitter_repr_and_pickle():
+def test_episode_split_repr_and_pickle():
     cv = EpisodeSplit(3, n_shot=2, random_state=7)
-    assert repr(cv).startswith("EpisodeSplit(") and "n_way=3" in repr(cv)
+    assert repr(cv).startswith("EpisodeSplit(")
+    assert "n_way=3" in repr(cv)
     assert repr(pickle.loads(pickle.dumps(cv))) == repr(cv)
 
 
-# Bad input
+# Defaults and bad input
+
+
+def test_episode_split_and_scores_share_their_defaults():
+    for entry in (EpisodeSplit, one_shot_score, make_one_shot_scorer, OneShotScorer):
+        parameters = inspect.signature(entry).parameters
+        defaults = [parameters[n].default for n in ("n_way", "n_shot", "n_query", "n_episodes")]
+        assert defaults == [5, 1, 1, 100]
+
+
+def test_one_shot_score_scores_the_default_episodes(data):
+    X, y, _ = data
+    score = one_shot_score(FakeTwin().fit(X, y), X, y)
+    assert score == OneShotScore(1.0, wilson_interval(500, 500), 500, 5, 1, "unstructured")
 
 
 @pytest.mark.parametrize(
@@ -325,7 +362,7 @@ def test_splitter_repr_and_pickle():
         ("n_query", "all", TypeError),
     ],
 )
-def test_bad_parameter_is_named(data, name, value, error):
+def test_episode_split_and_scores_name_a_bad_parameter(data, name, value, error):
     X, y, _ = data
     for call in (
         lambda: EpisodeSplit(**{name: value}),
@@ -336,30 +373,32 @@ def test_bad_parameter_is_named(data, name, value, error):
             call()
 
 
-def test_n_way_above_the_classes_there_are(data):
+def test_episode_split_refuses_n_way_above_the_number_of_classes(data):
     X, y, groups = data
-    expected = r"n_way=20 needs 20 classes with at least n_shot \+ n_query = 2 .* y has 12: lower"
+    expected = (
+        r"n_way=20 needs 20 classes with at least n_shot \+ n_query = 2 .* y has 12. Decrease"
+    )
     with pytest.raises(ValueError, match=expected):
         EpisodeSplit(20).split(X, y)
     with pytest.raises(ValueError, match="n_way=5 .* best of 3 groups has 4"):
         one_shot_score(KNeighborsClassifier(1), X, y, groups=groups, n_way=5)
 
 
-def test_no_class_with_enough_examples(data):
+def test_episode_split_refuses_too_few_samples(data):
     X, y, groups = data
     for g in (None, groups):
-        with pytest.raises(ValueError, match=r"n_shot \+ n_query = 6 examples .* has 0"):
+        with pytest.raises(ValueError, match=r"n_shot \+ n_query = 6 samples .* has 0"):
             EpisodeSplit(2, n_shot=5).split(X, y, g)
     with pytest.raises(ValueError, match="y has 0"):
         EpisodeSplit(2).split([], [])
 
 
-def test_lengths_that_differ(data):
+def test_episode_split_and_scores_refuse_y_and_groups_that_do_not_fit(data):
     X, y, groups = data
     knn = KNeighborsClassifier(1)
-    with pytest.raises(ValueError, match=r"y has shape \(59,\) but X has 60 samples"):
+    with pytest.raises(ValueError, match=r"y has 59 values but X has 60 samples"):
         one_shot_score(knn, X, y[1:])
-    with pytest.raises(ValueError, match=r"groups has shape \(58,\) but X has 60 samples"):
+    with pytest.raises(ValueError, match=r"groups has 58 values but y has 60 samples"):
         one_shot_score(knn, X, y, groups=groups[2:], n_way=4)
     with pytest.raises(ValueError, match=r"y has shape \(60, 3\)"):
         EpisodeSplit(2).split(X, np.zeros((60, 3), dtype=int))
@@ -367,6 +406,8 @@ def test_lengths_that_differ(data):
         EpisodeSplit(2).split(X)
     with pytest.raises(ValueError, match="y contains NaN"):
         EpisodeSplit(2).split(X, np.full(60, np.nan))
+    with pytest.raises(TypeError, match="y mixes values of types int, str"):
+        EpisodeSplit(2).split(None, np.array(["a", 1, "a", 1], dtype=object))
     with pytest.raises(ValueError, match="random_state|seed"):
         make_one_shot_scorer(random_state="zero")
 
@@ -375,43 +416,45 @@ def test_lengths_that_differ(data):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_is_scored_and_left_as_it_was(data, kind):
+def test_one_shot_score_scores_each_kind_and_leaves_it_as_it_was(data, kind):
     X, y, groups = data
     fake = kind().fit(X, y)
-    before = {key: value for key, value in vars(fake).items() if key != "encoded_"}
-    score = one_shot_score(fake, X, y, groups=groups, n_way=4, n_query=2, random_state=0)
+    before = {key: value for key, value in vars(fake).items() if key != "embedded_"}
+    kwargs = {"n_way": 4, "n_query": 2, "n_episodes": 20, "random_state": 0}
+    score = one_shot_score(fake, X, y, groups=groups, **kwargs)
     assert score == OneShotScore(1.0, score.interval, 160, 4, 1, "within groups")
-    assert isinstance(score.accuracy, float) and float(score) == 1.0
-    after = {key: value for key, value in vars(fake).items() if key != "encoded_"}
+    assert isinstance(score.accuracy, float)
+    assert float(score) == 1.0
+    after = {key: value for key, value in vars(fake).items() if key != "embedded_"}
     assert before.keys() == after.keys()
     assert all(before[key] is after[key] for key in before)
 
 
 @pytest.mark.parametrize("in_pipeline", [False, True])
-def test_images_are_encoded_once_and_only_those_in_trials(data, in_pipeline):
+def test_one_shot_score_embeds_once_and_only_what_occurs_in_trials(data, in_pipeline):
     X, y, _ = data
     fake = FakeTwin()
     if in_pipeline:
         fake = make_pipeline(FunctionTransformer(np.negative), make_pipeline("passthrough", fake))
     fake.fit(X, y)
-    twin = fake[-1][-1] if in_pipeline else fake
+    last = fake[-1][-1] if in_pipeline else fake
     kwargs = {"n_way": 3, "n_episodes": 4, "random_state": 0}
     score = one_shot_score(fake, X, y, **kwargs)
     assert score.accuracy == 1
     episodes = np.hstack(list(EpisodeSplit(**kwargs).split(X, y)))
     used = np.unique(episodes)
-    (encoded,) = twin.encoded_
-    assert_array_equal(encoded, (-1 if in_pipeline else 1) * X[used])
+    (embedded,) = last.embedded_
+    assert_array_equal(embedded, (-1 if in_pipeline else 1) * X[used])
 
-    twin.encoded_.clear()
+    last.embedded_.clear()
     one_shot_score(fake, X, y, n_way=12, n_shot=3, n_query=2, random_state=0)
-    (encoded,) = twin.encoded_
-    assert len(encoded) == len(X)
+    (embedded,) = last.embedded_
+    assert len(embedded) == len(X)
 
 
-def test_three_kinds_agree(data):
+def test_one_shot_score_of_the_three_kinds_agrees(data):
     X, y, _ = data
-    X = X / 50 + np.random.RandomState(1).normal(size=X.shape)  # too hard to be always right
+    X = X / 50 + np.random.default_rng(1).normal(size=X.shape)  # too hard to be always right
     scores = [
         one_shot_score(kind().fit(X, y), X, y, n_way=6, n_shot=2, random_state=3).accuracy
         for kind in KINDS
@@ -420,7 +463,7 @@ def test_three_kinds_agree(data):
     assert scores[0] == scores[1] == scores[2]
 
 
-def test_of_a_fitted_search_the_best_estimator_is_scored(data):
+def test_one_shot_score_scores_the_best_estimator_of_a_fitted_search(data):
     X, y, _ = data
     options = {"n_way": 4, "n_episodes": 20, "random_state": 0}
     flat = np.reshape(X, (len(X), -1))
@@ -429,7 +472,7 @@ def test_of_a_fitted_search_the_best_estimator_is_scored(data):
     assert one_shot_score(search, flat, y, **options) == expected
 
 
-def test_support_pipeline_is_transformed_not_fitted_again(data):
+def test_one_shot_score_does_not_fit_a_pipeline_again(data):
     X, y, _ = data
     pipe = make_pipeline(StandardScaler(), FakeSupport()).fit(X.reshape(len(X), -1), y)
     mean, support = pipe[0].mean_.copy(), pipe[-1].support_
@@ -442,36 +485,38 @@ def test_support_pipeline_is_transformed_not_fitted_again(data):
     "estimator",
     [KNeighborsClassifier(1), make_pipeline(StandardScaler(), KNeighborsClassifier(1))],
 )
-def test_nearest_neighbour_on_the_pixels_of_images(data, estimator):
+def test_one_shot_score_flattens_images_for_other_classifiers(data, estimator):
     X, y, groups = data
-    kwargs = {"n_way": 4, "random_state": 0}
+    kwargs = {"n_way": 4, "n_episodes": 20, "random_state": 0}
     assert one_shot_score(estimator, X, y, groups=groups, **kwargs).accuracy == 1
     flat = X.reshape(len(X), -1)
-    noise = np.random.RandomState(0).normal(scale=60, size=flat.shape)
+    noise = np.random.default_rng(0).normal(scale=60, size=flat.shape)
     images = (flat + noise).reshape(X.shape)
     expected = one_shot_score(estimator, flat + noise, y, **kwargs)
     assert 0.2 < expected.accuracy < 1
     for same in (images, images.tolist(), pd.DataFrame(flat + noise), images[:, None]):
         assert one_shot_score(estimator, same, y, **kwargs) == expected
     with pytest.raises(NotFittedError):
-        estimator.predict(flat)  # clones were fitted, not it
+        estimator.predict(flat)  # only clones were fitted
 
 
 @pytest.mark.parametrize("convert", [list, pd.Series, pd.Categorical, lambda y: y[:, None]])
-def test_labels_of_any_kind(data, convert):
+def test_one_shot_score_takes_labels_of_any_dtype(data, convert):
     X, y, _ = data
     integers = np.unique(y, return_inverse=True)[1]
     for labels in (y, y.astype(object), integers, integers.astype(float), integers - 6):
         for kind in KINDS:
-            score = one_shot_score(kind().fit(X, labels), X, convert(labels), n_way=5)
+            fake = kind().fit(X, labels)
+            score = one_shot_score(fake, X, convert(labels), n_way=5, n_episodes=10)
             assert score.accuracy == 1
 
 
-def test_wilson_interval():
+def test_wilson_interval_has_known_values_and_refuses_others():
     assert_allclose(wilson_interval(392, 400), (0.9610, 0.9898), atol=1e-4)
     assert_allclose(wilson_interval(368, 400), (0.8892, 0.9428), atol=1e-4)
     assert_allclose(wilson_interval(5, 10), (0.2366, 0.7634), atol=1e-4)
-    assert wilson_interval(0, 10)[0] == 0 and wilson_interval(10, 10)[1] == 1
+    assert wilson_interval(0, 10)[0] == 0
+    assert wilson_interval(10, 10)[1] == 1
     low, high = wilson_interval(2.5, 10)
     assert wilson_interval(2, 10)[0] < low < 0.25 < high < wilson_interval(3, 10)[1]
     for successes, n in ((11, 10), (-1, 10), (0, 0)):
@@ -479,7 +524,7 @@ def test_wilson_interval():
             wilson_interval(successes, n)
 
 
-def test_score_prints_as_promised():
+def test_one_shot_score_prints_all_fields_and_is_frozen():
     score = OneShotScore(0.92, wilson_interval(368, 400), 400, 20, 1, "within groups")
     expected = "92.0 % (95 % interval 88.9-94.3), 20-way 1-shot, within groups, 400 trials"
     assert str(score) == expected
@@ -487,12 +532,50 @@ def test_score_prints_as_promised():
         score.accuracy = 1.0
 
 
+# The real classifier
+
+
+class SupportOnly:
+    """Hides all methods of a classifier but `set_support` and `predict`."""
+
+    def __init__(self, classifier):
+        self.classifier = classifier
+
+    def set_support(self, X, y):
+        self.classifier = copy.copy(self.classifier).set_support(X, y)
+
+    def predict(self, X):
+        return self.classifier.predict(X)
+
+
+@pytest.mark.parametrize("n_shot", [1, 3])
+def test_one_shot_score_agrees_with_set_support_and_predict(glyphs, fitted, n_shot):
+    X, y = glyphs
+    new = np.flatnonzero(y >= 10)
+    support = fitted.support_
+    kwargs = {"n_shot": n_shot, "n_query": 2, "n_episodes": 10, "random_state": 0}
+    score = one_shot_score(fitted, X[new], y[new], **kwargs)
+    assert score == one_shot_score(SupportOnly(fitted), X[new], y[new], **kwargs)
+    assert 0.3 < score.accuracy < 1
+    assert fitted.support_ is support
+
+
+def test_make_one_shot_scorer_scores_the_classifier_on_new_classes(glyphs, fitted):
+    X, y = glyphs
+    new = y >= 10
+    score = make_one_shot_scorer(n_way=3)(fitted, X[new], y[new])
+    expected = one_shot_score(fitted, X[new], y[new], n_way=3, random_state=0)
+    assert score == expected.accuracy
+    flat = X.reshape(len(X), -1)[new]
+    assert score > one_shot_score(DummyClassifier(), flat, y[new], n_way=3).accuracy
+
+
 # The scorer
 
 
 @pytest.mark.parametrize("kind", [*KINDS, KNeighborsClassifier])
 @pytest.mark.parametrize("in_pipeline", [False, True])
-def test_scorer_in_cross_validation(data, kind, in_pipeline):
+def test_make_one_shot_scorer_works_in_cross_val_score(data, kind, in_pipeline):
     X, y, groups = data
     if kind is KNeighborsClassifier:
         X = X.reshape(len(X), -1)
@@ -507,7 +590,7 @@ def test_scorer_in_cross_validation(data, kind, in_pipeline):
 
 
 @pytest.mark.parametrize("prefix", ["", "clf__"])
-def test_scorer_in_grid_search(data, prefix):
+def test_make_one_shot_scorer_works_in_a_grid_search(data, prefix):
     X, y, groups = data
     estimator = Pipeline([("clf", FakeTwin())]) if prefix else FakeTwin()
     search = GridSearchCV(
@@ -523,7 +606,7 @@ def test_scorer_in_grid_search(data, prefix):
     assert_allclose(search.cv_results_["mean_test_score"], [0.25, 1])
 
 
-def test_scorer_repr_clone_pickle():
+def test_make_one_shot_scorer_repr_clone_and_pickle():
     scorer = make_one_shot_scorer(n_way=7, class_groups={"a": 1})
     assert repr(scorer) == "OneShotScorer(class_groups={'a': 1}, n_way=7)"
     assert repr(clone(scorer)) == repr(pickle.loads(pickle.dumps(scorer))) == repr(scorer)
@@ -546,7 +629,7 @@ def groups_in_trials():
     return most
 
 
-def test_class_groups_and_groups_keep_trials_inside(data):
+def test_make_one_shot_scorer_groups_and_class_groups_keep_trials_inside(data):
     X, y, groups = data
     spy = SpySupport().fit(X, y)
     for scorer, given_groups, expected in (
@@ -558,11 +641,12 @@ def test_class_groups_and_groups_keep_trials_inside(data):
     ):
         SpySupport.trials.clear()
         score = scorer(spy, X, y, groups=given_groups)
-        assert type(score) is float and score == 1
+        assert type(score) is float
+        assert score == 1
         assert groups_in_trials() == expected
 
 
-def test_metadata_routing_brings_groups_to_the_scorer(data):
+def test_make_one_shot_scorer_gets_groups_by_metadata_routing(data):
     X, y, groups = data
     halves = np.array([int(label[1:]) % 2 for label in y])  # two classes of each group in a fold
     SpySupport.trials.clear()
@@ -590,14 +674,14 @@ class EpisodeFolds(GroupKFold):
         return super().split(X, y, self.halves)
 
 
-def test_unknown_label_in_class_groups(data):
+def test_make_one_shot_scorer_names_a_label_without_group(data):
     X, y, _ = data
     scorer = make_one_shot_scorer(class_groups={CLASSES[0]: 0})
     with pytest.raises(ValueError, match="class_groups lacks 11 labels of y, such as 'c"):
         scorer(KNeighborsClassifier(1), X, y)
 
 
-def test_given_runs_are_scored_as_they_are():
+def test_score_runs_scores_the_runs_as_they_are():
     run = Bunch(
         support_images=np.arange(3.0).reshape(3, 1, 1),
         support_labels=np.array(["a", "b", "c"]),
@@ -612,17 +696,11 @@ def test_given_runs_are_scored_as_they_are():
     assert "3-way 1-shot, given runs, 6 trials" in str(score)
 
 
-def test_no_runs_and_a_class_for_an_estimator_are_said(data):
+def test_score_runs_refuses_no_runs():
     with pytest.raises(ValueError, match="runs is empty"):
         score_runs(KNeighborsClassifier(1), [])
+
+
+def test_one_shot_score_refuses_a_class_instead_of_an_estimator(data):
     with pytest.raises(TypeError, match="the class KNeighborsClassifier; expected an instance"):
         one_shot_score(KNeighborsClassifier, *data[:2], n_way=2)
-
-
-def test_the_way_of_trials_fits_every_group_that_can_have_them():
-    classes = np.array([0, 0, 1, 1, 2, 3, 3])
-    assert common_way(classes, np.zeros(7, int)) == 3
-    assert common_way(classes, np.array([0, 0, 0, 0, 1, 1, 1])) == 2
-    classes = np.repeat(np.arange(40), 2)
-    assert common_way(classes, np.zeros(80, int)) == 20
-    assert common_way(classes, np.repeat([0, 1, 2], [60, 18, 2])) == 9

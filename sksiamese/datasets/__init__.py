@@ -1,7 +1,11 @@
-"""Data to learn from and to be judged on: Omniglot, and drawn glyphs for fast tests."""
+"""Data sets and loaders: Omniglot, generated characters, and folders of image files.
+
+All loaders return images as uint8 values from 0 to 255. Drawings are dark on light: the strokes
+(the foreground) are 0 and the background is 255.
+"""
 
 from .arrays import ImageArray
-from .folder import load_image_folder
+from .folder import load_image_folder, load_images
 from .glyphs import make_glyphs
 from .omniglot import fetch_omniglot, fetch_omniglot_runs, load_omniglot_minimal
 
@@ -10,6 +14,7 @@ __all__ = [
     "fetch_omniglot",
     "fetch_omniglot_runs",
     "load_image_folder",
+    "load_images",
     "load_omniglot_minimal",
     "make_glyphs",
 ]

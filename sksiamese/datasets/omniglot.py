@@ -1,19 +1,24 @@
-"""Omniglot: 1,623 handwritten characters of 50 alphabets, each drawn by 20 people.
+"""Omniglot: 1,623 handwritten characters of 50 alphabets, each drawn once by 20 people.
 
 Lake, Salakhutdinov & Tenenbaum, "Human-level concept learning through probabilistic program
 induction", Science 350 (2015). MIT licence. https://github.com/brendenlake/omniglot
 """
+
+from __future__ import annotations
 
 import io
 import os
 import re
 import zipfile
 import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import Any, Literal, overload
 
 import numpy as np
+from PIL import Image
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
 
@@ -25,22 +30,45 @@ _HASHES = {
     "background": "md5:68d2efa1b9178cc56df9314c21c6e718",
     "evaluation": "md5:6b91aef0f799c5bb55b94e3f2daec811",
 }
-# A KeyError is a name that a zip lacks, a SyntaxError Pillow's word for a PNG that breaks off.
-_DAMAGE = OSError, EOFError, KeyError, ValueError, SyntaxError, zipfile.BadZipFile, zlib.error
+# What damaged files raise: a KeyError for a file that a zip lacks, a SyntaxError for a cut PNG.
+_DAMAGE = (OSError, EOFError, KeyError, ValueError, SyntaxError, zipfile.BadZipFile, zlib.error)
 _DRAWING = re.compile(r"(?:.*/)?([^/]+)/(character\d+)/\d+_(\d+)\.png")
 
+# Inside this module, drawings are packed: bits, 1 for foreground, eight rows to a byte, so that
+# an image is a uint8 array (14, 105). The packed .npz file has the same format.
 
-def load_omniglot_minimal():
-    """Load the part of Omniglot that ships with sksiamese; nothing is downloaded.
 
-    The five alphabets of the official minimal background split (Balinese, Early_Aramaic, Greek,
-    Korean, Latin) and the 20 official one-shot runs, whose characters are of other alphabets.
+def load_omniglot_minimal() -> Bunch:
+    """Load the subset of Omniglot that is included in sksiamese.
+
+    It has the five alphabets of the first official minimal background set (Balinese,
+    Early_Aramaic, Greek, Korean and Latin), and the 20 official one-shot runs, whose characters
+    are from other alphabets. Nothing is downloaded.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
-        With the fields of :func:`fetch_omniglot`, of n = 2720 drawings, and `runs`, the list
-        that :func:`fetch_omniglot_runs` returns.
+        Dictionary-like object with the following attributes.
+
+        images : uint8 ndarray of shape (2720, 105, 105)
+            Drawings, dark on light (foreground 0, background 255), ordered by alphabet, character
+            and drawer.
+        target : str ndarray of shape (2720,)
+            Character of each drawing, as ``"Alphabet/characterNN"``.
+        alphabets : str ndarray of shape (2720,)
+            Alphabet of each drawing. Pass it as `groups` to `fit` and to `one_shot_score`.
+        drawers : int ndarray of shape (2720,)
+            Person who made each drawing, from 1 to 20.
+        runs : list of 20 :class:`~sklearn.utils.Bunch`
+            The official runs, as :func:`fetch_omniglot_runs` returns them.
+        DESCR : str
+            Description of Omniglot.
+
+    See Also
+    --------
+    fetch_omniglot : Load the full background and evaluation sets.
+    fetch_omniglot_runs : Load the official runs alone.
+    make_glyphs : Generate characters.
 
     Examples
     --------
@@ -50,88 +78,148 @@ def load_omniglot_minimal():
     ((2720, 105, 105), 'Balinese/character01', 20)
     """
     packed = _load_packed()
-    characters, images = packed["characters"], packed["images"]
-    return _drawings(
-        images.reshape(-1, *images.shape[2:]),
+    characters, bits = packed["characters"], packed["images"]
+    return _make_bunch(
+        bits.reshape(-1, *bits.shape[2:]),
         np.repeat(characters, _N_DRAWERS),
         np.tile(np.arange(1, _N_DRAWERS + 1), len(characters)),
-        runs=_runs(packed["support"], packed["query"], packed["query_class"]),
+        runs=_make_runs(packed["support"], packed["query"], packed["query_class"]),
     )
 
 
+@overload
 def fetch_omniglot(
-    subset="background", *, data_home=None, download_if_missing=True, return_X_y=False
-):
-    """Load Omniglot's background or evaluation set, downloading it if it is not there yet.
+    subset: str = "background",
+    *,
+    data_home: str | os.PathLike[str] | None = None,
+    download_if_missing: bool = True,
+    return_X_y: Literal[False] = False,
+) -> Bunch: ...
+
+
+@overload
+def fetch_omniglot(
+    subset: str = "background",
+    *,
+    data_home: str | os.PathLike[str] | None = None,
+    download_if_missing: bool = True,
+    return_X_y: Literal[True],
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def fetch_omniglot(
+    subset: str = "background",
+    *,
+    data_home: str | os.PathLike[str] | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+) -> Bunch | tuple[np.ndarray, np.ndarray]:
+    """Load the background or evaluation set of Omniglot, and download it if it is missing.
 
     Parameters
     ----------
     subset : {"background", "evaluation", "all"}, default="background"
-        The 30 alphabets to learn from (19,280 drawings), the 20 to be judged on (13,180), or
-        both, background first.
+        The 30 alphabets for training (19,280 drawings), the 20 alphabets for evaluation (13,180
+        drawings), or both, in this order.
     data_home : str or path-like, default=None
-        The folder that holds, or will hold, ``images_background.zip`` and
-        ``images_evaluation.zip``, or folders of these names unpacked from them. By default the
-        environment variable ``SKSIAMESE_DATA``, else ``omniglot`` in scikit-learn's data home.
-        What is there is taken as it is: a copy of fewer alphabets gives fewer.
+        Folder that contains ``images_background.zip`` and ``images_evaluation.zip``, or folders
+        ``images_background`` and ``images_evaluation`` unpacked from them. Downloads are saved
+        there. The default is the environment variable ``SKSIAMESE_DATA`` if it is set, otherwise
+        the folder ``omniglot`` in :func:`sklearn.datasets.get_data_home`. A file with fewer
+        alphabets than the official one is read as it is.
     download_if_missing : bool, default=True
-        If False, raise an OSError where the data is not found.
+        If False, raise an OSError instead of downloading.
     return_X_y : bool, default=False
-        If True, return ``(images, target)``.
+        If True, return ``(images, target)`` instead of a Bunch.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
-        images : uint8 ndarray of shape (n, 105, 105)
-            Drawings, ink 1 and ground 0, ordered by alphabet, character and drawer.
-        target : str ndarray of shape (n,)
-            The character drawn, ``"Alphabet/characterNN"``.
-        alphabets : str ndarray of shape (n,)
-            Its alphabet, the `groups` of training and of within-alphabet trials.
-        drawers : int ndarray of shape (n,)
-            The person who drew it, 1 to 20.
+        Dictionary-like object with the following attributes.
+
+        images : uint8 ndarray of shape (n_samples, 105, 105)
+            Drawings, dark on light (foreground 0, background 255), ordered by alphabet, character
+            and drawer.
+        target : str ndarray of shape (n_samples,)
+            Character of each drawing, as ``"Alphabet/characterNN"``.
+        alphabets : str ndarray of shape (n_samples,)
+            Alphabet of each drawing. Pass it as `groups` to `fit` and to `one_shot_score`.
+        drawers : int ndarray of shape (n_samples,)
+            Person who made each drawing, from 1 to 20.
         DESCR : str
-            What Omniglot is.
+            Description of Omniglot.
+    (images, target) : tuple of ndarrays
+        Only if `return_X_y` is True.
 
     Raises
     ------
     OSError
-        If the data is missing and not to be downloaded, or the file found is damaged.
+        If the data is missing and `download_if_missing` is False, or if a file is damaged.
+    ValueError
+        If `subset` is not one of the three names.
+
+    See Also
+    --------
+    fetch_omniglot_runs : Load the official one-shot runs.
+    load_omniglot_minimal : Load five alphabets and the runs, without a download.
+
+    Examples
+    --------
+    >>> from sksiamese.datasets import fetch_omniglot
+    >>> data = fetch_omniglot("evaluation")  # doctest: +SKIP
+    >>> data.images.shape  # doctest: +SKIP
+    (13180, 105, 105)
     """
     if subset not in ("all", *_HASHES):
         raise ValueError(
-            f'subset={subset!r} is not known; expected "background", "evaluation" or "all".'
+            f'subset={subset!r} is unknown; expected "background", "evaluation" or "all".'
         )
     home = _data_home(data_home)
-    # Every part is found before any is read: a missing one is told at once.
+    # All files are located before the first is read, so that a missing one is reported at once.
     sources = [
-        _find(home, f"images_{part}") or _download(home, part, download_if_missing)
-        for part in (_HASHES if subset == "all" else [subset])
+        _find(home, f"images_{name}") or _download(home, name, download_if_missing)
+        for name in (_HASHES if subset == "all" else [subset])
     ]
-    data = _drawings(*map(np.concatenate, zip(*map(_read_drawings, sources), strict=True)))
+    data = _make_bunch(*map(np.concatenate, zip(*map(_read_drawings, sources), strict=True)))
     return (data.images, data.target) if return_X_y else data
 
 
-def fetch_omniglot_runs(*, data_home=None):
-    """Load Omniglot's 20 official runs: 400 trials of 20-way one-shot classification.
+def fetch_omniglot_runs(*, data_home: str | os.PathLike[str] | None = None) -> list[Bunch]:
+    """Load the 20 official one-shot runs of Omniglot: 400 trials of 20-way classification.
 
-    In each run one person drew 20 characters of one evaluation alphabet, the support, and another
-    drew the same 20, the queries. Read from `data_home` where it has them, else from the same
-    runs as they ship with sksiamese; nothing is downloaded.
+    In each run, one person drew 20 characters of an evaluation alphabet (the support), and another
+    person drew the same characters (the queries). The runs are read from `data_home`, or, if it
+    does not contain them, from a copy that is included in sksiamese. Nothing is downloaded.
 
     Parameters
     ----------
     data_home : str or path-like, default=None
-        The folder with ``all_runs.zip``, or with the folder ``all_runs`` or ``run01``, …
-        unpacked from it. By default as in :func:`fetch_omniglot`.
+        Folder that contains ``all_runs.zip``, or the folder ``all_runs`` or the folders
+        ``run01``, ``run02``, ... unpacked from it. The default is as in :func:`fetch_omniglot`.
 
     Returns
     -------
     runs : list of 20 :class:`~sklearn.utils.Bunch`
-        support_images, query_images : uint8 ndarrays of shape (20, 105, 105)
-            One exemplar and one query of each character, ink 1 and ground 0.
-        support_labels, query_labels : str ndarrays of shape (20,)
-            ``"class01"`` to ``"class20"``, which mean something inside their own run only.
+        Dictionary-like objects with the following attributes.
+
+        support_images : uint8 ndarray of shape (20, 105, 105)
+            One exemplar of each character, dark on light (foreground 0, background 255).
+        support_labels : str ndarray of shape (20,)
+            ``"class01"`` to ``"class20"``. A label has no meaning outside its run.
+        query_images : uint8 ndarray of shape (20, 105, 105)
+            One query of each character, dark on light (foreground 0, background 255).
+        query_labels : str ndarray of shape (20,)
+            The correct label of each query.
+
+    Raises
+    ------
+    OSError
+        If the files in `data_home` are damaged or incomplete.
+
+    See Also
+    --------
+    load_omniglot_minimal : Load the runs together with five alphabets for training.
+    sksiamese.model_selection.score_runs : Score an estimator on the runs.
 
     Examples
     --------
@@ -144,11 +232,13 @@ def fetch_omniglot_runs(*, data_home=None):
     source = home if (home / "run01").is_dir() else _find(home, "all_runs")
     if source is None:
         packed = _load_packed()
-        return _runs(packed["support"], packed["query"], packed["query_class"])
-    return _runs(*_read_runs(source))
+        return _make_runs(packed["support"], packed["query"], packed["query_class"])
+    return _make_runs(*_read_runs(source))
 
 
-def _drawings(bits, characters, drawers, **more):
+def _make_bunch(
+    bits: np.ndarray, characters: np.ndarray, drawers: np.ndarray, **fields: Any
+) -> Bunch:
     """Return the Bunch of n drawings from bits (n, 14, 105), characters (n,), drawers (n,)."""
     return Bunch(
         images=_unpack(bits),
@@ -156,12 +246,12 @@ def _drawings(bits, characters, drawers, **more):
         alphabets=np.array([character.split("/")[0] for character in characters]),
         drawers=drawers,
         DESCR=__doc__,
-        **more,
+        **fields,
     )
 
 
-def _runs(support, query, query_class):
-    """Return a Bunch a run from support and query (20, 20, 14, 105) and query_class (20, 20)."""
+def _make_runs(support: np.ndarray, query: np.ndarray, query_class: np.ndarray) -> list[Bunch]:
+    """Return one Bunch per run from bits (20, 20, 14, 105) and classes of queries (20, 20)."""
     labels = np.array([f"class{i:02d}" for i in range(1, _N_DRAWERS + 1)])
     return [
         Bunch(
@@ -174,45 +264,54 @@ def _runs(support, query, query_class):
     ]
 
 
-def _unpack(bits):
-    """Return images (..., 105, 105) from bits (..., 14, 105): eight rows lie in a byte."""
-    return np.unpackbits(bits, axis=-2, count=_SIZE)
+def _unpack(bits: np.ndarray) -> np.ndarray:
+    """Return images (..., 105, 105), dark on light, from bits (..., 14, 105)."""
+    images = np.unpackbits(~bits, axis=-2, count=_SIZE)
+    images *= 255
+    return images
 
 
-def _load_packed():
+def _load_packed() -> dict[str, np.ndarray]:
+    """Read the .npz file that is included in the package."""
     path = resources.files(__package__) / "data" / _MINIMAL
     with path.open("rb") as file, np.load(file) as packed:
         return dict(packed)
 
 
-def _data_home(data_home):
+def _data_home(data_home: str | os.PathLike[str] | None) -> Path:
+    """Return the folder of the Omniglot files."""
     home = data_home or os.environ.get("SKSIAMESE_DATA") or Path(get_data_home()) / "omniglot"
     return Path(home).expanduser()
 
 
-def _find(home, name):
+def _find(home: Path, name: str) -> Path | None:
     """Return the path of the archive `name` in `home`, zipped or unpacked, or None."""
     candidates = home / f"{name}.zip", home / name
     return next((path for path in candidates if path.exists()), None)
 
 
-def _download(home, part, allowed):
-    name = f"images_{part}.zip"
+def _download(home: Path, subset: str, allowed: bool) -> Path:
+    """Download a set into `home` and return its path, or raise an OSError if not `allowed`."""
+    name = f"images_{subset}.zip"
     if not allowed:
         raise OSError(
-            f"Omniglot's {part} set is missing: {home} holds neither {name} nor a folder "
-            f"images_{part}. Put one of them there, name the folder that has it with data_home= "
-            "or the environment variable SKSIAMESE_DATA, or set download_if_missing=True."
+            f"Omniglot's {subset} set is missing: {home} contains neither {name} nor a folder "
+            f"images_{subset}. Copy one of them there, pass the folder that contains it as "
+            "data_home or in the environment variable SKSIAMESE_DATA, or set "
+            "download_if_missing=True."
         )
     import pooch
 
-    # pooch checks the hash before the file takes its name, so no half download is ever found.
-    return Path(pooch.retrieve(_URL + name, known_hash=_HASHES[part], fname=name, path=home))
+    # pooch checks the hash before it renames the file, so an incomplete download is never found.
+    return Path(pooch.retrieve(_URL + name, known_hash=_HASHES[subset], fname=name, path=home))
 
 
 @contextmanager
-def _archive(source):
-    """Yield the names in a zip or a folder and how to read one; any damage is an OSError."""
+def _open_archive(source: Path) -> Iterator[tuple[Iterable[str], Callable[[str], bytes]]]:
+    """Yield the file names of a zip or a folder and a function that reads one file.
+
+    All errors from damaged files are raised again as an OSError that names `source`.
+    """
     try:
         if source.is_dir():
             names = (path.relative_to(source).as_posix() for path in source.rglob("*.png"))
@@ -227,25 +326,25 @@ def _archive(source):
         ) from error
 
 
-def _read_drawings(source):
-    """Read bits (n, 14, 105), characters (n,) and drawers (n,), sorted by their names."""
-    with _archive(source) as (names, read):
+def _read_drawings(source: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read bits (n, 14, 105), characters (n,) and drawers (n,), sorted by file name."""
+    with _open_archive(source) as (names, read):
         matches = filter(None, map(_DRAWING.fullmatch, names))
         found = sorted((*match.groups(), match[0]) for match in matches)
         if not found:
-            raise ValueError("it has no <Alphabet>/characterNN/<id>_<drawer>.png")
-        alphabets, characters, drawers, names = zip(*found, strict=True)
-        bits = np.stack([_read_bits(read, name) for name in names])
+            raise ValueError("no files <Alphabet>/characterNN/<id>_<drawer>.png in it")
+        alphabets, characters, drawers, paths = zip(*found, strict=True)
+        bits = np.stack([_read_bits(read, path) for path in paths])
     targets = np.array([f"{a}/{c}" for a, c in zip(alphabets, characters, strict=True)])
     return bits, targets, np.array(drawers).astype(int)
 
 
-def _read_runs(source):
-    """Read support and query bits (20, 20, 14, 105) and each query's class, 1 to 20 (20, 20)."""
+def _read_runs(source: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read support bits, query bits (20, 20, 14, 105) and the class of each query (20, 20)."""
     support, query, query_class = [], [], []
-    with _archive(source) as (_, read):
+    with _open_archive(source) as (_, read):
         for run in range(1, 21):
-            # One line a query: "run01/test/item01.png run01/training/class08.png"
+            # One line per query: "run01/test/item01.png run01/training/class08.png"
             lines = read(f"run{run:02d}/class_labels.txt").decode().splitlines()
             queries, exemplars = zip(*map(str.split, lines), strict=True)
             support.append([_read_bits(read, name) for name in sorted(exemplars)])
@@ -254,12 +353,10 @@ def _read_runs(source):
     return np.array(support), np.array(query), np.array(query_class, dtype=np.uint8)
 
 
-def _read_bits(read, name):
-    """Decode one PNG, ink black, to bits (14, 105), ink 1."""
-    from PIL import Image
-
+def _read_bits(read: Callable[[str], bytes], name: str) -> np.ndarray:
+    """Decode one PNG, dark on light, to bits (14, 105)."""
     with Image.open(io.BytesIO(read(name))) as image:
-        ink = np.asarray(image.convert("L")) < 128
-    if ink.shape != (_SIZE, _SIZE):
-        raise ValueError(f"{name} has shape {ink.shape}, expected {(_SIZE, _SIZE)}")
-    return np.packbits(ink, axis=-2)
+        foreground = np.asarray(image.convert("L")) < 128
+    if foreground.shape != (_SIZE, _SIZE):
+        raise ValueError(f"{name} has shape {foreground.shape}, expected {(_SIZE, _SIZE)}")
+    return np.packbits(foreground, axis=-2)

@@ -1,8 +1,10 @@
-"""One-shot trials: a splitter that draws them, scores with their interval, a scorer for searches.
+"""Model selection for one-shot classification: trials, scores, a scorer and training pairs.
 
-Any scikit-learn classifier can be scored, so that a baseline and a twin take the same trials.
+One-shot trials can score any scikit-learn classifier, so a baseline and a twin network can be
+compared on the same trials. This subpackage needs only NumPy and scikit-learn.
 """
 
+from ._pairs import make_pairs
 from ._score import (
     OneShotScore,
     OneShotScorer,
@@ -18,6 +20,7 @@ __all__ = [
     "OneShotScore",
     "OneShotScorer",
     "make_one_shot_scorer",
+    "make_pairs",
     "one_shot_score",
     "score_runs",
     "wilson_interval",

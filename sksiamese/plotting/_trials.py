@@ -7,7 +7,7 @@ from scipy.special import expit
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from .._frozen import FrozenTwinClassifier
-from .._metric import TwinMetricMixin
+
 from .._validation import check_length
 from ._display import BLUE, GREEN, GREY, ORANGE, Display, check_kind, picture, tile
 

@@ -1,8 +1,8 @@
 """The twin network, in torch alone; read it top to bottom as one reads the paper.
 
-scaling -> encoders -> heads -> network -> losses -> batches -> distortions -> optimizers ->
+scaling -> encoders -> heads -> network -> losses -> batches -> augmentation -> optimizers ->
 callbacks -> training -> inference.
 
-Nothing here knows scikit-learn's estimators: images arrive as tensors or as a store with
-``take(indices)``, labels as integers, randomness as seeds and explicit generators.
+Nothing here knows scikit-learn's estimators: images arrive as tensors or as a `scaling.Store`,
+labels as integers, randomness as seeds and explicit generators.
 """

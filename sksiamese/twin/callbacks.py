@@ -1,35 +1,52 @@
-"""What skorch calls back while training: schedules, averaging, validation."""
+"""What skorch calls while training: schedules, weight averaging, validation, progress."""
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import torch
+from skorch import NeuralNet
 from skorch.callbacks import Callback
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from . import inference
+from ..exceptions import DivergedError
+from .inference import NeuralComparer
+from .network import TwinNetwork
+from .scaling import InputScaling, Store
+
+Episodes = list[tuple[np.ndarray, np.ndarray]]  # rows of support and query
 
 
-class StopTraining(Exception):
-    """Raised by a callback to end training early, keeping what was learned."""
+class StopTraining(Exception):  # noqa: N818  # a signal, as StopIteration is
+    """Raise it in a callback to end training early and keep what was learned."""
 
 
 class CosineSchedule(Callback):
-    """Learning rate: a short linear rise, then half a cosine to zero; a function of the step.
+    """Learning rate: a short linear rise, then half a cosine to zero, as a function of the step.
 
     Each parameter group of the optimizer keeps its own greatest rate.
+
+    Parameters
+    ----------
+    n_steps : int
+        Steps of the whole training.
+    warmup : float, default=0.02
+        Fraction of the steps in which the rate rises.
     """
 
-    def __init__(self, n_steps, warmup=0.02):
+    def __init__(self, n_steps: int, warmup: float = 0.02) -> None:
         self.n_steps = n_steps
         self.warmup = warmup
 
-    def on_train_begin(self, net, **kwargs):
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Remember each parameter group's greatest rate."""
         self.step_ = 0
         self.rates_ = [group["lr"] for group in net.optimizer_.param_groups]
 
-    def on_batch_begin(self, net, training=False, **kwargs):
+    def on_batch_begin(self, net: NeuralNet, training: bool = False, **kwargs: Any) -> None:
+        """Set the rate of this step."""
         progress = self.step_ / self.n_steps  # below 1: even a single step learns
         rise = min(1.0, (self.step_ + 1) / (self.n_steps * self.warmup))
         factor = rise * (1 + math.cos(math.pi * progress)) / 2
@@ -39,37 +56,55 @@ class CosineSchedule(Callback):
 
 
 class MomentumRamp(Callback):
-    """The paper's momentum (section 3.2): 0.5 at first, rising linearly, an epoch a step, to the
-    momentum that each parameter group of the optimizer was given.
+    """The paper's momentum (section 3.2): it rises linearly from 0.5, epoch by epoch.
+
+    It ends at the momentum that each parameter group of the optimizer was given.
 
     Parameters
     ----------
     n_epochs : int, default=20
         Epochs until it is reached.
+
+    Examples
+    --------
+    >>> from sksiamese import SiameseOneShotClassifier
+    >>> from sksiamese.callbacks import MomentumRamp
+    >>> clf = SiameseOneShotClassifier(
+    ...     optimizer="sgd", optimizer_params={"momentum": 0.9}, callbacks=[MomentumRamp()])
     """
 
-    def __init__(self, n_epochs=20):
+    def __init__(self, n_epochs: int = 20) -> None:
         self.n_epochs = n_epochs
 
-    def on_train_begin(self, net, **kwargs):
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Remember each parameter group's final momentum."""
         self.momenta_ = [group["momentum"] for group in net.optimizer_.param_groups]
 
-    def on_epoch_begin(self, net, **kwargs):
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Set the momentum of this epoch."""
         progress = min(1.0, (len(net.history) - 1) / self.n_epochs)
         for group, momentum in zip(net.optimizer_.param_groups, self.momenta_, strict=True):
             group["momentum"] = 0.5 + (momentum - 0.5) * progress
 
 
-class Averaging(Callback):
-    """Exponential moving average of the weights, with a short memory at first."""
+class WeightAverage(Callback):
+    """Exponential moving average of the weights, with a short memory at first.
 
-    def __init__(self, decay):
+    Parameters
+    ----------
+    decay : float
+        Weight of the past, 0 to 1; 0 turns averaging off.
+    """
+
+    def __init__(self, decay: float) -> None:
         self.decay = decay
 
-    def on_train_begin(self, net, **kwargs):
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Start from the initial weights."""
         self.model_ = AveragedModel(net.module_, multi_avg_fn=self.average, use_buffers=True)
 
-    def average(self, averaged, new, n_averaged):  # lists of tensors of one dtype
+    def average(self, averaged: list[Tensor], new: list[Tensor], n_averaged: Any) -> None:
+        """Move averages towards the new weights, lists of tensors of one dtype."""
         n = int(n_averaged)
         decay = min(self.decay, (1 + n) / (10 + n))
         if averaged[0].is_floating_point():
@@ -77,20 +112,56 @@ class Averaging(Callback):
         else:
             torch._foreach_copy_(averaged, new)
 
-    def on_batch_end(self, net, training=False, **kwargs):
+    def on_batch_end(self, net: NeuralNet, training: bool = False, **kwargs: Any) -> None:
+        """Add the weights after this step."""
         self.model_.update_parameters(net.module_)
 
 
 class FiniteLoss(Callback):
-    """Stop with an error when the loss is no number any more."""
+    """Stop with an error when the loss is not finite."""
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Raise `DivergedError` if the epoch's loss is NaN or infinite."""
         if not math.isfinite(net.history[-1]["train_loss"]):
-            raise FloatingPointError(
-                f"training diverged: the loss of epoch {len(net.history)} is "
-                f"{net.history[-1]['train_loss']}. Lower learning_rate, and look at the range of "
-                "X."
+            raise DivergedError(
+                f"Training diverged: the loss of epoch {len(net.history)} is "
+                f"{net.history[-1]['train_loss']}. Lower learning_rate, and check the value range "
+                "of X."
             )
+
+
+class ProgressBar(Callback):
+    """A tqdm bar over the epochs, with the training loss.
+
+    Parameters
+    ----------
+    n_epochs : int
+    description : str
+        Written before the bar.
+    """
+
+    def __init__(self, n_epochs: int, description: str) -> None:
+        self.n_epochs = n_epochs
+        self.description = description
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Open the bar."""
+        from tqdm.auto import tqdm
+
+        self.bar_ = tqdm(total=self.n_epochs, desc=self.description, unit="epoch")
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Advance the bar by one epoch."""
+        shown = {"loss": f"{net.history[-1]['train_loss']:.3f}"}
+        if "one_shot_accuracy" in net.history[-1]:
+            shown["one-shot"] = f"{net.history[-1]['one_shot_accuracy']:.1%}"
+        self.bar_.set_postfix(shown)
+        self.bar_.update()
+
+    def close(self) -> None:
+        """Close the bar, however training ended."""
+        if hasattr(self, "bar_"):
+            self.bar_.close()
 
 
 class OneShotValidation(Callback):
@@ -98,27 +169,40 @@ class OneShotValidation(Callback):
 
     Parameters
     ----------
-    averaging : Averaging
-    store : store of the held-out background images
-    episodes : list of (support, query) index arrays
+    average : WeightAverage
+    scaling : InputScaling
+    store : Store
+        The held-out training images.
+    episodes : list of (support, query) arrays of rows
     classes : ndarray
         Class of each held-out image.
     patience : int
         Epochs without improvement after which training stops.
     """
 
-    def __init__(self, averaging, store, episodes, classes, patience):
-        self.averaging = averaging
+    def __init__(
+        self,
+        average: WeightAverage,
+        scaling: InputScaling,
+        store: Store,
+        episodes: Episodes,
+        classes: np.ndarray,
+        patience: int,
+    ) -> None:
+        self.average = average
+        self.scaling = scaling
         self.store = store
         self.episodes = episodes
         self.classes = classes
         self.patience = patience
 
-    def on_train_begin(self, net, **kwargs):
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Forget any earlier training."""
         self.best_score_, self.best_epoch_, self.best_state_ = -1.0, 0, None
 
-    def on_epoch_end(self, net, **kwargs):
-        network = self.averaging.model_.module.eval()
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Measure, keep the best weights, and raise `StopTraining` when patience is spent."""
+        network = self.average.model_.module.eval()
         score = self.accuracy(network)
         epoch = len(net.history)
         net.history.record("one_shot_accuracy", score)
@@ -128,15 +212,18 @@ class OneShotValidation(Callback):
         if epoch - self.best_epoch_ >= self.patience:
             raise StopTraining
 
-    def accuracy(self, network):
+    def accuracy(self, network: TwinNetwork) -> float:
+        """Return the fraction of queries whose most similar exemplar is of their class."""
         used = np.unique(np.concatenate([np.concatenate(episode) for episode in self.episodes]))
-        codes = inference.encode(network, self.store, indices=used)
+        device = next(iter(network.parameters())).device
+        comparer = NeuralComparer(network, self.scaling, str(device))
+        embeddings = comparer.embed(self.store, used, check=False)
         right = total = 0
         for support, query in self.episodes:
-            logits = inference.logits(
-                network, codes[np.searchsorted(used, query)], codes[np.searchsorted(used, support)]
+            logits = comparer.logits(
+                embeddings[np.searchsorted(used, query)], embeddings[np.searchsorted(used, support)]
             )
-            answers = self.classes[support][logits.argmax(1).cpu().numpy()]
+            answers = self.classes[support][logits.argmax(1)]
             right += int((answers == self.classes[query]).sum())
             total += len(query)
         return right / total

@@ -1,34 +1,62 @@
 """Heads: how two images' features are compared.
 
-A head turns features into *codes*, once an image, and compares codes. Any head has
-
-- ``codes(features)``: (B, ...) -> (B, ...), whatever shape the comparison needs;
-- ``logits(codes_a, codes_b)``: (A, ...), (B, ...) -> (A, B), every pair;
-- ``pair_logits(codes_a, codes_b)``: (P, ...), (P, ...) -> (P,), row by row;
-- ``bias``: the logit of a perfect match, so that ``bias - logits`` is a dissimilarity;
-- ``max_cells``: the side of the feature map it asks of our convolutional encoder, at most.
-
-All are symmetric in the two twins by construction.
+A head turns features into *embeddings*, once an image, and compares embeddings: see `Head`. All
+heads are symmetric in the two twins by construction.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 # Adam moves every parameter at one pace. Logits are GAIN times (margin - mean distance), so that
-# the bias and the spread of the logits arrive within few steps.
+# the bias and the spread of the logits are reached within few steps.
 GAIN = 20.0
 TILE = 64
 BLOCK = 2**24  # numbers in a temporary
 
 
-def l1_distances(a, b):
-    """L1 distance of every row of a with every row of b, without a (A, B, D) temporary.
+class Comparison(Protocol):
+    """What compares embeddings."""
+
+    @property
+    def bias(self) -> Tensor:
+        """Logit of a perfect match, so that ``bias - logits`` is a dissimilarity."""
+        ...
+
+    def logits(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compare all pairs: (A, ...), (B, ...) -> (A, B)."""
+        ...
+
+    def pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compare row by row: (P, ...), (P, ...) -> (P,)."""
+        ...
+
+
+class Head(Comparison, Protocol):
+    """A trainable module that makes embeddings of features and compares them.
+
+    Attributes
+    ----------
+    max_cells : int
+        Largest side of the feature map that it asks of `ConvEncoder`.
+    """
+
+    max_cells: int
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Turn features (B, ...) into embeddings (B, ...) of the shape the comparison needs."""
+        ...
+
+
+def l1_distances(a: Tensor, b: Tensor) -> Tensor:
+    """L1 distance of every row of a to every row of b, without a (A, B, D) temporary.
 
     (A, D), (B, D) -> (A, B). On the CPU ``pdist`` takes a seventh of the time of ``cdist(p=1)`` a
-    pair, so that it is faster even where, in tiles, it compares the rows of each side too.
+    pair, so that it is faster even where, in tiles, it also compares the rows of each side.
     """
     if a is b:
         return _distances_within(a)
@@ -41,7 +69,7 @@ def l1_distances(a, b):
     return torch.cat(rows)
 
 
-def _distances_within(x):  # (N, D) -> (N, N)
+def _distances_within(x: Tensor) -> Tensor:  # (N, D) -> (N, N)
     i, j = torch.triu_indices(len(x), len(x), 1, device=x.device)
     upper = x.new_zeros(len(x), len(x)).index_put((i, j), torch.pdist(x, p=1))
     return upper + upper.T
@@ -52,34 +80,42 @@ class WeightedL1(nn.Module):
 
     .. math:: \operatorname{logit} p(x_1 \circ x_2) = b + \sum_j \alpha_j |h_{1j} - h_{2j}|
 
-    With alpha_j = -exp(rho_j) the weights go into the codes, ``exp(rho) * h``, and the logit is b
-    minus the L1 distance of two codes: a true pseudo-metric.
+    With alpha_j = -exp(rho_j), an embedding is ``exp(rho) * h`` and the logit is b minus the L1
+    distance of two embeddings: a pseudo-metric.
+
+    Parameters
+    ----------
+    feature_shape : tuple of ints
     """
 
     max_cells = 3
 
-    def __init__(self, feature_shape):
+    def __init__(self, feature_shape: tuple[int, ...]) -> None:
         super().__init__()
         n_features = math.prod(feature_shape)
         self.log_weight = nn.Parameter(torch.full((n_features,), -math.log(n_features)))
         self.margin = nn.Parameter(torch.tensor(0.6))
 
     @property
-    def bias(self):
+    def bias(self) -> Tensor:
+        """Logit of a perfect match."""
         return GAIN * self.margin
 
-    def codes(self, features):  # (B, ...) -> (B, D)
+    def embed(self, features: Tensor) -> Tensor:
+        """Weigh the features: (B, ...) -> (B, D)."""
         return features.flatten(1) * (GAIN * self.log_weight.exp())
 
-    def logits(self, codes_a, codes_b):  # (A, D), (B, D) -> (A, B)
-        return self.bias - l1_distances(codes_a, codes_b)
+    def logits(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compare all pairs: (A, D), (B, D) -> (A, B)."""
+        return self.bias - l1_distances(a, b)
 
-    def pair_logits(self, codes_a, codes_b):  # (P, D), (P, D) -> (P,)
-        return self.bias - (codes_a - codes_b).abs().sum(1)
+    def pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compare row by row: (P, D), (P, D) -> (P,)."""
+        return self.bias - (a - b).abs().sum(1)
 
 
 class SignedL1(nn.Module):
-    """The paper's head, alpha free and initialised as it says: more general, but no metric.
+    """The paper's head, alpha free and initialised as it says: more general, but not a metric.
 
     The positive and the negative weights each make one distance.
 
@@ -92,30 +128,32 @@ class SignedL1(nn.Module):
 
     max_cells = 3
 
-    def __init__(self, feature_shape, alpha_std=0.2):
+    def __init__(self, feature_shape: tuple[int, ...], alpha_std: float = 0.2) -> None:
         super().__init__()
         self.alpha_std = alpha_std
         self.alpha = nn.Parameter(torch.empty(math.prod(feature_shape)))
         self.bias = nn.Parameter(torch.empty(()))
 
-    def initialise(self, generator):
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw alpha from N(0, alpha_std) and the bias from N(0.5, 0.01) (section 3.2)."""
         nn.init.normal_(self.alpha, 0.0, self.alpha_std, generator=generator)
         nn.init.normal_(self.bias, 0.5, 0.01, generator=generator)
 
-    def codes(self, features):  # (B, ...) -> (B, D)
+    def embed(self, features: Tensor) -> Tensor:
+        """Flatten the features: (B, ...) -> (B, D)."""
         return features.flatten(1)
 
-    def logits(self, codes_a, codes_b):  # (A, D), (B, D) -> (A, B)
+    def logits(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compare all pairs: (A, D), (B, D) -> (A, B)."""
         signed = []
         for weight in (self.alpha.clamp(min=0), (-self.alpha).clamp(min=0)):
-            weighted = codes_a * weight
-            signed.append(
-                l1_distances(weighted, weighted if codes_b is codes_a else codes_b * weight)
-            )
+            weighted = a * weight
+            signed.append(l1_distances(weighted, weighted if b is a else b * weight))
         return self.bias + signed[0] - signed[1]
 
-    def pair_logits(self, codes_a, codes_b):  # (P, D), (P, D) -> (P,)
-        return self.bias + (codes_a - codes_b).abs() @ self.alpha
+    def pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compare row by row: (P, D), (P, D) -> (P,)."""
+        return self.bias + (a - b).abs() @ self.alpha
 
 
 class Aligned(nn.Module):
@@ -125,33 +163,36 @@ class Aligned(nn.Module):
 
     A cell's mismatch :math:`m_i` is a soft minimum of 1 - cosine over the cells of the other map
     at most `window` rows and columns away, so that a stroke may lie a little elsewhere; saliency
-    :math:`w`, a softmax of the map's own cells, says which of them count. The logit is
-    GAIN (margin - d). It is symmetric, and an image's code, unit vectors and saliency, does not
-    depend on what it is compared with. Relatives: DN4 (Li et al. 2019), CrossTransformers
-    (Doersch et al. 2020), feature map reconstruction (Wertheimer et al. 2021), whose cells look
-    for their matches in the whole map.
+    :math:`w`, a softmax over the map's own cells, weighs the cells. The logit is GAIN (margin - d).
+    An image's embedding, unit vectors and saliency, does not depend on what it is compared with.
+    Relatives: DN4 (Li et al. 2019), CrossTransformers (Doersch et al. 2020), feature map
+    reconstruction (Wertheimer et al. 2021), whose cells search the whole map for their matches.
 
     Parameters
     ----------
     feature_shape : tuple of 3 ints
         (C, h, w).
     n_channels : int, default=64
-        Of the cells' vectors, a linear projection of the C channels.
+        Length of the cells' vectors, a linear projection of the C channels.
     window : int, default=1
+        Rows and columns that a cell searches to each side.
     """
 
     max_cells = 5
 
-    def __init__(self, feature_shape, n_channels=64, window=1):
+    def __init__(
+        self, feature_shape: tuple[int, ...], n_channels: int = 64, window: int = 1
+    ) -> None:
         super().__init__()
         if len(feature_shape) != 3:
             raise ValueError(
-                f"head='aligned' compares feature maps (channels, height, width), and the encoder "
-                f"gives {tuple(feature_shape)}: use head='weighted_l1'."
+                "head='aligned' compares feature maps (channels, height, width), but the encoder "
+                f"returns features of shape {tuple(feature_shape)}: use head='weighted_l1'."
             )
         if window < 0 or n_channels < 1:
             raise ValueError(
-                f"window={window}, n_channels={n_channels}; expected at least 0 and at least 1."
+                f"window={window}, n_channels={n_channels}; expected window >= 0 and "
+                "n_channels >= 1."
             )
         channels, height, width = feature_shape
         self.projection = nn.Parameter(torch.empty(channels, n_channels))
@@ -163,51 +204,88 @@ class Aligned(nn.Module):
             (column[:, None] - column).abs() <= window
         )
         i, j = near.nonzero(as_tuple=True)
-        # Which of the near pairs (i, j) are cell i's, and which are cell j's: rows are means.
+        # Which of the near pairs (i, j) belong to cell i, and which to cell j: rows are means.
         cells = torch.arange(height * width)[:, None]
         members = torch.cat([cells == i, cells == j]).float()
+        self.i: Tensor
+        self.j: Tensor
+        self.members: Tensor
         self.register_buffer("i", i, persistent=False)
         self.register_buffer("j", j, persistent=False)
         self.register_buffer("members", members / members.sum(1, keepdim=True), persistent=False)
 
-    def initialise(self, generator):
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw the projection from N(0, 1 / sqrt(C))."""
         nn.init.normal_(self.projection, 0.0, len(self.projection) ** -0.5, generator=generator)
 
     @property
-    def bias(self):
+    def bias(self) -> Tensor:
+        """Logit of a perfect match."""
         return GAIN * self.margin
 
-    def codes(self, features):  # (B, C, h, w) -> (B, h * w, n_channels + 1)
-        cells = features.flatten(2).transpose(1, 2)
+    def embed(self, features: Tensor) -> Tensor:
+        """Project the cells and append their saliency: (B, C, h, w) -> (B, h * w, D)."""
+        cells = features.flatten(2).transpose(1, 2)  # (B, h * w, C)
         vectors = F.normalize(cells @ self.projection, dim=2, eps=1e-6)
         return torch.cat([vectors, (cells @ self.saliency).softmax(1)[..., None]], 2)
 
-    def logits(self, codes_a, codes_b):  # (A, h * w, D), (B, h * w, D) -> (A, B)
-        n_b = max(1, BLOCK // (len(self.i) * len(codes_a)))
-        if len(codes_b) > n_b:
-            return torch.cat([self.logits(codes_a, part) for part in codes_b.split(n_b)], 1)
-        a, b = codes_a[..., :-1].movedim(0, 1), codes_b[..., :-1].movedim(0, 2)
-        cosine = a.index_select(0, self.i) @ b.index_select(0, self.j)  # (near pairs, A, B)
-        of_a, of_b = self._mismatches(cosine.flatten(1)).view(2, -1, len(codes_a), len(codes_b))
-        weight_a, weight_b = codes_a[..., -1].T[:, :, None], codes_b[..., -1].T[:, None, :]
-        return self.bias - GAIN / 2 * (of_a * weight_a + of_b * weight_b).sum(0)
+    def logits(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compare all pairs: (A, h * w, D), (B, h * w, D) -> (A, B)."""
+        n_b = max(1, BLOCK // (len(self.i) * len(a)))
+        if len(b) > n_b:
+            return torch.cat([self.logits(a, part) for part in b.split(n_b)], 1)
+        of_a, of_b = a[..., :-1].movedim(0, 1), b[..., :-1].movedim(0, 2)
+        cosine = of_a.index_select(0, self.i) @ of_b.index_select(0, self.j)  # (near pairs, A, B)
+        miss_a, miss_b = self._mismatches(cosine.flatten(1)).view(2, -1, len(a), len(b))
+        weight_a, weight_b = a[..., -1].T[:, :, None], b[..., -1].T[:, None, :]
+        return self.bias - GAIN / 2 * (miss_a * weight_a + miss_b * weight_b).sum(0)
 
-    def _mismatches(self, cosine):  # (near pairs, P) -> (2 * h * w, P), of a's cells and b's
+    def _mismatches(self, cosine: Tensor) -> Tensor:
+        # (near pairs, P) -> (2 * h * w, P), those of a's cells and then of b's
         sharpness = self.log_sharpness.exp()
         return (self.members @ ((cosine - 1) * sharpness).exp()).log() / -sharpness
 
-    def pair_logits(self, codes_a, codes_b):  # (P, h * w, D), (P, h * w, D) -> (P,)
-        near = codes_a.index_select(1, self.i), codes_b.index_select(1, self.j)
-        cosine = (near[0][..., :-1] * near[1][..., :-1]).sum(2)
-        of_a, of_b = self._mismatches(cosine.T).view(2, -1, len(codes_a))
-        weighted = of_a.T * codes_a[..., -1] + of_b.T * codes_b[..., -1]
+    def pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compare row by row: (P, h * w, D), (P, h * w, D) -> (P,)."""
+        near_a, near_b = a.index_select(1, self.i), b.index_select(1, self.j)
+        cosine = (near_a[..., :-1] * near_b[..., :-1]).sum(2)  # (P, near pairs)
+        miss_a, miss_b = self._mismatches(cosine.T).view(2, -1, len(a))
+        weighted = miss_a.T * a[..., -1] + miss_b.T * b[..., -1]
         return self.bias - GAIN / 2 * weighted.sum(1)
 
 
-HEADS = {"weighted_l1": WeightedL1, "signed_l1": SignedL1, "aligned": Aligned}
+class MeanHead:
+    """Heads of several networks as one, whose logit is the mean of theirs.
+
+    Embeddings are (n, n_members, ...).
+    """
+
+    def __init__(self, heads: Sequence[Comparison]) -> None:
+        self.heads = tuple(heads)
+
+    @property
+    def bias(self) -> Tensor:
+        """Mean logit of a perfect match."""
+        return torch.stack([head.bias for head in self.heads]).sum(0) / len(self.heads)
+
+    def logits(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compare all pairs: (A, n_members, ...), (B, n_members, ...) -> (A, B)."""
+        parts = zip(self.heads, a.unbind(1), b.unbind(1), strict=True)
+        return torch.stack([head.logits(x, y) for head, x, y in parts]).sum(0) / len(self.heads)
+
+    def pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compare row by row: (P, n_members, ...), (P, n_members, ...) -> (P,)."""
+        parts = zip(self.heads, a.unbind(1), b.unbind(1), strict=True)
+        logits = [head.pair_logits(x, y) for head, x, y in parts]
+        return torch.stack(logits).sum(0) / len(self.heads)
 
 
-def build_head(name, feature_shape, generator, **params):
+HEADS: dict[str, Any] = {"weighted_l1": WeightedL1, "signed_l1": SignedL1, "aligned": Aligned}
+
+
+def build_head(
+    name: str, feature_shape: tuple[int, ...], generator: torch.Generator, **params: Any
+) -> Head:
     """Build one of `HEADS` with weights drawn from `generator` alone."""
     head = HEADS[name](feature_shape, **params)
     if hasattr(head, "initialise"):

@@ -1,77 +1,173 @@
-"""Inference: every image is encoded once; every comparison is a matrix of codes."""
+"""Inference: every image is embedded once; every comparison is a matrix of embeddings."""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from ..exceptions import InvertedImageError, ValueRangeWarning, warn
+from .encoders import fuse
+from .network import Network
+from .scaling import InputScaling, Store, evenly_spaced
 
 BLOCK_ROWS = 1024  # rows, or pairs, that are compared at once
+BATCH_SIZE = 256  # images that are encoded at once
 
 
-def encode(network, store, indices=None, batch_size=256, refuse_inverted=False):
-    """Codes (n, ...) of the images of `store`, or of those at `indices`, in evaluation mode.
+@dataclass(frozen=True, eq=False)
+class NeuralComparer:
+    """A trained network with its input scaling: embeds samples and compares embeddings.
 
-    Batch-norm uses its running statistics, so an image's code does not depend on the others.
-    ValueError if a code is no number; with `refuse_inverted`, and where the scaling looks for ink,
-    also if an image is light on dark where those it learned of are dark on light.
+    Embeddings and logits are NumPy arrays, float32. Logits are the head's own, not calibrated.
+
+    Attributes
+    ----------
+    network : TwinNetwork or TwinEnsemble
+        In evaluation mode; never changed.
+    scaling : InputScaling
+    device : str, default="cpu"
+        Where samples are embedded and compared.
     """
-    if indices is None:
-        indices = np.arange(len(store))
-    refuse_inverted = refuse_inverted and network.scaling.frame == "ink"
-    codes = []
-    with torch.no_grad():
-        for start in range(0, len(indices), batch_size):
-            rows = indices[start : start + batch_size]
-            images = store.take(rows)
-            if refuse_inverted:
-                _refuse_inverted(network.scaling.is_inverted(images).numpy(), rows)
-            codes.append(network.codes(network.scaling(images)))
-    codes = torch.cat(codes)
-    if not (codes.sum().isfinite() or codes.isfinite().all()):  # the sum alone is sooner made
-        row = int((~codes.isfinite()).flatten(1).any(1).nonzero()[0])
-        raise ValueError(
-            f"the twin's code of row {indices[row]} of X is infinite or NaN: X has values too "
-            "large for float32, or far outside those that the twin was trained on. Bring X to "
-            "that range."
-        )
-    return codes
+
+    network: Network
+    scaling: InputScaling
+    device: str = "cpu"
+
+    def to(self, device: str) -> "NeuralComparer":
+        """Return a comparer that works on `device`; this one if it does already."""
+        return self if device == self.device else replace(self, device=device)
+
+    @cached_property
+    def fused(self) -> Network:
+        """Copy of the network on `device`, with batch-norm fused into the convolutions."""
+        return fuse(self.network).to(self.device)
+
+    @cached_property
+    def n_features(self) -> int:
+        """Numbers in the embedding of a sample."""
+        shape = tuple(self.scaling.offset.shape)
+        if self.scaling.working_size is not None:
+            shape = (shape[0], *self.scaling.working_size)
+        with torch.no_grad():
+            return self.fused.embed(torch.zeros(1, *shape, device=self.device)).numel()
+
+    @cached_property
+    def _scaling(self) -> InputScaling:
+        return self.scaling.to(self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("network", "scaling", "device")}
+
+    def __deepcopy__(self, memo: dict) -> "NeuralComparer":
+        return NeuralComparer(copy.deepcopy(self.network, memo), self.scaling, self.device)
+
+    def embed(
+        self, store: Store, rows: np.ndarray | None = None, *, check: bool = True
+    ) -> np.ndarray:
+        """Embed the samples of `store`, or those at `rows`: (n, ...) float32.
+
+        Batch-norm uses its running statistics, so an embedding does not depend on other samples.
+
+        Parameters
+        ----------
+        store : Store
+        rows : ndarray of int or None, default=None
+            None: all of them.
+        check : bool, default=True
+            Compare the images' polarity and value range with those of the training images.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n, ...), float32
+
+        Raises
+        ------
+        InvertedImageError
+            With ``crop="foreground"``, if an image appears to have inverted polarity.
+        ValueError
+            If an embedding is not finite.
+
+        Warns
+        -----
+        ValueRangeWarning
+            If images are in other units than the training images.
+        """
+        rows = np.arange(len(store)) if rows is None else rows
+        if check:
+            self._check_units(store, rows)
+        parts = []
+        for start in range(0, len(rows), BATCH_SIZE):
+            batch = rows[start : start + BATCH_SIZE]
+            images = store.take(batch)
+            if check and self.scaling.crop == "foreground":
+                _refuse_inverted(self._scaling.is_inverted(images.to(self.device)), batch)
+            with torch.no_grad():
+                parts.append(self.fused.embed(self._scaling(images)).cpu())
+        embeddings = torch.cat(parts)
+        if not (embeddings.sum().isfinite() or embeddings.isfinite().all()):  # the sum is cheaper
+            row = int((~embeddings.isfinite()).flatten(1).any(1).nonzero()[0])
+            raise ValueError(
+                f"X[{rows[row]}] has an embedding with NaN or infinity: its values are too large "
+                "for float32, or far outside the range of the training data. Bring X to that "
+                "range."
+            )
+        return embeddings.numpy()
+
+    def logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Compare all pairs of embeddings: (A, ...), (B, ...) -> (A, B), in blocks of rows."""
+        with torch.no_grad():
+            ours, theirs = self._tensor(a), self._tensor(b)
+            blocks = (self.fused.head.logits(x, theirs).cpu() for x in ours.split(BLOCK_ROWS))
+            return _joined(blocks)
+
+    def pair_logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Compare embeddings row by row: (P, ...), (P, ...) -> (P,), in blocks of rows."""
+        with torch.no_grad():
+            pairs = zip(
+                self._tensor(a).split(BLOCK_ROWS), self._tensor(b).split(BLOCK_ROWS), strict=True
+            )
+            return _joined(self.fused.head.pair_logits(x, y).cpu() for x, y in pairs)
+
+    def distances(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the logit of a perfect match minus each pair's: (A, B), at least about 0."""
+        with torch.no_grad():
+            bias = self.fused.head.bias.cpu().numpy()
+        return bias - self.logits(a, b)
+
+    def _check_units(self, store: Store, rows: np.ndarray) -> None:
+        """Warn of images in other units: 0..1 where 0..255 is known, or the reverse."""
+        if len(store.input_shape) == 1:
+            return
+        some = rows[evenly_spaced(len(rows), 10)]
+        spread = self.scaling.spread(store.take(some))  # of each channel
+        least, most = float(spread.min()), float(spread.max())
+        if (store.dtype.kind == "f" and 0 < most < 0.01) or least > 50:
+            warn(
+                f"The values of X span {most:.2g} times the range of the training images. Give X "
+                "in the units of those, such as 0..255 or 0..1.",
+                ValueRangeWarning,
+            )
+
+    def _tensor(self, embeddings: np.ndarray) -> Tensor:
+        if not embeddings.flags.writeable:  # torch has no read-only tensors
+            embeddings = embeddings.copy()
+        return torch.from_numpy(embeddings).to(self.device)
 
 
-def _refuse_inverted(is_inverted, rows):
+def _joined(blocks: Iterable[Tensor]) -> np.ndarray:
+    return torch.cat(list(blocks)).numpy()
+
+
+def _refuse_inverted(is_inverted: Tensor, rows: np.ndarray) -> None:
     if is_inverted.any():
-        raise ValueError(
-            f"the border of X looks like ink, in image {rows[is_inverted.argmax()]} at first: "
-            "there X seems to be light on dark where the twin or its support has dark on light, "
-            "or the other way round. Invert it, or set_support with images of its kind; pad a "
-            "drawing that fills its image with ground."
-        )
-
-
-def logits(network, codes_a, codes_b):
-    """Twin logits (A, B) of all pairs, computed in blocks of rows."""
-    slope, intercept = network.calibration
-    return slope * _head_logits(network, codes_a, codes_b) + intercept
-
-
-def pair_logits(network, codes_a, codes_b, rows_a=None, rows_b=None):
-    """Twin logits (P,) of rows of codes_a with rows of codes_b, of all in order where None is
-    given; computed in blocks of pairs."""
-    slope, intercept = network.calibration
-    rows_a, rows_b = (
-        torch.arange(len(codes)) if rows is None else torch.as_tensor(rows)
-        for codes, rows in ((codes_a, rows_a), (codes_b, rows_b))
-    )
-    blocks = zip(rows_a.split(BLOCK_ROWS), rows_b.split(BLOCK_ROWS), strict=True)
-    with torch.no_grad():
-        parts = [network.head.pair_logits(codes_a[a], codes_b[b]) for a, b in blocks]
-        return slope * torch.cat(parts) + intercept
-
-
-def distances(network, codes_a, codes_b):
-    """How far each logit (A, B) of the head is below that of a perfect match."""
-    return network.head.bias.detach() - _head_logits(network, codes_a, codes_b)
-
-
-def _head_logits(network, codes_a, codes_b):
-    with torch.no_grad():
-        return torch.cat(
-            [network.head.logits(block, codes_b) for block in codes_a.split(BLOCK_ROWS)]
+        row = rows[int(is_inverted.int().argmax())]
+        raise InvertedImageError(
+            f"X[{row}] appears to have inverted polarity relative to the images this estimator was "
+            "fitted on. Invert it (for uint8, 255 - X), call set_support with images of this "
+            "polarity, or, if the drawing fills its image, pad it with background."
         )

@@ -1,22 +1,50 @@
-"""Scaling: raw inputs to what the encoder sees, ground 0 and ink 1 at the working size."""
+"""Scaling: raw inputs to what the encoder sees, background 0 and foreground 1 at the working size.
+
+Images of any value range and polarity become comparable here. `learn_scaling` estimates an offset
+and a scale from training images; `InputScaling` applies them, crops and resizes.
+"""
 
 import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
-INK_SIDE = 0.8
-INK_ZOOM = 3.0
-FAINTEST = 0.2  # what is weaker is noise
-ALL_INK = 2 / 3  # a drawing seldom covers so much of its image, nor the border too
+FOREGROUND_SIDE = 0.8  # longer side of the foreground, as a fraction of the crop
+MAX_ZOOM = 3.0  # specks are enlarged at most so much more than the whole image would be
+FAINTEST = 0.2  # weaker foreground is noise
+ALL_FOREGROUND = 2 / 3  # a drawing seldom covers so much of its image, and its border too
 
 
-def resize_weights(n_in, n_out, start, stop):
-    """(B, n_in, n_out) weights that resize axes to what lies from `start` to `stop`, (B,) pixels.
+class Store(Protocol):
+    """Samples by row: what training and prediction read from."""
 
-    An output pixel is the mean over its own width, or over one input pixel where it is narrower:
-    area means to shrink, linear interpolation to grow. Outside the axis lies ground, 0.
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample, (C, H, W) or (D,)."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the samples as they were given."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: np.ndarray) -> Tensor:
+        """Return the samples at `rows` as a floating tensor (B, C, H, W) or (B, D)."""
+        ...
+
+
+def resize_weights(n_in: int, n_out: int, start: Tensor, stop: Tensor) -> Tensor:
+    """Return (B, n_in, n_out) weights that resize an axis to the pixels from `start` to `stop`.
+
+    `start` and `stop` are (B,), in pixels. An output pixel is the mean over its own width, or over
+    one input pixel where it is narrower: area means to shrink, linear interpolation to grow.
+    Outside the axis lies background, 0.
     """
     step = ((stop - start) / n_out)[:, None, None]
     centres = start[:, None, None] + (torch.arange(n_out, device=start.device) + 0.5) * step
@@ -26,44 +54,64 @@ def resize_weights(n_in, n_out, start, stop):
     return overlap.clamp(min=0) / (2 * half)
 
 
-def ink_extent(is_ink):  # (B, n) -> two (B,), the first pixel with ink, and one past the last
-    n = is_ink.shape[1]
-    start, end = is_ink.int().argmax(1), n - is_ink.flip(1).int().argmax(1)
-    empty = ~is_ink.any(1)
-    return start.masked_fill(empty, 0).double(), end.masked_fill(empty, n).double()
+def foreground_extent(is_foreground: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first foreground pixel and one past the last: (B, n) bool -> two (B,)."""
+    n = is_foreground.shape[1]
+    start = is_foreground.int().argmax(1)
+    stop = n - is_foreground.flip(1).int().argmax(1)
+    empty = ~is_foreground.any(1)
+    return start.masked_fill(empty, 0).double(), stop.masked_fill(empty, n).double()
 
 
-def evenly_spaced(n, n_most):
-    """At most `n_most` of the numbers below `n`, from the first to the last."""
+def evenly_spaced(n: int, n_most: int) -> np.ndarray:
+    """Return at most `n_most` of the integers below `n`, from the first to the last."""
     return np.unique(np.linspace(0, n - 1, n_most).astype(int))
 
 
-def _sample(store):
-    """Evenly spaced images of the store, float64, at most 1,000 and within 160 MB."""
-    n_images = min(1000, max(8, 20_000_000 // math.prod(store.input_shape)))
-    return store.take(evenly_spaced(len(store), n_images)).double()
+def _sample(store: Store) -> Tensor:
+    """Return evenly spaced samples, float64, at most 1,000 and within 160 MB."""
+    n_samples = min(1000, max(8, 20_000_000 // math.prod(store.input_shape)))
+    return store.take(evenly_spaced(len(store), n_samples)).double()
 
 
-def _border(images):  # (B, C, H, W) -> (B, C, pixels)
+def _border(images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, pixels)
     border = torch.ones(images.shape[2:], dtype=torch.bool, device=images.device)
     border[1:-1, 1:-1] = False
     return images[..., border]
 
 
-def _own_ground(x):
-    """The median of each border of scaled images (B, C, H, W), and whether that is ink: nearer to
-    1 than to 0, and more so than the whole image. Two (B, C, 1, 1)."""
-    ground = _border(x).median(-1).values[..., None, None]
-    # On paper as dark as ink, what is drawn is darker still.
-    return ground, (ground > 0.5) & (x.mean((2, 3), keepdim=True) < ground - 1e-3)
+def _own_background(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each scaled image's border median, and whether the border is foreground.
+
+    It is where the median is nearer to 1 than to 0 and above the mean of the whole image: on
+    paper as dark as foreground, what is drawn is darker still. (B, C, H, W) -> two (B, C, 1, 1).
+    """
+    background = _border(x).median(-1).values[..., None, None]
+    return background, (background > 0.5) & (x.mean((2, 3), keepdim=True) < background - 1e-3)
 
 
-def learn_scaling(store):
-    """Offset and scale that bring ground to 0 and ink to 1, from a sample of the training images.
+def learn_scaling(store: Store) -> tuple[Tensor, Tensor]:
+    """Estimate the offset and scale that bring background to 0 and foreground to 1.
 
-    Ground is the median of the border, channel by channel; ink is the side of it, light or dark,
-    that has more weight, and as far from it as nine of ten drawings reach: specks in a few of
-    them do not count. Flat rows are standardised, feature by feature.
+    The background is the median of the border, channel by channel. The foreground is the side of
+    it, light or dark, that has more weight; the scale is the distance that nine of ten images
+    reach, so that specks in a few of them do not count. Flat rows are standardised, feature by
+    feature.
+
+    Parameters
+    ----------
+    store : Store
+        Training images, of which at most 1,000 are read.
+
+    Returns
+    -------
+    offset, scale : Tensor, float64
+        (C, 1, 1) for images, (D,) for flat rows: x -> (x - offset) / scale.
+
+    Raises
+    ------
+    ValueError
+        If the values are too large for float64.
     """
     sample = _sample(store)
     if sample.ndim == 2:
@@ -77,85 +125,108 @@ def learn_scaling(store):
         scale = sign * extent.nanquantile(0.9, 0, interpolation="lower")
         offset, scale = offset[:, None, None], scale[:, None, None]
     if not (offset.isfinite().all() and scale.isfinite().all()):
-        raise ValueError("X has values whose spread is beyond float64: scale it down.")
+        raise ValueError(
+            "X has values whose spread exceeds float64. Rescale X, for example to 0..1."
+        )
     return offset, torch.where(scale == 0, torch.ones_like(scale), scale)
 
 
-class InputScaling(nn.Module):
-    """Raw inputs to what the encoder sees: ground 0 and ink 1, at the working size.
+@dataclass(frozen=True, eq=False)
+class InputScaling:
+    """Raw inputs to what the encoder sees; a value that never changes.
 
-    Parameters
+    Attributes
     ----------
-    offset, scale : Tensor
+    offset, scale : Tensor, float64
         (C, 1, 1) for images, (D,) for flat rows: x -> (x - offset) / scale.
-    size, image_size : tuples of 2 ints or None
-        (height, width) that images have and are resized to; equal or None leaves them.
-    frame : {"image", "ink"}, default="image"
-        What is resized: the whole image, or a box about its ink.
+    size, working_size : tuple of 2 ints or None
+        (height, width) of the images given, and of what the encoder sees; None for flat rows.
+    crop : {"foreground", None}, default=None
+        What is brought to the working size: a box about the foreground, or the whole image.
     """
 
-    def __init__(self, offset, scale, size=None, image_size=None, frame="image"):
-        super().__init__()
-        self.register_buffer("offset", offset)
-        self.register_buffer("scale", scale)
-        self.image_size = image_size
-        self.frame = frame
-        self.resizes = frame == "image" and size != image_size
-        if self.resizes:  # two small matrix products, which scale too
-            rows, columns = map(self._whole, size, image_size)
-            self.register_buffer("rows", (rows.T / scale).float().contiguous())
-            self.register_buffer("columns", columns.float())
+    offset: Tensor
+    scale: Tensor
+    size: tuple[int, ...] | None = None
+    working_size: tuple[int, ...] | None = None
+    crop: str | None = None
 
-    def _whole(self, n_in, n_out):
-        ends = torch.tensor([[0.0], [n_in]], dtype=torch.float64)
-        weights = resize_weights(n_in, n_out, *ends)[0]
-        return weights / weights.sum(0)  # nothing lies outside: the border goes on
+    def to(self, device: str | torch.device) -> "InputScaling":
+        """Return the scaling with its tensors on `device`."""
+        return replace(self, offset=self.offset.to(device), scale=self.scale.to(device))
 
-    def forward(self, x):  # (B, C, H, W) or (B, D), floating -> float32, on the buffers' device
-        if self.resizes:
-            return self.rows @ self._shifted(x).float() @ self.columns
-        return self._framed(self._scaled(x)) if self.frame == "ink" else self._scaled(x)
+    def __call__(self, x: Tensor) -> Tensor:
+        """Scale, crop and resize: (B, C, H, W) or (B, D), floating -> float32."""
+        if self.crop == "foreground":
+            return self._cropped(self._scaled(x))
+        if self.size != self.working_size:
+            rows, columns = self._resizing
+            return rows @ self._shifted(x).float() @ columns
+        return self._scaled(x)
 
-    def _shifted(self, x):
-        # In the precision of x: large float64 offsets would eat up float32's digits.
+    @cached_property
+    def _resizing(self) -> tuple[Tensor, Tensor]:
+        """Two small matrices that resize, and scale too."""
+        if self.size is None or self.working_size is None:
+            raise ValueError("flat rows cannot be resized")
+        rows, columns = map(_whole_axis, self.size, self.working_size)
+        device = self.offset.device
+        rows = (rows.T.to(device) / self.scale).float().contiguous()
+        return rows, columns.float().to(device)
+
+    def _shifted(self, x: Tensor) -> Tensor:
+        # In the precision of x: large float64 offsets would cost float32's digits.
         return x.to(self.offset.device) - self.offset.to(x.dtype)
 
-    def _scaled(self, x):
+    def _scaled(self, x: Tensor) -> Tensor:
         return (self._shifted(x) / self.scale.to(x.dtype)).float()
 
-    def spread(self, x):
-        """How far the values of images reach, in units of the distance from ground to ink: (C,),
-        medians of the images (B, C, H, W)."""
+    def spread(self, x: Tensor) -> Tensor:
+        """Return the value range of images in units of foreground minus background.
+
+        Medians over the images: (B, C, H, W) -> (C,). About 1 for images like the training ones.
+        """
         x = self._scaled(x)
         return (x.amax((2, 3)) - x.amin((2, 3))).median(0).values
 
-    def is_inverted(self, x):
-        """Which images (B, C, H, W) seem to have ink for ground and ground for ink: (B,) bool."""
+    def is_inverted(self, x: Tensor) -> Tensor:
+        """Return which images appear to have inverted polarity: (B, C, H, W) -> (B,) bool."""
         x = self._scaled(x).mean(1, keepdim=True)
-        border_is_ink = _own_ground(x)[1].flatten()
-        return border_is_ink & ((x > 0.5).float().mean((1, 2, 3)) > ALL_INK)
+        border_is_foreground = _own_background(x)[1].flatten()
+        return border_is_foreground & ((x > 0.5).float().mean((1, 2, 3)) > ALL_FOREGROUND)
 
-    def _framed(self, x):
-        """The ink's bounding box in the middle, its longer side `INK_SIDE` of the frame.
+    def _cropped(self, x: Tensor) -> Tensor:
+        """Centre the foreground's bounding box, its longer side `FOREGROUND_SIDE` of the result.
 
-        So a drawing's place and size do not count, nor how light its paper is: ground is each
-        image's own. Ink is what is nearer to 1 than to 0, or to the strongest of a faint drawing.
-        Specks are enlarged at most `INK_ZOOM` times as much as the whole image would be.
+        Place and size of a drawing then do not matter, nor how light its paper is: each image has
+        its own background. Foreground is nearer to 1 than to 0, or, in a faint drawing, than to
+        its strongest pixel.
         """
-        ground, border_is_ink = _own_ground(x)
-        x = x - ground.masked_fill(border_is_ink, 0)  # as of a drawing in a tight box
+        working_size = self.working_size or x.shape[2:]
+        background, border_is_foreground = _own_background(x)
+        x = x - background.masked_fill(border_is_foreground, 0)  # a drawing that fills its image
         strongest = x.amax((1, 2, 3), keepdim=True)
         x = x / strongest.masked_fill((strongest < FAINTEST) | (strongest > 0.5), 1)
-        is_ink = (x > 0.5).any(1)
-        extents = ink_extent(is_ink.any(2)), ink_extent(is_ink.any(1))
-        sides = list(zip(x.shape[2:], self.image_size, strict=True))
+        is_foreground = (x > 0.5).any(1)
+        extents = (
+            foreground_extent(is_foreground.any(2)),
+            foreground_extent(is_foreground.any(1)),
+        )
+        sides = list(zip(x.shape[2:], working_size, strict=True))
         whole = min(n_out / n_in for n_in, n_out in sides)
         fits = [
-            n_out / (end - start) for (start, end), (_, n_out) in zip(extents, sides, strict=True)
+            n_out / (stop - start) for (start, stop), (_, n_out) in zip(extents, sides, strict=True)
         ]
-        zoom = (INK_SIDE * torch.minimum(*fits)).clamp(max=INK_ZOOM * whole)
+        zoom = (FOREGROUND_SIDE * torch.minimum(fits[0], fits[1])).clamp(max=MAX_ZOOM * whole)
         weights = []
-        for (start, end), (n_in, n_out) in zip(extents, sides, strict=True):
-            middle, half = (start + end) / 2, n_out / (2 * zoom)
+        for (start, stop), (n_in, n_out) in zip(extents, sides, strict=True):
+            middle, half = (start + stop) / 2, n_out / (2 * zoom)
             weights.append(resize_weights(n_in, n_out, middle - half, middle + half).float())
         return weights[0].mT[:, None] @ x @ weights[1][:, None]
+
+
+def _whole_axis(n_in: int, n_out: int) -> Tensor:
+    """Return (n_in, n_out) weights that resize a whole axis, repeating its ends."""
+    start, stop = torch.tensor([[0.0], [n_in]], dtype=torch.float64)
+    weights = resize_weights(n_in, n_out, start, stop)[0]
+    return weights / weights.sum(0)

@@ -1,47 +1,62 @@
 """Training: a private skorch net, and `train`, which runs it."""
 
 import contextlib
-import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import EarlyStopping, GradientNormClipping, LRScheduler
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
+from torch import Tensor
 
-from . import inference
-from .callbacks import Averaging, CosineSchedule, FiniteLoss, OneShotValidation, StopTraining
-from .losses import TwinLoss
+from ..exceptions import CollapseWarning, warn
+from .batches import Batches
+from .callbacks import (
+    CosineSchedule,
+    Episodes,
+    FiniteLoss,
+    OneShotValidation,
+    ProgressBar,
+    StopTraining,
+    WeightAverage,
+)
+from .inference import NeuralComparer
+from .losses import LossFunction, TwinLoss
+from .network import TwinNetwork
 from .optimizers import OPTIMIZERS
+from .scaling import Store, evenly_spaced
 
-
-class CollapseWarning(UserWarning):
-    """The trained twin gives the same answer to every pair."""
+History = list[dict[str, Any]]
 
 
 class TwinNet(NeuralNet):
     """skorch's training loop over our batches.
 
-    It differs from stock skorch in this: batches come from ``batches.epoch(number)``, a pure
-    function of the epoch, and hold images and pairs of different lengths; logits may be made in
-    bfloat16; every callback hears of an epoch before one of them stops the training; and Ctrl-C is
-    not swallowed, so that it ends a grid search too.
+    It differs from stock skorch in four ways. Batches come from ``batches.epoch(number)``, a pure
+    function of the epoch, and hold images and pairs of different lengths. Logits may be computed
+    in bfloat16. Every callback is told of an epoch before one of them stops the training. Ctrl-C
+    is not swallowed, so it ends a grid search too.
     """
 
-    def __init__(self, *args, bfloat16=False, **kwargs):
+    def __init__(self, *args: Any, bfloat16: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.bfloat16 = bfloat16
 
-    def get_iterator(self, dataset, training=False):
+    def get_iterator(self, dataset: Batches, training: bool = False) -> Batches:
+        """Return the batches themselves."""
         return dataset
 
-    def infer(self, x, **fit_params):
+    def infer(self, x: dict[str, Tensor], **fit_params: Any) -> Tensor:
+        """Return the logits of a batch, float32."""
         x = {name: tensor.to(self.device) for name, tensor in x.items()}
         device = torch.device(self.device).type
         with torch.autocast(device, torch.bfloat16, enabled=self.bfloat16):
             return self.module_(**x).float()
 
-    def notify(self, method_name, **kwargs):
-        """Tell every callback, and only then stop for those that want to."""
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        """Tell every callback, and only then stop for those that ask for it."""
         getattr(self, method_name)(self, **kwargs)
         stop = False
         for _, callback in self.callbacks_:
@@ -56,14 +71,17 @@ class TwinNet(NeuralNet):
         if stop:
             raise StopTraining
 
-    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+    def run_single_epoch(
+        self, iterator: Batches | None, training: bool, prefix: str, step_fn: Any, **params: Any
+    ) -> None:
+        """Take the steps of one epoch and record its mean loss."""
         if iterator is None:
             return
-        total = n_batches = 0
+        total, n_batches = 0.0, 0
         for batch in iterator.epoch(len(self.history) - 1):
             self.history.new_batch()
             self.notify("on_batch_begin", batch=batch, training=training)
-            step = step_fn(batch, **fit_params)
+            step = step_fn(batch, **params)
             loss = step["loss"].item()
             self.history.record_batch(prefix + "_loss", loss)
             total += loss
@@ -71,126 +89,142 @@ class TwinNet(NeuralNet):
             self.notify("on_batch_end", batch=batch, training=training, **step)
         self.history.record(prefix + "_loss", total / n_batches)
 
-    def partial_fit(self, X, y=None, classes=None, **fit_params):
+    def partial_fit(self, X: Batches, y: None = None, classes: None = None, **params: Any) -> Any:
+        """Train until the epochs are done or a callback raises `StopTraining`."""
         if not self.initialized_:
             self.initialize()
         self.notify("on_train_begin", X=X, y=y)
         with contextlib.suppress(StopTraining):
-            self.fit_loop(X, y, **fit_params)
+            self.fit_loop(X, y, **params)
         self.notify("on_train_end", X=X, y=y)
         return self
 
 
-def has_collapsed(network, store):
-    """Whether the logits of up to 64 images with each other are all the same number."""
-    n = min(64, len(store))
-    indices = np.linspace(0, len(store) - 1, n).astype(int)
-    codes = inference.encode(network, store, indices)
-    logits = inference.logits(network, codes, codes)
-    return n > 1 and bool(logits.max() - logits.min() < 1e-3)
+@dataclass(frozen=True)
+class Validation:
+    """What early stopping measures: one-shot episodes of held-out classes.
+
+    Attributes
+    ----------
+    store : Store
+        Held-out images.
+    episodes : list of (support, query) arrays of rows
+    classes : ndarray
+        Class of each held-out image.
+    patience : int
+        Epochs without improvement after which training stops.
+    """
+
+    store: Store
+    episodes: Episodes
+    classes: np.ndarray
+    patience: int
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train, whatever the network and the batches.
+
+    Attributes
+    ----------
+    loss : {"both", "verification", "episodic"} or callable
+    max_iter : int
+        Epochs.
+    learning_rate, weight_decay, ema_decay : float
+    optimizer : str or type
+        A name of `OPTIMIZERS`, or a subclass of ``torch.optim.Optimizer``.
+    optimizer_params : dict
+    bfloat16 : bool
+    device : str
+    callbacks : sequence of skorch callbacks
+        An ``LRScheduler`` among them replaces the cosine schedule.
+    net_params : dict
+        Further arguments of the skorch net.
+    progress : str or None
+        Description of a progress bar; None shows none.
+    """
+
+    loss: str | LossFunction = "both"
+    max_iter: int = 30
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.01
+    ema_decay: float = 0.998
+    optimizer: str | type[torch.optim.Optimizer] = "adamw"
+    optimizer_params: dict[str, Any] = field(default_factory=dict)
+    bfloat16: bool = False
+    device: str = "cpu"
+    callbacks: Sequence[Any] = ()
+    net_params: dict[str, Any] = field(default_factory=dict)
+    progress: str | None = None
 
 
 def train(
-    network,
-    batches,
-    *,
-    loss,
-    max_iter,
-    learning_rate,
-    weight_decay,
-    averaging,
-    bfloat16,
-    device,
-    optimizer="adamw",
-    validation=None,
-    callbacks=(),
-    net_params=None,
-):
-    """Train `network` and return the averaged weights' network with its history.
+    network: TwinNetwork,
+    batches: Batches,
+    options: TrainingOptions,
+    validation: Validation | None = None,
+) -> tuple[TwinNetwork, History, bool]:
+    """Train `network` and return the network of the averaged weights.
 
     Parameters
     ----------
-    optimizer : {"adamw", "muon"}
-        Unless `net_params` has another.
-    validation : tuple (store, episodes, classes, patience) or None
-        Early stopping on one-shot episodes; the best weights are restored.
-    callbacks : sequence of skorch callbacks
-        An ``LRScheduler`` among them takes the place of the cosine schedule.
-    net_params : dict or None
-        Further arguments of the skorch net, such as ``optimizer`` or ``optimizer__betas``.
+    network : TwinNetwork
+        Trained in place.
+    batches : Batches
+    options : TrainingOptions
+    validation : Validation or None, default=None
+        For early stopping; the best weights are restored.
 
     Returns
     -------
     network : TwinNetwork
         On the CPU, in evaluation mode.
     history : list of dict
-        One dict an epoch: train_loss, and one_shot_accuracy with `validation`.
+        One dict an epoch: train_loss, dur and, with `validation`, one_shot_accuracy.
     interrupted : bool
         Whether Ctrl-C ended the training; the network is the one trained so far.
+
+    Warns
+    -----
+    CollapseWarning
+        If the trained network gives the same logit to every pair.
     """
-    averager = Averaging(averaging)
-    own = [
-        ("clip", GradientNormClipping(5.0)),
-        ("averaging", averager),
-        ("finite", FiniteLoss()),
-    ]
-    callbacks, net_params = list(callbacks), net_params or {}
-    named = (callback[1] if isinstance(callback, tuple) else callback for callback in callbacks)
-    if not any(isinstance(callback, LRScheduler) for callback in named):
-        own.append(("schedule", CosineSchedule(max_iter * batches.n_batches)))
+    average = WeightAverage(options.ema_decay)
     validator = None
     if validation is not None:
-        validator = OneShotValidation(averager, *validation)
-        own.append(("validation", validator))
-    net = TwinNet(
-        network,
-        **{
-            "criterion": TwinLoss(loss),
-            "optimizer": OPTIMIZERS[optimizer],
-            "optimizer__weight_decay": weight_decay,
-            # One kernel for all parameters. An optimizer of the user's may not have it.
-            **({} if "optimizer" in net_params else {"optimizer__fused": True}),
-            "lr": learning_rate,
-            "max_epochs": max_iter,
-            "batch_size": 1,  # of what we give skorch, which is batches
-            "device": device,
-            "bfloat16": bfloat16,
-            "train_split": None,
-            "verbose": 0,
-            "callbacks__print_log": None,
-            "callbacks__train_loss": None,
-            "callbacks__valid_loss": None,
-            **net_params,
-        },
-        callbacks=own + callbacks,
-    )
-    try:
-        net.initialize()
-    except (TypeError, ValueError) as error:
-        if not net_params:
-            raise
-        raise type(error)(f"net_params={net_params!r} cannot be used: {error}") from error
+        validator = OneShotValidation(
+            average,
+            batches.scaling,
+            validation.store,
+            validation.episodes,
+            validation.classes,
+            validation.patience,
+        )
+    bar = None if options.progress is None else ProgressBar(options.max_iter, options.progress)
+    net = _build_net(network, batches, options, average, validator, bar)
     interrupted = False
     try:
         net.partial_fit(batches)
     except KeyboardInterrupt:
-        if not hasattr(averager, "model_") or not averager.model_.n_averaged:
+        if not hasattr(average, "model_") or not average.model_.n_averaged:
             raise  # nothing has been trained yet
         interrupted = True
-    network = averager.model_.module
+    finally:
+        if bar is not None:
+            bar.close()
+    network = average.model_.module
     if validator is not None and validator.best_state_ is not None:
         network.load_state_dict(validator.best_state_)
-    network = network.to("cpu").fold()
+    network = network.to("cpu").eval().requires_grad_(False)
     try:
-        collapsed = not interrupted and has_collapsed(network, batches.store)
+        collapsed = not interrupted and has_collapsed(network, batches)
     except KeyboardInterrupt:
         collapsed, interrupted = False, True
     if collapsed:
-        warnings.warn(
-            "the twin has collapsed: it gives the same logit to every pair. Lower learning_rate, "
-            "train longer (max_iter), or check that y separates the images.",
+        warn(
+            "The network has collapsed: it gives the same logit to every pair. Lower "
+            "learning_rate, train longer (max_iter), or check that y separates the images.",
             CollapseWarning,
-            stacklevel=2,
         )
     history = [
         {name: value for name, value in epoch.items() if name != "batches"}
@@ -200,8 +234,81 @@ def train(
     return network, history, interrupted
 
 
-def supports_bfloat16(device):
-    """Whether bfloat16 is faster than float32 there: the CPU's own instructions, or a GPU."""
+def _build_net(
+    network: TwinNetwork,
+    batches: Batches,
+    options: TrainingOptions,
+    average: WeightAverage,
+    validator: OneShotValidation | None,
+    bar: ProgressBar | None,
+) -> TwinNet:
+    own: list[tuple[str, Callback]] = [
+        ("clip", GradientNormClipping(5.0)),
+        ("average", average),
+        ("finite", FiniteLoss()),
+    ]
+    callbacks = list(options.callbacks)
+    if not any(isinstance(callback, LRScheduler) for callback in _unnamed(callbacks)):
+        own.append(("schedule", CosineSchedule(options.max_iter * batches.n_batches)))
+    if validator is not None:
+        own.append(("validation", validator))
+    if bar is not None:
+        own.append(("progress", bar))
+    optimizer = options.optimizer
+    has_kernel = optimizer in ("adamw", "muon")
+    net = TwinNet(
+        network,
+        **{
+            "criterion": TwinLoss(options.loss),
+            "optimizer": OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer,
+            "optimizer__weight_decay": options.weight_decay,
+            # One kernel for all parameters. Other optimizers may not have it.
+            **({"optimizer__fused": True} if has_kernel else {}),
+            **{f"optimizer__{name}": value for name, value in options.optimizer_params.items()},
+            "lr": options.learning_rate,
+            "max_epochs": options.max_iter,
+            "batch_size": 1,  # of what we give skorch, which is batches
+            "device": options.device,
+            "bfloat16": options.bfloat16,
+            "train_split": None,
+            "verbose": 0,
+            "callbacks__print_log": None,
+            "callbacks__train_loss": None,
+            "callbacks__valid_loss": None,
+            **options.net_params,
+        },
+        callbacks=own + callbacks,
+    )
+    try:
+        net.initialize()
+    except (TypeError, ValueError) as error:
+        given = {
+            name: value
+            for name in ("optimizer_params", "net_params")
+            if (value := getattr(options, name))
+        }
+        if not given:
+            raise
+        listed = " or ".join(f"{name}={value!r}" for name, value in given.items())
+        raise type(error)(f"{listed} cannot be used: {error}") from error
+    return net
+
+
+def _unnamed(callbacks: Sequence[Any]) -> Iterator[Any]:
+    return (entry[1] if isinstance(entry, tuple) else entry for entry in callbacks)
+
+
+def has_collapsed(network: TwinNetwork, batches: Batches) -> bool:
+    """Return whether up to 64 training images all have the same logit with each other."""
+    rows = evenly_spaced(len(batches.store), 64)
+    comparer = NeuralComparer(network, batches.scaling)
+    embeddings = comparer.embed(batches.store, rows, check=False)
+    logits = comparer.logits(embeddings, embeddings)
+    return len(rows) > 1 and bool(logits.max() - logits.min() < 1e-3)
+
+
+def supports_bfloat16(device: str) -> bool:
+    """Return whether bfloat16 is faster there: the CPU has instructions for it, or a GPU."""
     if torch.device(device).type == "cpu":
         capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # absent in older torch
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

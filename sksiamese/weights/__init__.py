@@ -1,5 +1,6 @@
-"""Trained twins that ship; each has its model card beside it."""
+"""Pretrained networks; each has its model card beside it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from .._classifier import SiameseOneShotClassifier
@@ -7,11 +8,11 @@ from .._classifier import SiameseOneShotClassifier
 _FOLDER = Path(__file__).parent
 
 
-def load_pretrained(name="omniglot"):
-    """Load a trained twin that ships with sksiamese, its support still empty.
+def load_pretrained(name: str = "omniglot") -> SiameseOneShotClassifier:
+    """Load a pretrained network as a classifier with an empty support.
 
-    Its first step is `set_support`, which also takes over the size of your images, their ground
-    and their ink, light or dark: later images must be of the same kind.
+    Call `set_support` first. It also infers image size, background level and polarity from the
+    support images; later images must match them.
 
     Parameters
     ----------
@@ -21,12 +22,16 @@ def load_pretrained(name="omniglot"):
     Returns
     -------
     clf : SiameseOneShotClassifier
-        Fitted. `fit` would train it anew, with the parameters it was trained with.
+        Fitted and calibrated. With ``set_params(warm_start=True)``, `fit` continues training.
 
     Raises
     ------
     ValueError
-        If there is no twin of that name.
+        If there is no network of that name.
+
+    See Also
+    --------
+    sksiamese.recipes.omniglot : The parameters with which it was trained.
 
     Examples
     --------
@@ -43,6 +48,5 @@ def load_pretrained(name="omniglot"):
             f"name={name!r} is not known; expected one of {', '.join(map(repr, names))}."
         )
     clf = SiameseOneShotClassifier.load(_FOLDER / f"{name}.safetensors")
-    clf.support_ = None
-    clf._adapts = True
+    clf.fitted_ = replace(clf.fitted_, adapts=True, support=None)
     return clf

@@ -1,0 +1,578 @@
+"""Learning: from parameters and validated data to a fitted value.
+
+Functions that build and train; nothing here changes the estimator whose parameters it reads.
+"""
+
+import copy
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ._callbacks import EpochTasks
+from ._fitted import Fitted
+from ._params import LearningParams, check_choice
+from ._support import SupportSet
+from ._validation import (
+    ImageStore,
+    SubStore,
+    check_groups,
+    check_labels,
+    check_pairs,
+    check_trainable,
+    describe_shape,
+    is_pairs,
+)
+from .model_selection import EpisodeSplit, make_pairs
+from .model_selection._split import common_way
+from .twin.augmentation import AUGMENTATIONS, turns_of
+from .twin.batches import Batches, ClassBatches, PairBatches
+from .twin.encoders import ENCODERS, build_encoder, feature_shape
+from .twin.heads import HEADS, build_head
+from .twin.inference import NeuralComparer
+from .twin.losses import LOSSES
+from .twin.network import Network, TwinEnsemble, TwinNetwork, members_of
+from .twin.optimizers import OPTIMIZERS
+from .twin.scaling import InputScaling, learn_scaling
+from .twin.training import History, TrainingOptions, Validation, supports_bfloat16, train
+
+AUTO_SIDE = 36
+VALIDATION_TRIALS = 320
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a network learns from: pairs, or classes in their groups.
+
+    Attributes
+    ----------
+    store : ImageStore
+    pairs : ndarray of shape (n_pairs, 3) or None
+        Rows (i, j, same).
+    classes, groups : ndarray of shape (n_samples,) or None
+        Integers from 0; a class belongs to one group.
+    labels : ndarray of shape (n_samples,) or None
+        Labels of the classes as given.
+    """
+
+    store: ImageStore | SubStore
+    pairs: np.ndarray | None = None
+    classes: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    labels: np.ndarray | None = None
+
+    def subset(self, rows: np.ndarray) -> "TrainingData":
+        """Return the samples at `rows`, their classes and groups numbered anew from 0."""
+        assert self.classes is not None and self.groups is not None and self.labels is not None
+        return TrainingData(
+            SubStore(self.store, rows),
+            classes=np.unique(self.classes[rows], return_inverse=True)[1],
+            groups=np.unique(self.groups[rows], return_inverse=True)[1],
+            labels=self.labels[rows],
+        )
+
+
+def training_data(store: ImageStore, y: Any, groups: Any = None) -> TrainingData:
+    """Return validated labels and groups, or pairs, beside the samples."""
+    if y is not None and is_pairs(y, len(store)):
+        return TrainingData(store, pairs=check_pairs(y, len(store), groups))
+    labels = check_labels(y, len(store))
+    classes, numbers = check_groups(groups, labels)
+    check_trainable(labels, classes, numbers)
+    return TrainingData(store, classes=classes, groups=numbers, labels=labels)
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """Whom to tell of each epoch: scikit-learn's callbacks.
+
+    Attributes
+    ----------
+    estimator : estimator
+    context : CallbackContext
+    X, y : as given to `fit`
+    """
+
+    estimator: Any
+    context: Any
+    X: Any
+    y: Any
+
+    def epoch_tasks(self, fitted_so_far: Callable[[Any], Fitted]) -> EpochTasks:
+        """Return the skorch callback that reports each epoch as a task."""
+        return EpochTasks(
+            self.estimator,
+            self.context,
+            self.X,
+            self.y,
+            lambda net: {"fitted_": fitted_so_far(net)},
+        )
+
+
+def check_params(params: LearningParams) -> None:
+    """Raise ValueError or TypeError for parameters that no training could use."""
+    if not isinstance(params.encoder, nn.Module) and not callable(params.encoder):
+        check_choice(params.encoder, "encoder", ("auto", *ENCODERS))
+    check_choice(params.head, "head", tuple(HEADS))
+    if not callable(params.loss):
+        check_choice(params.loss, "loss", tuple(LOSSES))
+    if not callable(params.augmentation):
+        check_choice(params.augmentation, "augmentation", ("auto", None, *AUGMENTATIONS))
+    optimizer = params.optimizer
+    if not (isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)):
+        check_choice(optimizer, "optimizer", tuple(OPTIMIZERS))
+    params.check()
+    check_device(params.device)
+
+
+def check_device(device: Any) -> None:
+    """Raise ValueError unless torch can use the device here."""
+    try:
+        torch.empty(0, device=torch.device(device))
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ValueError(
+            f"device={device!r} cannot be used on this machine ({error}); expected 'cpu', 'cuda', "
+            "..."
+        ) from error
+
+
+def learn(
+    params: LearningParams,
+    data: TrainingData,
+    *,
+    feature_names: np.ndarray | None = None,
+    start: Fitted | None = None,
+    false_acceptance_rate: float | None = None,
+    monitor: Monitor | None = None,
+) -> tuple[Fitted, bool]:
+    """Train the networks; of labels, make the training set the support.
+
+    Parameters
+    ----------
+    params : LearningParams
+    data : TrainingData
+    feature_names : ndarray of str or None, default=None
+        Names of the columns of X.
+    start : Fitted or None, default=None
+        Continue from its weights.
+    false_acceptance_rate : float or None, default=None
+        Calibrate for this rate on classes held out of training; None: do not.
+    monitor : Monitor or None, default=None
+
+    Returns
+    -------
+    fitted : Fitted
+    interrupted : bool
+        Whether Ctrl-C ended training early; `fitted` is what was learned so far.
+    """
+    split = _split(params, data, false_acceptance_rate is not None)
+    offset, scale = learn_scaling(data.store)
+    if start is not None and not start.adapts:
+        offset, scale = neural(start).scaling.offset, neural(start).scaling.scale
+    scaling = build_scaling(params, data.store.input_shape, offset, scale)
+    before = [] if start is None else members_of(neural(start).network)
+    members: list[TwinNetwork] = []
+    histories: list[History] = []
+
+    def fitted_by(networks: list[TwinNetwork]) -> Fitted:
+        network = networks[0] if len(networks) == 1 else TwinEnsemble(networks).eval()
+        return Fitted(
+            NeuralComparer(network, scaling, params.device),
+            data.store.input_shape,
+            flat=data.store.flat,
+            feature_names=feature_names,
+            held_out_classes=split.held_out_classes,
+            history=tuple(histories),
+        )
+
+    interrupted = False
+    for n, seed in enumerate(split.seeds):
+        callbacks = list(params.callbacks or ())
+        if monitor is not None:
+            callbacks.append(monitor.epoch_tasks(_so_far(fitted_by, members, data)))
+        try:
+            member, history, interrupted = _train_member(
+                params, split, scaling, seed, before[n] if n < len(before) else None, callbacks, n
+            )
+        except KeyboardInterrupt:
+            if not members:
+                raise
+            interrupted = True  # before this member has learned anything
+            break
+        members.append(member)
+        past = start.history[n] if start is not None and n < len(start.history) else []
+        histories.append(past + history)
+        if interrupted:
+            break
+    fitted = fitted_by(members)
+    if data.labels is None:
+        return fitted, interrupted
+    try:
+        embeddings = fitted.comparer.embed(data.store, check=False)
+        supported = replace(fitted, support=SupportSet.of(embeddings, data.labels))
+        if false_acceptance_rate is not None:
+            held = data.subset(split.calibrating)
+            supported = supported.calibrated(
+                embeddings[split.calibrating], held.classes, held.groups, false_acceptance_rate
+            )
+    except KeyboardInterrupt:
+        return fitted, True
+    return supported, interrupted
+
+
+def neural(fitted: Fitted) -> NeuralComparer:
+    """Return the comparer of an estimator that has a network.
+
+    Raises
+    ------
+    TypeError
+        If it compares by something else.
+    """
+    if not isinstance(fitted.comparer, NeuralComparer):
+        raise TypeError(
+            f"This estimator compares by {type(fitted.comparer).__name__}, which has no network."
+        )
+    return fitted.comparer
+
+
+def _so_far(
+    fitted_by: Callable[[list[TwinNetwork]], Fitted], members: list[TwinNetwork], data: TrainingData
+) -> Callable[[Any], Fitted]:
+    """Return what a callback of scikit-learn needs to predict in the middle of training."""
+
+    def fitted_so_far(net: Any) -> Fitted:
+        average = copy.deepcopy(dict(net.callbacks_)["average"].model_.module)
+        network = average.to("cpu").eval().requires_grad_(False)
+        fitted = fitted_by([*members, network])
+        epochs = [dict(epoch) for epoch in net.history]
+        fitted = replace(fitted, history=(*fitted.history, epochs))
+        if data.labels is None:
+            return fitted
+        embeddings = fitted.comparer.embed(data.store, check=False)
+        support = SupportSet.of(embeddings, data.labels)
+        # Whatever the unknown label, nothing is calibrated yet.
+        return replace(fitted, support=support, rejection_threshold=-math.inf)
+
+    return fitted_so_far
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Who is trained on, who validates and who calibrates.
+
+    Attributes
+    ----------
+    training : TrainingData
+    validation : Validation or None
+    calibrating : ndarray of rows of the whole data
+    held_out_classes : ndarray of labels or None
+    seeds : list of int
+        Of each network.
+    """
+
+    training: TrainingData
+    validation: Validation | None
+    calibrating: np.ndarray
+    held_out_classes: np.ndarray | None
+    seeds: list[int]
+
+
+def _split(params: LearningParams, data: TrainingData, calibrates: bool) -> _Split:
+    """Hold out classes to calibrate and to stop early by; the same for all networks."""
+    rng = params.rng()
+    training, validation = data, None
+    kept = np.arange(len(data.store))
+    calibrating = kept[:0]
+    if calibrates:
+        seed = int(rng.randint(2**31 - 1))
+        rows, held, _ = hold_out(params, data, seed, "unknown_label")
+        training, kept, calibrating = data.subset(rows), kept[rows], kept[held]
+    seeds = rng.randint(2**31 - 1, size=params.n_estimators).tolist()
+    stopping = kept[:0]
+    if params.early_stopping:
+        if training.classes is None:
+            raise ValueError(
+                "early_stopping=True needs class labels to make one-shot trials of held-out "
+                "classes, but y has pairs: pass labels, or set early_stopping=False."
+            )
+        rows, held, episodes = hold_out(params, training, seeds[0], "early_stopping=True")
+        validation = Validation(
+            SubStore(training.store, held),
+            episodes,
+            training.classes[held],
+            params.n_iter_no_change,
+        )
+        training, stopping = training.subset(rows), kept[held]
+    held_out = None
+    if calibrates or params.early_stopping:
+        assert data.labels is not None
+        held_out = np.unique(data.labels[np.concatenate([calibrating, stopping])])
+    return _Split(training, validation, calibrating, held_out, seeds)
+
+
+def hold_out(
+    params: LearningParams, data: TrainingData, seed: int, reason: str
+) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """Choose classes to keep from training, whole groups if there are several.
+
+    Returns
+    -------
+    kept, held : ndarray of rows
+    episodes : list of (support, query)
+        One-shot trials of the held-out rows, by their positions in `held`.
+
+    Raises
+    ------
+    ValueError
+        If too few classes are left on one side.
+    """
+    classes, groups = data.classes, data.groups
+    assert classes is not None and groups is not None
+    rng = np.random.default_rng(seed)
+    by_group = groups.max() > 0
+    units = groups if by_group else classes
+    names = rng.permutation(units.max() + 1)
+    n_held = max(1 if by_group else 2, round(params.validation_fraction * len(names)))
+    held = np.isin(units, names[:n_held])
+    try:
+        check_trainable(classes[~held], classes[~held], groups[~held])
+        n_way = common_way(classes[held], groups[held])
+        n_episodes = math.ceil(VALIDATION_TRIALS / n_way)
+        splitter = EpisodeSplit(n_way, n_episodes=n_episodes, random_state=seed)
+        episodes = list(splitter.split(np.empty(held.sum()), classes[held], groups[held]))
+    except ValueError as error:
+        raise ValueError(
+            f"{reason} holds out {n_held} of {len(names)} "
+            f"{'groups' if by_group else 'classes'} (validation_fraction="
+            f"{params.validation_fraction}) for one-shot trials, which fails here ({error}). "
+            f"Change validation_fraction, or do without {reason}."
+        ) from error
+    return np.flatnonzero(~held), np.flatnonzero(held), episodes
+
+
+def _train_member(
+    params: LearningParams,
+    split: _Split,
+    scaling: InputScaling,
+    seed: int,
+    start: TwinNetwork | None,
+    callbacks: list[Any],
+    number: int,
+) -> tuple[TwinNetwork, History, bool]:
+    """Train one of the networks, from the weights of `start` if given."""
+    input_shape = split.training.store.input_shape
+    shape = working_shape(params, input_shape)
+    progress = None
+    if params.verbose:
+        of_all = f" {number + 1}/{params.n_estimators}" if params.n_estimators > 1 else ""
+        progress = f"training{of_all}"
+    bfloat16 = params.precision == "bfloat16" or (
+        params.precision == "auto" and supports_bfloat16(params.device)
+    )
+    with nullcontext() if isinstance(params.encoder, str) else _lent_generator(seed):
+        network = build_network(params, shape, seed)
+        if start is not None:
+            _load_weights(network, start)
+        batches = build_batches(params, split.training, scaling, shape, seed)
+        options = TrainingOptions(
+            loss=params.loss,
+            max_iter=params.max_iter,
+            learning_rate=params.learning_rate,
+            weight_decay=params.weight_decay,
+            ema_decay=params.ema_decay,
+            optimizer=params.optimizer,
+            optimizer_params=params.optimizer_params or {},
+            bfloat16=bfloat16,
+            device=params.device,
+            callbacks=callbacks,
+            net_params=params.net_params or {},
+            progress=progress,
+        )
+        return train(network, batches, options, split.validation)
+
+
+def working_shape(params: LearningParams, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of what the encoder sees, once images are brought to `resize`."""
+    size: Any = params.resize
+    if size is None or len(input_shape) == 1:
+        return input_shape
+    if isinstance(size, str):
+        if params.encoder not in ("auto", "conv"):  # koch needs 65, a user's knows its own
+            return input_shape
+        size = AUTO_SIDE
+    if isinstance(size, Integral) and params.crop == "foreground":
+        size = (size, size)
+    elif isinstance(size, Integral):
+        ratio = int(size) / max(input_shape[1:])
+        size = (max(1, round(side * ratio)) for side in input_shape[1:])
+    return (input_shape[0], *map(int, size))
+
+
+def build_scaling(
+    params: LearningParams,
+    input_shape: tuple[int, ...],
+    offset: torch.Tensor,
+    scale: torch.Tensor,
+    working_size: tuple[int, ...] | None = None,
+) -> InputScaling:
+    """Return the scaling from inputs of this shape to what the encoder sees.
+
+    A pretrained network keeps its working size, whatever images it is used on.
+    """
+    if len(input_shape) == 1:
+        if params.crop is not None:
+            raise ValueError(
+                f"crop={params.crop!r} needs images, got {describe_shape(input_shape)}: use "
+                "crop=None, or set image_shape=(height, width)."
+            )
+        return InputScaling(offset, scale)
+    size = working_size or working_shape(params, input_shape)[1:]
+    return InputScaling(offset, scale, input_shape[1:], size, params.crop)
+
+
+def build_network(params: LearningParams, shape: tuple[int, ...], seed: int) -> TwinNetwork:
+    """Build a network for inputs of the working shape, its weights drawn from `seed`."""
+    generator = torch.Generator().manual_seed(seed)
+    encoder = _build_encoder(params, shape, generator)
+    try:
+        features = feature_shape(encoder, shape)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(params.encoder, str) and not params.encoder_params:
+            raise
+        what = f"encoder_params={params.encoder_params!r}"
+        what = what if params.encoder_params else f"encoder, a {type(encoder).__name__},"
+        raise ValueError(f"{what} cannot be used for inputs of shape {shape}: {error}") from error
+    with _naming("head_params", params.head_params):
+        head = build_head(params.head, features, generator, **params.head_params or {})
+    return TwinNetwork(encoder, head)
+
+
+def _build_encoder(
+    params: LearningParams, shape: tuple[int, ...], generator: torch.Generator
+) -> nn.Module:
+    name = params.encoder
+    if isinstance(name, nn.Module):
+        return copy.deepcopy(name).float()
+    if callable(name):
+        encoder = name(shape)
+        if not isinstance(encoder, nn.Module):
+            raise TypeError(
+                f"encoder, called with the input shape {shape}, returned "
+                f"{type(encoder).__name__}; expected a torch.nn.Module."
+            )
+        return encoder
+    if name == "auto":
+        name = "mlp" if len(shape) == 1 else "conv"
+    if len(shape) == 1 and name != "mlp":
+        raise ValueError(
+            f"encoder={name!r} needs images, got {describe_shape(shape)}: set "
+            "image_shape=(height, width) to say what the rows hold, or use encoder='mlp'."
+        )
+    own = params.encoder_params or {}
+    if name == "conv":
+        own = {"max_cells": HEADS[params.head].max_cells, **own}
+    with _naming("encoder_params", params.encoder_params):
+        return build_encoder(name, shape, generator, **own)
+
+
+def build_batches(
+    params: LearningParams,
+    data: TrainingData,
+    scaling: InputScaling,
+    shape: tuple[int, ...],
+    seed: int,
+) -> Batches:
+    """Return the training batches: of given or drawn pairs, or all pairs of classes."""
+    augmentation = _augmentation(params, data.store.input_shape)
+    pairs = data.pairs
+    if pairs is None and params.n_pairs is not None:
+        pairs = make_pairs(data.classes, data.groups, params.n_pairs, random_state=seed)
+    if pairs is not None:
+        return PairBatches(
+            data.store, scaling, pairs, params.pairs_per_step(), augmentation, seed
+        )
+    assert data.classes is not None and data.groups is not None
+    turns = turns_of(params.class_augmentation, shape)
+    return ClassBatches(
+        data.store,
+        scaling,
+        data.classes,
+        data.groups,
+        params.classes_per_step(),
+        turns,
+        augmentation,
+        seed,
+    )
+
+
+def _augmentation(params: LearningParams, input_shape: tuple[int, ...]) -> Any:
+    name = params.augmentation
+    if callable(name):
+        return name
+    if name == "auto":
+        if len(input_shape) == 1:
+            return None
+        name = "strokes" if input_shape[0] == 1 else "warp"
+    elif name is not None and len(input_shape) == 1:
+        raise ValueError(
+            f"augmentation={name!r} needs images, got {describe_shape(input_shape)}: use "
+            "augmentation=None, a callable, or set image_shape=(height, width)."
+        )
+    return None if name is None else AUGMENTATIONS[name]
+
+
+def _load_weights(network: TwinNetwork, start: TwinNetwork) -> None:
+    try:
+        network.load_state_dict(start.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            "warm_start=True continues from the current weights, but parameters that decide how "
+            "the network is built have changed since. Set them back, or use warm_start=False. "
+            f"{error}"
+        ) from error
+
+
+@contextmanager
+def _naming(name: str, params: dict[str, Any] | None) -> Iterator[None]:
+    """Re-raise a constructor's error as a ValueError that names the parameter."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError) as error:
+        if not params:
+            raise
+        raise ValueError(f"{name}={params!r} cannot be used: {error}") from error
+
+
+@contextmanager
+def restored_on_error(random_state: Any) -> Iterator[None]:
+    """Restore a RandomState if the body fails, so that a failed attempt draws nothing."""
+    before = None
+    if isinstance(random_state, np.random.RandomState):
+        before = random_state.get_state()
+    try:
+        yield
+    except BaseException:
+        if before is not None:
+            random_state.set_state(before)
+        raise
+
+
+_lending = threading.RLock()
+
+
+@contextmanager
+def _lent_generator(seed: int) -> Iterator[None]:
+    """Seed torch's global generators for the body, in one thread at a time.
+
+    Layers that are not ours draw weights and dropout from them. They are restored afterwards.
+    """
+    with _lending, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
