@@ -1,12 +1,13 @@
-"""Accuracy of the twins and of what they are compared with, in one table.
+"""Measure the accuracy of the networks, and of what they are compared with, in one table.
 
-    python benchmarks/accuracy.py omniglot --seeds 0 1 2 --keep twins
+    python benchmarks/accuracy.py omniglot --seeds 0 1 2 --keep networks
     python benchmarks/accuracy.py pixels hausdorff
     python benchmarks/accuracy.py --page
 
-Trains each model named (`models.py`) for each seed, measures it by every protocol
-(`protocols.py`), and puts one row a model and seed into ``results/accuracy.json``, in place of an
-older one. ``--page`` makes ``docs/results.md`` of that file. Evaluation alphabets are read to
+Train each named model (`models.py`) with each seed, measure it by every protocol
+(`protocols.py`), and write one row per model and seed to ``results/accuracy.json``. A row
+replaces an older one of the same model and seed. ``--page`` makes ``docs/results.md``, the
+README's table and the model card from that file. The evaluation alphabets are only used to
 report, never to choose.
 """
 
@@ -24,18 +25,18 @@ from sklearn.utils import Bunch
 from sksiamese.datasets import fetch_omniglot, fetch_omniglot_runs, load_omniglot_minimal
 
 PATH = RESULTS / "accuracy.json"
-# Slow ones, measured by these protocols alone: one trains anew for each trial.
+# Slow models are measured by these protocols only; one is trained for each trial.
 ONLY = {"softmax-support": ["official"], "hausdorff": ["official", "within_20"]}
 
 
 def measure(name, seed, data, protocols, epochs=None, keep=None):
-    """One row: a model trained with one seed, by each protocol."""
+    """Train a model with one seed, and return its row of scores by protocol."""
     _, trained_on, train = MODELS[name]
     start = time.perf_counter()
     model = train(data.get(trained_on), seed, epochs)
     minutes = (time.perf_counter() - start) / 60
     if keep is not None and hasattr(model, "save"):
-        model.save(keep / f"{name}-{seed}.safetensors")
+        model.save(keep / f"{name}-{seed}.safetensors", support=False)
     row = {
         "model": name,
         "seed": seed,
@@ -56,7 +57,7 @@ def measure(name, seed, data, protocols, epochs=None, keep=None):
     return row
 
 
-def rows_so_far():
+def read_rows():
     return json.loads(PATH.read_text()) if PATH.exists() else []
 
 
@@ -64,9 +65,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", choices=[[], *MODELS], default=[])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--epochs", type=int, help="in place of each model's own")
+    parser.add_argument("--epochs", type=int, help="replaces the number of epochs of each model")
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
-    parser.add_argument("--keep", type=Path, help="a folder for the trained twins, and of them")
+    parser.add_argument("--keep", type=Path, help="folder to write trained networks to")
     parser.add_argument("--page", action="store_true", help="write docs/results.md")
     shared = Path("../shared/omniglot")
     parser.add_argument("--data-home", default=shared if shared.exists() else None)
@@ -87,12 +88,12 @@ def main():
     for name in args.models:
         for seed in args.seeds:
             row = measure(name, seed, data, args.protocols, args.epochs, args.keep)
-            # Read anew: others may have run beside it.
-            rows = [r for r in rows_so_far() if (r["model"], r["seed"]) != (name, seed)] + [row]
+            # Another process may have written rows in the meantime.
+            rows = [r for r in read_rows() if (r["model"], r["seed"]) != (name, seed)] + [row]
             PATH.parent.mkdir(exist_ok=True)
             PATH.write_text(json.dumps(rows, indent=1) + "\n")
     if args.page:
-        write_page(rows_so_far())
+        write_page(read_rows())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Classifiers that the twin is compared with, on the same trials."""
+"""Classifiers that the twin network is compared with, on the same trials.
+
+Images are dark on light in the units 0..255, as the loaders of this package return them.
+"""
 
 import math
 
@@ -10,15 +13,18 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from torch import nn
 
-from sksiamese.twin.distortions import DISTORTIONS
+from sksiamese.augmentation import AUGMENTATIONS
 from sksiamese.twin.encoders import build_encoder
 
 SIDE = 36
 
 
 class ModifiedHausdorff(ClassifierMixin, BaseEstimator):
-    """1-nearest-neighbour by the modified Hausdorff distance of ink (Dubuisson & Jain 1994), the
-    baseline of Omniglot's release. Rows are square images, ink above 0.5."""
+    """1-nearest-neighbour by the modified Hausdorff distance (Dubuisson & Jain 1994).
+
+    The baseline of Omniglot's release. It compares the sets of foreground pixels (< 128). Rows of
+    X are square images.
+    """
 
     def fit(self, X, y):
         self.points_, self.labels_ = self._points(X), np.asarray(y)
@@ -30,8 +36,8 @@ class ModifiedHausdorff(ClassifierMixin, BaseEstimator):
         return self.labels_[np.argmin(distances, axis=1)]
 
     def _points(self, X):
-        """Coordinates of the ink of each row, about their mean."""
-        images = np.reshape(X, (len(X), math.isqrt(np.shape(X)[1]), -1)) > 0.5
+        """Return the coordinates of each row's foreground pixels, relative to their mean."""
+        images = np.reshape(X, (len(X), math.isqrt(np.shape(X)[1]), -1)) < 128
         points = (np.argwhere(image).astype(float) for image in images)
         return [p - p.mean(0) for p in points]
 
@@ -41,7 +47,7 @@ class ModifiedHausdorff(ClassifierMixin, BaseEstimator):
 
 
 class _Softmax(nn.Module):
-    """Our convolutional encoder, pooled, under a linear classifier."""
+    """The convolutional encoder of this package, pooled, with a linear classifier."""
 
     def __init__(self, n_classes, seed):
         super().__init__()
@@ -59,8 +65,8 @@ class _Softmax(nn.Module):
 
 
 def _images(X):
-    """Rows or images, ink 1, at the encoder's size."""
-    X = np.asarray(X, dtype=np.float32)
+    """Return rows or images as tensors of the encoder's size, background 0 and foreground 1."""
+    X = 1 - np.asarray(X, dtype=np.float32) / 255
     side = X.shape[1] if X.ndim == 3 else math.isqrt(X.shape[1])
     return F.interpolate(torch.from_numpy(X).reshape(-1, 1, side, side), (SIDE, SIDE), mode="area")
 
@@ -71,11 +77,11 @@ def _train(images, targets, n_steps, batch_size, learning_rate, random_state):
     network = _Softmax(int(targets.max()) + 1, seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, n_steps)
-    distort = DISTORTIONS["strokes"]
+    augment = AUGMENTATIONS["strokes"]
     network.train()
     for _ in range(n_steps):
         chosen = torch.randint(len(images), (batch_size,), generator=generator)
-        logits = network(distort(images[chosen], generator))
+        logits = network(augment(images[chosen], generator))
         loss = F.cross_entropy(logits, targets[chosen])
         optimizer.zero_grad()
         loss.backward()
@@ -85,7 +91,10 @@ def _train(images, targets, n_steps, batch_size, learning_rate, random_state):
 
 
 class SoftmaxFeatures(ClassifierMixin, BaseEstimator):
-    """A softmax classifier of background classes; new ones by the cosine of its features."""
+    """A softmax classifier of the training classes, and 1-nearest-neighbour on its features.
+
+    New classes are compared by the cosine of the features.
+    """
 
     def __init__(self, n_epochs=60, batch_size=80, learning_rate=3e-3, random_state=None):
         self.n_epochs = n_epochs
@@ -102,21 +111,21 @@ class SoftmaxFeatures(ClassifierMixin, BaseEstimator):
         return self.set_support(X, y)
 
     def set_support(self, X, y):
-        self.codes_, self.labels_ = self._codes(X), np.asarray(y)
+        self.embeddings_, self.labels_ = self._embed(X), np.asarray(y)
         self.classes_ = np.unique(y)
         return self
 
     def predict(self, X):
-        return self.labels_[(self._codes(X) @ self.codes_.T).argmax(1).numpy()]
+        return self.labels_[(self._embed(X) @ self.embeddings_.T).argmax(1).numpy()]
 
-    def _codes(self, X):
+    def _embed(self, X):
         with torch.no_grad():
-            parts = [self.network_.features(part) for part in _images(X).split(500)]
-        return F.normalize(torch.cat(parts))
+            blocks = [self.network_.features(block) for block in _images(X).split(500)]
+        return F.normalize(torch.cat(blocks))
 
 
 class SoftmaxOnSupport(ClassifierMixin, BaseEstimator):
-    """The same network trained on nothing but the trial's own exemplars, distorted."""
+    """The same network, trained only on the augmented exemplars of a trial."""
 
     def __init__(self, n_steps=200, batch_size=40, learning_rate=3e-3, random_state=None):
         self.n_steps = n_steps

@@ -1,4 +1,4 @@
-"""scikit-learn's own suite on the default classifier: every check, its status, the time.
+"""Run scikit-learn's own checks on the default classifier, and count their results.
 
 python benchmarks/contract.py
 """
@@ -8,7 +8,7 @@ import time
 import warnings
 from collections import Counter
 
-os.environ["SCIPY_ARRAY_API"] = "1"  # read on import
+os.environ["SCIPY_ARRAY_API"] = "1"  # scipy reads it when it is imported
 
 import torch
 from machine import report

@@ -1,9 +1,9 @@
-"""scikit-learn's digits as a table: five of the ten learned, the others told apart by one each.
+"""Measure scikit-learn's digits as a table: train on five of the ten, test on the other five.
 
     python benchmarks/digits.py
 
-A case where the twin does not pay: 1-nearest-neighbour on the pixels is better than what five
-background classes teach. ``docs/limits.md`` quotes it.
+A case where the twin network does not pay: 1-nearest-neighbour on the pixels is more accurate
+than what five training classes teach. ``docs/limits.md`` quotes it.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sksiamese import SiameseOneShotClassifier
 from sksiamese.model_selection import one_shot_score, wilson_interval
 
-IMAGES = {"image_shape": (8, 8), "class_transforms": "rotate_reflect"}
+IMAGES = {"image_shape": (8, 8), "class_augmentation": "rotate_reflect"}
 PARAMS = {
     "as it starts": {"learning_rate": 1e-6, "max_iter": 1},
     "fitted": {},
@@ -26,16 +26,17 @@ PARAMS = {
 
 
 def measure(make, X, y, n_splits):
-    """Accuracy over splits of the digits, the same trials for all."""
-    right = n_trials = 0
+    """Return the accuracy over splits of the digits, on the same trials for every model."""
+    correct = n_trials = 0
     for split in range(n_splits):
         held_out = np.random.default_rng(split).permutation(10)[:5]
-        known = ~np.isin(y, held_out)
+        training = ~np.isin(y, held_out)
         trials = {"n_way": 5, "n_episodes": 200, "random_state": 0}
-        score = one_shot_score(make(X[known], y[known]), X[~known], y[~known], **trials)
-        right, n_trials = right + float(score) * score.n_trials, n_trials + score.n_trials
-    low, high = wilson_interval(right, n_trials)
-    return {"accuracy": right / n_trials, "low": low, "high": high, "n": n_trials}
+        model = make(X[training], y[training])
+        score = one_shot_score(model, X[~training], y[~training], **trials)
+        correct, n_trials = correct + float(score) * score.n_trials, n_trials + score.n_trials
+    low, high = wilson_interval(correct, n_trials)
+    return {"accuracy": correct / n_trials, "low": low, "high": high, "n": n_trials}
 
 
 def main():

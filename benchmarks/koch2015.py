@@ -1,13 +1,13 @@
-"""The paper's own recipe, whole or scaled down, beside the paper's figures.
+"""Train the paper's recipe, whole or scaled down, and measure it.
 
     python benchmarks/koch2015.py --device cuda    # whole: needs a GPU
     python benchmarks/koch2015.py --side 65 --pairs 6000 --batch-size 32 --minutes 30
 
 Trains `recipes.koch2015` (or ``--recipe keras2017``) on the 30 background alphabets, and measures
-the official runs, trials resampled within the evaluation alphabets, and verification. A run that
-was stopped by ``--minutes``, or works at another size or batch than the recipe's, says that
-it is scaled: the second command is what two CPU cores finish. `accuracy.py --page` puts what it
-found into ``docs/results.md``.
+the official runs, trials resampled within the evaluation alphabets, and verification. The result
+is marked as scaled if ``--minutes`` stopped the training, or if images, pairs or batches are
+smaller than those of the recipe. Two CPU cores can finish the second command. `accuracy.py --page`
+copies the results into ``docs/results.md``.
 """
 
 import argparse
@@ -20,14 +20,14 @@ from sklearn.utils import Bunch
 from skorch.callbacks import Callback
 
 from sksiamese import recipes
+from sksiamese.callbacks import StopTraining
 from sksiamese.datasets import fetch_omniglot, fetch_omniglot_runs
-from sksiamese.twin.callbacks import StopTraining
 
 MEASURED = ("official", "within_20", "verification")
 
 
 class TimeLimit(Callback):
-    """Stop at the end of the epoch in which the time is up."""
+    """Stop training at the end of the epoch in which the time is up."""
 
     def __init__(self, minutes):
         self.minutes = minutes
@@ -44,9 +44,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", choices=["koch2015", "keras2017"], default="koch2015")
     parser.add_argument("--pairs", type=int, default=30_000)
-    parser.add_argument("--side", type=int, default=105, help="pixels; the paper's are 105")
-    parser.add_argument("--batch-size", type=int, help="in place of the recipe's")
-    parser.add_argument("--minutes", type=float, help="stop after the epoch this falls in")
+    parser.add_argument("--side", type=int, default=105, help="height and width in pixels; 105 in the paper")
+    parser.add_argument("--batch-size", type=int, help="replaces that of the recipe")
+    parser.add_argument("--minutes", type=float, help="stop after the epoch in which they have passed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     shared = Path("../shared/omniglot")
@@ -59,7 +59,7 @@ def main():
         evaluation=fetch_omniglot("evaluation", data_home=args.data_home),
     )
     clf = getattr(recipes, args.recipe)(n_pairs=args.pairs, random_state=args.seed)
-    clf.set_params(device=args.device, image_size=None if args.side == 105 else args.side)
+    clf.set_params(device=args.device, resize=None if args.side == 105 else args.side)
     own_batch_size = clf.batch_size
     clf.set_params(batch_size=args.batch_size or own_batch_size)
     if args.minutes:
@@ -82,7 +82,7 @@ def main():
             "estimator": " ".join(repr(clf).split()),
             "epochs": clf.n_iter_,
             "minutes": round(minutes, 1),
-            "validation_one_shot": max(row["one_shot_accuracy"] for row in clf.history_),
+            "validation_one_shot": max(row["one_shot_accuracy"] for row in clf.history_[0]),
             "scores": {name: PROTOCOLS[name][2](clf, data) for name in MEASURED},
         },
     )

@@ -1,4 +1,4 @@
-"""What a benchmark ran on, and where its result goes."""
+"""Where a benchmark ran, and where its result is written."""
 
 import datetime
 import json
@@ -16,7 +16,7 @@ RESULTS = Path(os.environ.get("SKSIAMESE_RESULTS", Path(__file__).parent / "resu
 
 
 def machine():
-    """The processor, threads and versions, as a dict."""
+    """Return the processor, the number of threads and the versions, as a dict."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]

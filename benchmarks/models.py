@@ -1,4 +1,6 @@
-"""What the accuracy table compares: each model by name, trained on one set and one seed."""
+"""The models of the accuracy table, by name: each is trained on one data set with one seed."""
+
+from dataclasses import replace
 
 import numpy as np
 from baselines import ModifiedHausdorff, SoftmaxFeatures, SoftmaxOnSupport
@@ -8,8 +10,8 @@ from sksiamese import SiameseOneShotClassifier, load_pretrained, recipes
 from sksiamese.twin.network import TwinEnsemble
 
 
-def twin(recipe, **params):
-    """A model: the recipe's twin with these parameters, trained by alphabet."""
+def trained(recipe, **params):
+    """Return a function that trains the recipe with these parameters, alphabet by alphabet."""
 
     def train(data, seed, epochs):
         clf = recipe(random_state=seed).set_params(**params)
@@ -20,33 +22,36 @@ def twin(recipe, **params):
 
 
 def default(random_state):
-    return SiameseOneShotClassifier(class_transforms="rotate_reflect", random_state=random_state)
+    return SiameseOneShotClassifier(class_augmentation="rotate_reflect", random_state=random_state)
 
 
 def adamw(random_state):
-    """The recipe as it was before Muon."""
+    """Return the recipe with AdamW instead of Muon."""
     return recipes.omniglot(random_state=random_state).set_params(
         optimizer="adamw", learning_rate=3e-3
     )
 
 
 def koch(random_state):
-    """The paper's network and head, at the least size it takes, learned as `omniglot` is."""
+    """Return the paper's network and head, for its smallest image size, trained as `adamw`."""
     return adamw(random_state).set_params(
         encoder="koch",
         encoder_params=None,
         head="signed_l1",
-        image_size=65,
+        resize=65,
         learning_rate=1e-4,
     )
 
 
-def together(folder, seed, epochs):
-    """What `n_members` makes, of the twins of `omniglot` that were kept in the folder."""
+def ensemble(folder, seed, epochs):
+    """Return what `n_estimators` makes, from the `omniglot` networks kept in the folder."""
     files = sorted(folder.glob("omniglot-?.safetensors"))
-    twins = [SiameseOneShotClassifier.load(file) for file in files]
-    clf = twins[0].set_params(n_members=len(twins))
-    clf.network_, clf.support_ = TwinEnsemble(twin.network_ for twin in twins), None
+    classifiers = [SiameseOneShotClassifier.load(file) for file in files]
+    network = TwinEnsemble(clf.network_ for clf in classifiers)
+    clf = classifiers[0].set_params(n_estimators=len(classifiers))
+    # All were trained on the same images, so their input scaling is the same.
+    comparer = replace(clf.fitted_.comparer, network=network)
+    clf.fitted_ = replace(clf.fitted_, comparer=comparer, support=None)
     return clf
 
 
@@ -54,64 +59,73 @@ def softmax_features(data, seed, epochs):
     return SoftmaxFeatures(epochs or 10, random_state=seed).fit(data.images, data.target)
 
 
-# Name -> (what it is, the set it is trained on, "kept" or None, how). Epochs are for two cores of
-# 2020.
+# Name -> (description, name of the training set, "kept" or None, function that trains). The
+# numbers of epochs suit two CPU cores of 2020.
 MODELS = {
-    "omniglot": ("`recipes.omniglot()`", "thirty", twin(recipes.omniglot)),
+    "omniglot": ("`recipes.omniglot()`", "thirty", trained(recipes.omniglot)),
     "omniglot-members": (
-        "the three seeds of that as one, what `n_members=3` makes",
+        "`recipes.omniglot()`, the networks of three seeds as one (`n_estimators=3`)",
         "kept",
-        together,
+        ensemble,
     ),
     "omniglot-quick": (
         "`recipes.omniglot(max_iter=9)`",
         "thirty",
-        twin(recipes.omniglot, max_iter=9),
+        trained(recipes.omniglot, max_iter=9),
     ),
     "omniglot-minimal": (
         "`recipes.omniglot(max_iter=100)`",
         "minimal",
-        twin(recipes.omniglot, max_iter=100),
+        trained(recipes.omniglot, max_iter=100),
+    ),
+    "quickstart": (
+        "`recipes.omniglot(max_iter=40)`, the quickstart",
+        "minimal",
+        trained(recipes.omniglot, max_iter=40),
     ),
     "omniglot-larger": (
-        "`recipes.omniglot(max_iter=20)` at 56 pixels, with 7 cells a side",
+        "`recipes.omniglot(max_iter=20)` with `resize=56` and 7 x 7 cells",
         "thirty",
-        twin(
+        trained(
             recipes.omniglot,
-            image_size=56,
+            resize=56,
             encoder_params={"width": 48, "max_cells": 7},
             max_iter=20,
         ),
     ),
-    "omniglot-adamw": ("the recipe with AdamW", "thirty", twin(adamw)),
+    "omniglot-adamw": ("the recipe with AdamW", "thirty", trained(adamw)),
     "omniglot-adamw-quick": (
         "the recipe with AdamW, 9 epochs",
         "thirty",
-        twin(adamw, max_iter=9),
+        trained(adamw, max_iter=9),
     ),
     "omniglot-adamw-minimal": (
         "the recipe with AdamW, 100 epochs",
         "minimal",
-        twin(adamw, max_iter=100),
+        trained(adamw, max_iter=100),
     ),
     "weighted_l1": (
         "the recipe with AdamW and the weighted L1 head, 9 epochs",
         "thirty",
-        twin(adamw, head="weighted_l1", max_iter=9),
+        trained(adamw, head="weighted_l1", max_iter=9),
     ),
     "koch": (
-        "the same with Koch's network and head at 65 pixels, 2 epochs, which take as long",
+        "the recipe with AdamW and the paper's network and head at 65 pixels, 2 epochs",
         "thirty",
-        twin(koch, max_iter=2),
+        trained(koch, max_iter=2),
     ),
-    "default": ("the estimator's defaults, 18 epochs", "thirty", twin(default, max_iter=18)),
+    "default": (
+        'default parameters but `class_augmentation="rotate_reflect"`, 18 epochs',
+        "thirty",
+        trained(default, max_iter=18),
+    ),
     "default-minimal": (
-        "the estimator's defaults, 50 epochs",
+        'default parameters but `class_augmentation="rotate_reflect"`, 50 epochs',
         "minimal",
-        twin(default, max_iter=50),
+        trained(default, max_iter=50),
     ),
     "shipped": (
-        '`load_pretrained("omniglot")`, which is `omniglot` of seed 0 in half precision',
+        '`load_pretrained("omniglot")`: `recipes.omniglot()` of seed 0 in half precision',
         None,
         lambda data, seed, epochs: load_pretrained("omniglot"),
     ),
@@ -121,7 +135,7 @@ MODELS = {
         lambda data, seed, epochs: KNeighborsClassifier(1),
     ),
     "hausdorff": (
-        "modified Hausdorff distance",
+        "1-nearest-neighbour by the modified Hausdorff distance",
         None,
         lambda data, seed, epochs: ModifiedHausdorff(),
     ),
@@ -139,6 +153,6 @@ MODELS = {
 
 
 def n_parameters(model):
-    """Learned numbers of a fitted model; None for one that has none."""
+    """Return the number of learned values of a fitted model; None if it has no network."""
     network = getattr(model, "network_", None)
     return None if network is None else int(np.sum([p.numel() for p in network.parameters()]))

@@ -1,4 +1,4 @@
-"""docs/results.md, the README's table and the model card, made of what the benchmarks wrote."""
+"""Make docs/results.md, the README's table and the model card from the benchmarks' results."""
 
 import json
 from pathlib import Path
@@ -14,12 +14,27 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results.md"
 README = ROOT / "README.md"
 MARKS = "<!-- results -->", "<!-- end of results -->"
-IN_README = ("official", "within_20", "verification", "mnist")
 CARD = ROOT / "sksiamese" / "weights" / "omniglot.md"
 
-TRAINED_ON = {"thirty": "30 alphabets", "minimal": "5 alphabets", "kept": "", None: ""}
+TRAINED_ON = {"thirty": "30 alphabets", "minimal": "5 alphabets", "kept": "30 alphabets"}
 
-# Printed figures of others, in %, each with its source.
+# What the README shows: models with their descriptions, and protocols with their headings.
+README_MODELS = {
+    "omniglot": "`recipes.omniglot()`",
+    "omniglot-members": "the same with `n_estimators=3`",
+    "shipped": '`load_pretrained("omniglot")`',
+    "quickstart": "`recipes.omniglot(max_iter=40)`, as in the quickstart",
+    "weighted_l1": "the same encoder with the weighted L1 head",
+    "pixels": "1-nearest-neighbour on pixels",
+}
+README_PROTOCOLS = {
+    "official": "official runs: 20-way 1-shot within alphabet, 400 trials",
+    "within_20": "20-way 1-shot within alphabet, 4,000 resampled trials",
+    "verification": "verification, 20,000 pairs within alphabet",
+    "mnist": "MNIST: 10-way 1-shot, 4,000 trials",
+}
+
+# Results that others have published, in %, each with its source.
 PUBLISHED = {
     "official": [
         ("humans (Lake et al. 2015)", 95.5),
@@ -44,11 +59,12 @@ def write_page(rows):
     lines = [
         "# Results",
         "",
-        "Made by `python benchmarks/accuracy.py --page` of `benchmarks/results/accuracy.json`.",
-        "Each figure is the mean over the seeds, in %, with the 95 % interval of the trials,",
-        "which the seeds share. Core-minutes are those of training, times the threads it ran on;",
-        "twins are trained in bfloat16 where a processor has instructions for it.",
-        "Everything was chosen on background alphabets; evaluation alphabets are read to report.",
+        "This page is made by `python benchmarks/accuracy.py --page` from",
+        "`benchmarks/results/accuracy.json`. Each figure is the mean over the seeds, in %, with",
+        "the 95 % interval of the trials, which are the same for all seeds. Core-minutes are",
+        "minutes of training times threads. Networks are trained in bfloat16 where the processor",
+        "has instructions for it. All parameters were chosen on background alphabets. The",
+        "evaluation alphabets are only used to report.",
         "",
         *(f"- **{head}**: {text}." for head, text, _ in PROTOCOLS.values()),
         "",
@@ -58,8 +74,8 @@ def write_page(rows):
         "",
         "## Transductive",
         "",
-        "All queries of a trial are answered together, each class once. No figure here may be",
-        "compared with one above.",
+        "All queries of a trial are classified together, each as a different class. These figures",
+        "cannot be compared with those above.",
         "",
         *_table(rows, TRANSDUCTIVE),
         "",
@@ -71,16 +87,17 @@ def write_page(rows):
         "",
         *_open_world(),
         "",
-        "## The paper's own recipe",
+        "## The recipe of the paper",
         "",
-        "By `benchmarks/koch2015.py`. A scaled run has smaller images, batches or sets of pairs",
-        "than the paper's, or was stopped early: it shows that the recipe learns, not how far.",
+        "These are results of `benchmarks/koch2015.py`. A scaled run has smaller images, batches",
+        "or sets of pairs than the paper, or was stopped early. It shows that the recipe learns,",
+        "not how accurate it becomes.",
         "",
         *_paper(),
         "",
         "## Published",
         "",
-        "| figure | who | % |",
+        "| protocol | method | % |",
         "| --- | --- | --- |",
         *(
             f"| {PROTOCOLS[protocol][0]} | {who} | {value} |"
@@ -96,59 +113,76 @@ def write_page(rows):
     CARD.write_text("\n".join(_card(rows)) + "\n")
     before, rest = README.read_text().split(MARKS[0])
     after = rest.split(MARKS[1])[1]
-    table = "\n".join([MARKS[0], *_table(rows, IN_README), MARKS[1]])
+    table = "\n".join([MARKS[0], *_readme_table(rows), MARKS[1]])
     README.write_text(before + table + after)
 
 
+def _readme_table(rows):
+    yield "| model | training set | " + " | ".join(README_PROTOCOLS.values()) + " |"
+    yield "| --- " * (2 + len(README_PROTOCOLS)) + "|"
+    for name, description in README_MODELS.items():
+        own = [row for row in rows if row["model"] == name]
+        training_set = TRAINED_ON.get(own[0]["trained_on"], "")
+        scores = (_mean(own, protocol) for protocol in README_PROTOCOLS)
+        yield "| " + " | ".join([description, training_set, *scores]) + " |"
+
+
 def _open_world():
-    """Rejection and calibration, of ``results/open_world.json``."""
+    """Yield rejection and calibration, from ``results/open_world.json``."""
     run = json.loads((RESULTS / "open_world.json").read_text())
-    held_out, shipped = (run["twins"][name] for name in ("held out", "shipped"))
+    names = {"held out": "held out", "shipped": "pretrained"}
+    results = {name: run["twins"][key] for key, name in names.items()}
     alone = list(run["seen_or_not"]["intercepts"].values())
     yield from [
-        "By `benchmarks/open_world.py --picture docs/reliability.png`. Each trial has twenty",
-        "characters of one alphabet, ten of them known by one exemplar each. *Held out*: "
-        f"`recipes.omniglot(max_iter={run['epochs']}, random_state={run['seed']})` with",
-        "`unknown_label`, which holds a fifth of the background alphabets out of training and is",
-        f"calibrated by them, for a rate of false acceptance of {100 * run['asked']:.0f} % in "
-        "trials of twenty known classes.",
-        '*Shipped*: `load_pretrained("omniglot")`, trained on all of them and calibrated by them.',
+        "These are results of `benchmarks/open_world.py --picture docs/reliability.png`. Each",
+        "trial has 20 characters of one alphabet, 10 of which are known by one exemplar each.",
         "",
-        "| trials | twin | area under the ROC curve | unknown, accepted | known, rejected "
-        "| accepted, right | queries |",
+        f"- *held out*: `recipes.omniglot(max_iter={run['epochs']}, random_state={run['seed']})` "
+        "with `unknown_label`. It holds a",
+        "  fifth of the background alphabets out of training, and is calibrated on them for a",
+        f"  false-acceptance rate of {100 * run['asked']:.0f} % in trials of 20 known classes.",
+        '- *pretrained*: `load_pretrained("omniglot")`. It was trained and calibrated on all',
+        "  background alphabets.",
+        "",
+        "| trials | network | area under the ROC curve | unknown queries accepted, % "
+        "| known queries rejected, % | accuracy of the accepted, % | queries |",
         "| --- " * 7 + "|",
     ]
-    for trials, name in (("official", "official runs"), ("resampled", "within, 20-way")):
-        for twin, result in (("held out", held_out), ("shipped", shipped)):
+    for trials, heading in (("official", "official runs"), ("resampled", "within, 20-way")):
+        for name, result in results.items():
             score = result[trials]
             rates = ("false_acceptance", "false_rejection", "accuracy_of_accepted")
             cells = [f"{100 * score[rate]:.1f}" if rate in score else "" for rate in rates]
-            cells = [name, twin, f"{score['auroc']:.4f}", *cells, f"{score['n']:,}"]
+            cells = [heading, name, f"{score['auroc']:.4f}", *cells, f"{score['n']:,}"]
             yield "| " + " | ".join(cells) + " |"
     yield from [
         "",
-        "Expected calibration error of `pair_proba` (fifteen bins of equal width, "
-        f"{held_out['n_pairs']:,} pairs within",
-        "alphabet, half of one character), before and after calibration: "
-        + "; ".join(
-            f"{name} {twin['before']['error']:.3f}, {twin['after']['error']:.3f}"
-            for name, twin in (("held out", held_out), ("shipped", shipped))
-        )
-        + ".",
+        "Expected calibration error of `pair_proba`, in 15 bins of equal width, on "
+        f"{results['held out']['n_pairs']:,} pairs",
+        "within alphabet, half of which are of one character:",
         "",
-        "![how often pairs are of one class, by pair_proba](reliability.png)",
-        "",
-        f"Calibrated by the {len(run['seen_or_not']['alphabets'])} alphabets that only the second "
-        "has seen, the two would have:",
-        "",
+        "| network | before calibration | after calibration |",
+        "| --- | --- | --- |",
         *(
-            f"- {name}: slope {by['slope']:.2f}, intercept {by['intercept']:.2f}, and a threshold "
-            f"at {by['threshold_before']:.2f} of the head's logit, with twenty known classes"
-            for name, by in run["seen_or_not"].items()
-            if name in run["twins"]
+            f"| {name} | {result['before']['error']:.3f} | {result['after']['error']:.3f} |"
+            for name, result in results.items()
         ),
         "",
-        "Calibrated by one background alphabet alone, the shipped twin would have an intercept",
+        "![fraction of pairs of the same class, by pair_proba](reliability.png)",
+        "",
+        f"Calibration on the {len(run['seen_or_not']['alphabets'])} alphabets that only the "
+        "pretrained network has seen in training gives",
+        "these values. The threshold is a logit of the head, in trials of 20 known classes.",
+        "",
+        "| network | slope | intercept | threshold |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {name} | {own['slope']:.2f} | {own['intercept']:.2f} "
+            f"| {own['threshold_before']:.2f} |"
+            for own, name in ((run["seen_or_not"][key], name) for key, name in names.items())
+        ),
+        "",
+        "Calibration on a single background alphabet gives the pretrained network an intercept",
         f"from {max(alone):.2f} to {min(alone):.2f}, {np.mean(alone):.2f} on average.",
     ]
 
@@ -175,33 +209,35 @@ def _paper():
 
 
 def _card(rows):
-    (shipped,) = (row for row in rows if row["model"] == "shipped")
+    (pretrained,) = (row for row in rows if row["model"] == "shipped")
     trained = next(row for row in rows if (row["model"], row["seed"]) == ("omniglot", 0))
     yield from [
-        '# The twin "omniglot"',
+        '# Pretrained network "omniglot"',
         "",
-        "Made by `python benchmarks/accuracy.py --page`; `tests/test_weights.py` measures again.",
+        "This card is made by `python benchmarks/accuracy.py --page`. `tests/test_weights.py`",
+        "measures the accuracy again.",
         "",
-        "- **Use**: handwritten characters and other line drawings, one channel; one exemplar",
-        "  of each class goes to `set_support`. Ink may be dark or light, images of any size:",
-        "  both are learned from the support. Place and size of the ink do not count.",
-        "- **Data**: the 30 background alphabets of Omniglot (Lake et al. 2015, MIT licence), 964",
+        "- **Use**: one-shot classification of handwritten characters and other line drawings of",
+        "  one channel. Give one exemplar of each class to `set_support`, which also infers image",
+        "  size, background level and polarity. Position and size of a drawing do not matter.",
+        "- **Data**: the 30 background alphabets of Omniglot (Lake et al. 2015, MIT licence): 964",
         "  characters by 20 drawers, 19,280 drawings.",
-        f"- **Recipe**: `recipes.omniglot(random_state=0)`, {_core_minutes([trained])}",
-        f"  core-minutes; {_words(trained['machine'])}.",
-        "- **Calibration**: slope and intercept of the logits and `threshold_`, for 5 % of false",
-        "  acceptance in 20-way trials, are of the background alphabets (open world in",
-        "  `docs/results.md`); `calibrate` learns them from classes of yours.",
-        "- **Commands**: `python benchmarks/accuracy.py omniglot --keep twins`, then",
-        "  `python tools/ship_twin.py twins/omniglot-0.safetensors`.",
+        f"- **Training**: `recipes.omniglot(random_state=0)`, {_core_minutes([trained])} "
+        f"core-minutes; {_words(trained['machine'])}.",
+        "- **Calibration**: the slope and the intercept of the logits, and",
+        "  `rejection_threshold_` for a false-acceptance rate of 5 % in 20-way trials, are from",
+        "  the training alphabets (see open world in `docs/results.md`). Call `calibrate` to",
+        "  learn them from your own classes.",
+        "- **Commands**: `python benchmarks/accuracy.py omniglot --keep networks`, then",
+        "  `python tools/make_pretrained.py networks/omniglot-0.safetensors`.",
         f"- **Size**: {trained['parameters']:,} parameters in half precision.",
-        "- **Limits**: photographs and filled shapes are unlike anything it has seen. It compares",
-        "  layouts: a drawing turned on its side is another class to it.",
+        "- **Limits**: it was not trained on photographs or filled shapes. It compares the layout",
+        "  of drawings, so a rotated drawing is of another class.",
         "",
-        "| figure | % (95 % interval) | trials |",
+        "| protocol | % (95 % interval) | trials |",
         "| --- | --- | --- |",
     ]
-    for name, score in shipped["scores"].items():
+    for name, score in pretrained["scores"].items():
         low, high = 100 * score["low"], 100 * score["high"]
         yield (
             f"| {PROTOCOLS[name][1]} | {100 * score['accuracy']:.2f} ({low:.1f}-{high:.1f}) "
@@ -210,7 +246,7 @@ def _card(rows):
 
 
 def _groups(rows):
-    """Rows of each model, in the order of `MODELS`."""
+    """Yield the rows of each model, in the order of `MODELS`."""
     for name in MODELS:
         own = sorted((row for row in rows if row["model"] == name), key=lambda row: row["seed"])
         if own:
@@ -219,7 +255,7 @@ def _groups(rows):
 
 def _table(rows, protocols):
     heads = [PROTOCOLS[name][0] for name in protocols]
-    yield "| model | trained on | core-minutes | parameters | seeds | " + " | ".join(heads) + " |"
+    yield "| model | training set | core-minutes | parameters | seeds | " + " | ".join(heads) + " |"
     yield "| --- " * (5 + len(heads)) + "|"
     for own in _groups(rows):
         scores = [_mean(own, name) for name in protocols]
@@ -227,11 +263,11 @@ def _table(rows, protocols):
             continue
         first = own[0]
         trained = first["minutes"] is not None
-        bfloat16 = " (bfloat16)" * _has_bfloat16(first["machine"])  # baselines are float32
+        bfloat16 = " (bfloat16)" * _has_bfloat16(first["machine"])  # the baselines use float32
         bfloat16 *= first["estimator"].startswith("Siamese")
         cells = [
             MODELS[first["model"]][0],
-            TRAINED_ON[first["trained_on"]],
+            TRAINED_ON.get(first["trained_on"], ""),
             _core_minutes(own) + bfloat16 if trained else "",
             f"{first['parameters']:,}" if first["parameters"] else "",
             str(len(own)) if trained else "",
@@ -252,7 +288,7 @@ def _words(machine):
 
 
 def _has_bfloat16(machine):
-    """Whether training took it, which `precision="auto"` does where there are instructions."""
+    """Return whether a network was trained in bfloat16 there, as `precision="auto"` decides."""
     return machine.get("bfloat16", False)
 
 

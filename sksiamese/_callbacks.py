@@ -1,7 +1,7 @@
 """scikit-learn's callbacks (1.9 and later), told of each epoch by skorch's."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from skorch.callbacks import Callback
 
@@ -10,12 +10,15 @@ from .twin.callbacks import StopTraining
 if TYPE_CHECKING:
 
     class CallbackSupportMixin:
-        """What type checkers see of scikit-learn's mixin."""
+        """Stands in for scikit-learn's mixin, which has no type hints."""
 
         def _init_callback_context(self, **kwargs: Any) -> Any: ...
 
-    def with_callbacks(method: Any) -> Any:
-        """What type checkers see of scikit-learn's decorator."""
+    F = TypeVar("F", bound=Callable[..., Any])
+
+    def with_callbacks(method: F) -> F:
+        """Stand in for scikit-learn's decorator, which has no type hints."""
+        return method
 
 else:
     try:
@@ -29,7 +32,7 @@ else:
                 return None
 
         def with_callbacks(method):
-            """Stands in for scikit-learn's decorator."""
+            """Stand in for scikit-learn's decorator."""
             return method
 
 

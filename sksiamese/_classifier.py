@@ -33,7 +33,7 @@ from ._base import (
 )
 from ._callbacks import CallbackSupportMixin, with_callbacks
 from ._fitted import Fitted, check_unknown_label, scores_of
-from ._learning import check_params, neural, training_data
+from ._learning import LabelledData, check_params, neural, training_data
 from ._params import LearningParams, check_choice, check_n_neighbors, check_number
 from ._persistence import read_fitted, write_fitted
 from ._support import AGGREGATIONS, SupportSet
@@ -355,7 +355,7 @@ class SiameseOneShotClassifier(
         store, names = read_training(self, X, start)
         data = training_data(store, y, groups)
         rate = None
-        if self.unknown_label is not None and data.labels is not None:
+        if self.unknown_label is not None and isinstance(data, LabelledData):
             check_unknown_label(self.unknown_label, np.unique(data.labels))
             rate = self.false_acceptance_rate
         self.fitted_, stopped = learn_watched(self, X, y, params, data, names, start, rate)
@@ -401,7 +401,7 @@ class SiameseOneShotClassifier(
         >>> len(clf.classes_)
         20
         """
-        fitted, store = adapted(self, X)
+        fitted, store = adapted(self, X, fitted_of(self))
         labels = check_labels(y, len(store))
         if self.unknown_label is not None:
             check_unknown_label(self.unknown_label, labels)
@@ -560,12 +560,13 @@ class SiameseOneShotClassifier(
         array([-1, -1, -1, -1])
         """
         check_number(self.false_acceptance_rate, "false_acceptance_rate", float, 0, 1, "neither")
-        fitted, store = adapted(self, X)
+        fitted = fitted_of(self)
+        for_these, store = adapted(self, X, fitted)
         classes, numbers = check_calibration_data(y, groups, len(store))
-        embeddings = fitted.comparer.embed(store)
-        learned = fitted.calibrated(embeddings, classes, numbers, self.false_acceptance_rate)
+        embeddings = for_these.comparer.embed(store)
+        learned = for_these.calibrated(embeddings, classes, numbers, self.false_acceptance_rate)
         self.fitted_ = replace(  # a pretrained network keeps the scaling of its support
-            fitted_of(self),
+            fitted,
             calibration=learned.calibration,
             rejection_threshold=learned.rejection_threshold,
         )
@@ -844,7 +845,7 @@ class SiameseOneShotClassifier(
         >>> classes[logits.argmax(axis=1)]
         array([0, 1, 2])
         """
-        fitted, store = adapted(self, X)
+        fitted, store = adapted(self, X, fitted_of(self))
         embeddings = fitted.comparer.embed(store)
 
         def trial(support: Any, query: Any, y_support: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -853,9 +854,7 @@ class SiameseOneShotClassifier(
 
         return trial
 
-    def save(
-        self, path: str | PathLike, *, half: bool = False, support: bool = True
-    ) -> None:
+    def save(self, path: str | PathLike, *, half: bool = False, support: bool = True) -> None:
         """Write the fitted estimator to a safetensors file.
 
         Parameters

@@ -111,7 +111,7 @@ class Fitted:
         return self._calibrated(support.class_logits(self.comparer, queries, aggregation))
 
     def _calibrated(self, logits: np.ndarray) -> np.ndarray:
-        slope, intercept = np.float32(self.calibration)
+        slope, intercept = map(np.float32, self.calibration)
         return slope * logits + intercept
 
     def labels(self, logits: np.ndarray, unknown_label: Any = None) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,9 +14,26 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from ._base import FittedAttribute
 from ._classifier import SiameseOneShotClassifier
 from ._params import check_choice
 from ._support import AGGREGATIONS
+
+
+class Parts(NamedTuple):
+    """What X passes through: fitted transformers, or None, and the classifier."""
+
+    transformers: Pipeline | None
+    twin: SiameseOneShotClassifier
+
+    def transform(self, X: Any) -> Any:
+        """Return X as the classifier takes it."""
+        return X if self.transformers is None else self.transformers.transform(X)
+
+    @property
+    def first(self) -> Any:
+        """The first step, which knows the names and number of the features."""
+        return self.twin if self.transformers is None else self.transformers
 
 
 class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
@@ -67,6 +84,16 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
     >>> cross_val_score(frozen, data.images, data.target, cv=trials).shape
     (3,)
     """
+
+    # What `fit` found is read from `fitted_`, which is replaced in one assignment.
+    fitted_: Parts
+    twin_ = FittedAttribute(lambda parts: parts.twin)
+    classes_ = FittedAttribute(lambda parts: parts.twin.classes_)
+    rejection_threshold_ = FittedAttribute(lambda parts: parts.twin.rejection_threshold_)
+    n_features_in_ = FittedAttribute(
+        lambda parts: getattr(parts.first, "n_features_in_", parts.twin.n_features_in_)
+    )
+    feature_names_in_ = FittedAttribute(lambda parts: parts.first.feature_names_in_)
 
     def __init__(self, estimator: Any, *, aggregation: str | None = None) -> None:
         self.estimator = estimator
@@ -149,9 +176,9 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         >>> frozen.score(X[1::2], y[1::2])
         1.0
         """
-        transformers, twin = _parts(self.estimator, self.aggregation)
-        twin.set_support(_transformed(transformers, X), y)
-        self.transformers_, self.twin_ = transformers, twin
+        parts = _parts_of(self.estimator, self.aggregation)
+        parts.twin.set_support(parts.transform(X), y)
+        self.fitted_ = parts
         return self
 
     def predict(
@@ -182,8 +209,8 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         >>> frozen.predict(X[1::2])
         array([0, 1, 2])
         """
-        twin = fitted_twin(self)
-        return twin.predict(_transformed(self.transformers_, X), return_logits)
+        parts = fitted_parts(self)
+        return parts.twin.predict(parts.transform(X), return_logits)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Return probability estimates for the provided data.
@@ -198,7 +225,8 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         p : ndarray of shape (n_queries, n_classes), float32
             Class probabilities, in the order of `classes_`.
         """
-        return fitted_twin(self).predict_proba(_transformed(self.transformers_, X))
+        parts = fitted_parts(self)
+        return parts.twin.predict_proba(parts.transform(X))
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Return the logit of each query with each class of the support.
@@ -214,7 +242,8 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
             Log-odds that query and class match. With two classes (n_queries,): the second minus
             the first.
         """
-        return fitted_twin(self).decision_function(_transformed(self.transformers_, X))
+        parts = fitted_parts(self)
+        return parts.twin.decision_function(parts.transform(X))
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Return how likely each query is of some class in the support.
@@ -229,7 +258,8 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         scores : ndarray of shape (n_queries,), float32
             See `SiameseOneShotClassifier.score_samples`.
         """
-        return fitted_twin(self).score_samples(_transformed(self.transformers_, X))
+        parts = fitted_parts(self)
+        return parts.twin.score_samples(parts.transform(X))
 
     def kneighbors(
         self, X: ArrayLike, n_neighbors: int = 5, return_distance: bool = True
@@ -252,8 +282,8 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         indices : ndarray of shape (n_queries, n_neighbors)
             Rows of the support.
         """
-        twin = fitted_twin(self)
-        return twin.kneighbors(_transformed(self.transformers_, X), n_neighbors, return_distance)
+        parts = fitted_parts(self)
+        return parts.twin.kneighbors(parts.transform(X), n_neighbors, return_distance)
 
     def match(self, X: ArrayLike) -> np.ndarray:
         """Predict labels by the best one-to-one assignment of queries to classes.
@@ -268,7 +298,8 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         y : ndarray of shape (n_queries,)
             Different labels, whose logits have the greatest sum.
         """
-        return fitted_twin(self).match(_transformed(self.transformers_, X))
+        parts = fitted_parts(self)
+        return parts.twin.match(parts.transform(X))
 
     def trial_function(self, X: ArrayLike) -> Any:
         """Embed X once and return a function that scores one-shot trials made of its rows.
@@ -283,30 +314,13 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         trial : callable
             See `SiameseOneShotClassifier.trial_function`.
         """
-        transformers, twin = _parts(self.estimator, self.aggregation)
-        return twin.trial_function(_transformed(transformers, X))
+        parts = _parts_of(self.estimator, self.aggregation)
+        return parts.twin.trial_function(parts.transform(X))
 
     @property
-    def classes_(self) -> np.ndarray:
-        """Labels of the support, sorted."""
-        return _attribute_of(self, "twin_", "classes_")
-
-    @property
-    def rejection_threshold_(self) -> float:
-        """`score_samples` below which `predict` returns `unknown_label`."""
-        return _attribute_of(self, "twin_", "rejection_threshold_")
-
-    @property
-    def n_features_in_(self) -> int:
-        """Number of values in one sample."""
-        first = _attribute_of(self, "transformers_") or self.twin_
-        return getattr(first, "n_features_in_", self.twin_.n_features_in_)
-
-    @property
-    def feature_names_in_(self) -> np.ndarray:
-        """Names of the columns of X, if the first step knows them."""
-        first = _attribute_of(self, "transformers_") or self.twin_
-        return first.feature_names_in_
+    def transformers_(self) -> Pipeline | None:
+        """Fitted transformers that X passes through first."""
+        return fitted_parts(self).transformers
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -315,14 +329,20 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def fitted_twin(frozen: FrozenTwinClassifier) -> SiameseOneShotClassifier:
-    """Return the classifier with its support; NotFittedError before `fit`."""
-    check_is_fitted(frozen, "twin_")
-    return frozen.twin_
+def fitted_parts(frozen: FrozenTwinClassifier) -> Parts:
+    """Return the transformers and the classifier with its support.
+
+    Raises
+    ------
+    NotFittedError
+        Before `fit`.
+    """
+    check_is_fitted(frozen, "fitted_")
+    return frozen.fitted_
 
 
-def _parts(estimator: Any, aggregation: str | None) -> tuple[Any, SiameseOneShotClassifier]:
-    """Return the fitted transformers, or None, and a copy of the classifier."""
+def _parts_of(estimator: Any, aggregation: str | None) -> Parts:
+    """Return the fitted transformers of `estimator`, and a copy of its classifier."""
     transformers, twin = None, estimator
     if isinstance(twin, Pipeline) and len(twin):
         transformers = twin[:-1] if len(twin) > 1 else None
@@ -341,18 +361,4 @@ def _parts(estimator: Any, aggregation: str | None) -> tuple[Any, SiameseOneShot
     if aggregation is not None:
         check_choice(aggregation, "aggregation", AGGREGATIONS)
         twin.aggregation = aggregation
-    return transformers, twin
-
-
-def _transformed(transformers: Any, X: Any) -> Any:
-    return X if transformers is None else transformers.transform(X)
-
-
-def _attribute_of(frozen: FrozenTwinClassifier, *names: str) -> Any:
-    """Return an attribute of an attribute; AttributeError before `fit`."""
-    value: Any = frozen
-    if names[0] not in vars(frozen):
-        raise AttributeError(f"FrozenTwinClassifier is not fitted, so it has no {names[-1]}")
-    for name in names:
-        value = getattr(value, name)
-    return value
+    return Parts(transformers, twin)

@@ -38,7 +38,7 @@ from .twin.encoders import ENCODERS, build_encoder, feature_shape
 from .twin.heads import HEADS, build_head
 from .twin.inference import NeuralComparer
 from .twin.losses import LOSSES
-from .twin.network import Network, TwinEnsemble, TwinNetwork, members_of
+from .twin.network import TwinEnsemble, TwinNetwork, members_of
 from .twin.optimizers import OPTIMIZERS
 from .twin.scaling import InputScaling, learn_scaling
 from .twin.training import History, TrainingOptions, Validation, supports_bfloat16, train
@@ -48,45 +48,59 @@ VALIDATION_TRIALS = 320
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """What a network learns from: pairs, or classes in their groups.
+class PairData:
+    """Samples, and the pairs of them that a network learns from.
 
     Attributes
     ----------
     store : ImageStore
-    pairs : ndarray of shape (n_pairs, 3) or None
+    pairs : ndarray of shape (n_pairs, 3)
         Rows (i, j, same).
-    classes, groups : ndarray of shape (n_samples,) or None
+    """
+
+    store: ImageStore
+    pairs: np.ndarray
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Samples of classes in groups, that a network learns from.
+
+    Attributes
+    ----------
+    store : ImageStore or SubStore
+    labels : ndarray of shape (n_samples,)
+        As given.
+    classes, groups : ndarray of shape (n_samples,)
         Integers from 0; a class belongs to one group.
-    labels : ndarray of shape (n_samples,) or None
-        Labels of the classes as given.
     """
 
     store: ImageStore | SubStore
-    pairs: np.ndarray | None = None
-    classes: np.ndarray | None = None
-    groups: np.ndarray | None = None
-    labels: np.ndarray | None = None
+    labels: np.ndarray
+    classes: np.ndarray
+    groups: np.ndarray
 
-    def subset(self, rows: np.ndarray) -> "TrainingData":
+    def subset(self, rows: np.ndarray) -> "LabelledData":
         """Return the samples at `rows`, their classes and groups numbered anew from 0."""
-        assert self.classes is not None and self.groups is not None and self.labels is not None
-        return TrainingData(
+        return LabelledData(
             SubStore(self.store, rows),
-            classes=np.unique(self.classes[rows], return_inverse=True)[1],
-            groups=np.unique(self.groups[rows], return_inverse=True)[1],
-            labels=self.labels[rows],
+            self.labels[rows],
+            np.unique(self.classes[rows], return_inverse=True)[1],
+            np.unique(self.groups[rows], return_inverse=True)[1],
         )
+
+
+TrainingData = PairData | LabelledData
 
 
 def training_data(store: ImageStore, y: Any, groups: Any = None) -> TrainingData:
     """Return validated labels and groups, or pairs, beside the samples."""
     if y is not None and is_pairs(y, len(store)):
-        return TrainingData(store, pairs=check_pairs(y, len(store), groups))
+        return PairData(store, check_pairs(y, len(store), groups))
     labels = check_labels(y, len(store))
     classes, numbers = check_groups(groups, labels)
     check_trainable(labels, classes, numbers)
-    return TrainingData(store, classes=classes, groups=numbers, labels=labels)
+    return LabelledData(store, labels, classes, numbers)
 
 
 @dataclass(frozen=True)
@@ -212,7 +226,7 @@ def learn(
         if interrupted:
             break
     fitted = fitted_by(members)
-    if data.labels is None:
+    if isinstance(data, PairData):
         return fitted, interrupted
     try:
         embeddings = fitted.comparer.embed(data.store, check=False)
@@ -243,7 +257,9 @@ def neural(fitted: Fitted) -> NeuralComparer:
 
 
 def _so_far(
-    fitted_by: Callable[[list[TwinNetwork]], Fitted], members: list[TwinNetwork], data: TrainingData
+    fitted_by: Callable[[list[TwinNetwork]], Fitted],
+    members: list[TwinNetwork],
+    data: TrainingData,
 ) -> Callable[[Any], Fitted]:
     """Return what a callback of scikit-learn needs to predict in the middle of training."""
 
@@ -253,7 +269,7 @@ def _so_far(
         fitted = fitted_by([*members, network])
         epochs = [dict(epoch) for epoch in net.history]
         fitted = replace(fitted, history=(*fitted.history, epochs))
-        if data.labels is None:
+        if isinstance(data, PairData):
             return fitted
         embeddings = fitted.comparer.embed(data.store, check=False)
         support = SupportSet.of(embeddings, data.labels)
@@ -287,21 +303,22 @@ class _Split:
 def _split(params: LearningParams, data: TrainingData, calibrates: bool) -> _Split:
     """Hold out classes to calibrate and to stop early by; the same for all networks."""
     rng = params.rng()
-    training, validation = data, None
-    kept = np.arange(len(data.store))
-    calibrating = kept[:0]
-    if calibrates:
-        seed = int(rng.randint(2**31 - 1))
-        rows, held, _ = hold_out(params, data, seed, "unknown_label")
-        training, kept, calibrating = data.subset(rows), kept[rows], kept[held]
-    seeds = rng.randint(2**31 - 1, size=params.n_estimators).tolist()
-    stopping = kept[:0]
-    if params.early_stopping:
-        if training.classes is None:
+    if isinstance(data, PairData):
+        if params.early_stopping:
             raise ValueError(
                 "early_stopping=True needs class labels to make one-shot trials of held-out "
                 "classes, but y has pairs: pass labels, or set early_stopping=False."
             )
+        return _Split(data, None, np.arange(0), None, _seeds(rng, params))
+    training, validation = data, None
+    kept = np.arange(len(data.store))
+    calibrating = stopping = kept[:0]
+    if calibrates:
+        seed = int(rng.randint(2**31 - 1))
+        rows, held, _ = hold_out(params, data, seed, "unknown_label")
+        training, kept, calibrating = data.subset(rows), kept[rows], kept[held]
+    seeds = _seeds(rng, params)
+    if params.early_stopping:
         rows, held, episodes = hold_out(params, training, seeds[0], "early_stopping=True")
         validation = Validation(
             SubStore(training.store, held),
@@ -310,15 +327,16 @@ def _split(params: LearningParams, data: TrainingData, calibrates: bool) -> _Spl
             params.n_iter_no_change,
         )
         training, stopping = training.subset(rows), kept[held]
-    held_out = None
-    if calibrates or params.early_stopping:
-        assert data.labels is not None
-        held_out = np.unique(data.labels[np.concatenate([calibrating, stopping])])
-    return _Split(training, validation, calibrating, held_out, seeds)
+    held_out = np.unique(data.labels[np.concatenate([calibrating, stopping])])
+    return _Split(training, validation, calibrating, held_out if len(held_out) else None, seeds)
+
+
+def _seeds(rng: np.random.RandomState, params: LearningParams) -> list[int]:
+    return rng.randint(2**31 - 1, size=params.n_estimators).tolist()
 
 
 def hold_out(
-    params: LearningParams, data: TrainingData, seed: int, reason: str
+    params: LearningParams, data: LabelledData, seed: int, reason: str
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
     """Choose classes to keep from training, whole groups if there are several.
 
@@ -334,7 +352,6 @@ def hold_out(
         If too few classes are left on one side.
     """
     classes, groups = data.classes, data.groups
-    assert classes is not None and groups is not None
     rng = np.random.default_rng(seed)
     by_group = groups.max() > 0
     units = groups if by_group else classes
@@ -491,14 +508,12 @@ def build_batches(
 ) -> Batches:
     """Return the training batches: of given or drawn pairs, or all pairs of classes."""
     augmentation = _augmentation(params, data.store.input_shape)
-    pairs = data.pairs
-    if pairs is None and params.n_pairs is not None:
+    pairs = data.pairs if isinstance(data, PairData) else None
+    if isinstance(data, LabelledData) and params.n_pairs is not None:
         pairs = make_pairs(data.classes, data.groups, params.n_pairs, random_state=seed)
     if pairs is not None:
-        return PairBatches(
-            data.store, scaling, pairs, params.pairs_per_step(), augmentation, seed
-        )
-    assert data.classes is not None and data.groups is not None
+        return PairBatches(data.store, scaling, pairs, params.pairs_per_step(), augmentation, seed)
+    assert isinstance(data, LabelledData)
     turns = turns_of(params.class_augmentation, shape)
     return ClassBatches(
         data.store,

@@ -120,7 +120,9 @@ def check_same(y: Any, n_pairs: int) -> tuple[int, np.ndarray]:
             "everywhere -1, for pairs of two classes."
         )
     if len(values) < 2:
-        raise ValueError(f"y has only one class, {values[0]}: give pairs of one class and pairs of two classes.")
+        raise ValueError(
+            f"y has only one class, {values[0]}: give pairs of one class and pairs of two classes."
+        )
     return int(values[0]), (y == 1).astype(np.int64)
 
 

@@ -59,7 +59,7 @@ def check_shape(value: Any, name: str, lengths: Sequence[int]) -> None:
     ok = (
         isinstance(value, (tuple, list))
         and len(value) in lengths
-        and all(isinstance(v, numbers.Integral) and v > 0 for v in value)
+        and all(isinstance(v, numbers.Integral) and int(v) > 0 for v in value)
         and not any(isinstance(v, bool) for v in value)
     )
     if not ok:
@@ -162,7 +162,7 @@ class LearningParams:
     channels: str
     resize: str | None | int | tuple[int, int]
     crop: str | None
-    batch_size: str | int | tuple[int, int, int]
+    batch_size: Any
     max_iter: int
     n_estimators: int
     optimizer: Any

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ._fitted import Fitted
-from ._learning import build_network, build_scaling, neural, working_shape
+from ._learning import build_network, build_scaling, neural
 from ._params import LearningParams, check_path, check_target
 from ._support import SupportSet
 from .twin.inference import NeuralComparer
@@ -36,6 +36,7 @@ def write_fitted(path: Any, estimator: Any, fitted: Fitted, half: bool, support:
     tensors["scaling.scale"] = comparer.scaling.scale
     params = {name: _plain(name, v) for name, v in estimator.get_params(deep=False).items()}
     about = {
+        "format": FORMAT,
         "class": type(estimator).__name__,
         "params": params,
         "fitted": {
@@ -55,7 +56,8 @@ def write_fitted(path: Any, estimator: Any, fitted: Fitted, half: bool, support:
         name: t.half() if half and t.ndim > 1 and t.dtype == torch.float32 else t
         for name, t in tensors.items()
     }
-    metadata = {"format": FORMAT, "about": json.dumps(about, default=_number)}
+    # A single key: safetensors writes several in random order.
+    metadata = {"sksiamese": json.dumps(about, default=_number)}
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(save({k: t.contiguous() for k, t in tensors.items()}, metadata))
@@ -75,28 +77,28 @@ def read_fitted(path: Any, cls: type) -> Any:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise OSError(f"{path} is damaged, or not a safetensors file: {error}") from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} has format {metadata.get('format')!r}; expected {FORMAT!r}, a file that "
-            "save wrote."
-        )
     try:
-        about = json.loads(metadata["about"])
+        about = json.loads(metadata.get("sksiamese", "{}"))
+        if about.get("format") != FORMAT:
+            raise ValueError(
+                f"{path} has format {about.get('format')!r}; expected {FORMAT!r}, a file that save "
+                "wrote."
+            )
         if about["class"] != cls.__name__:
             raise ValueError(f"{path} holds a {about['class']}: load it by that class.")
         estimator = cls(**{name: _tuples(value) for name, value in about["params"].items()})
         estimator.fitted_ = _restored(path, estimator, about, tensors)
     except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} lacks what save writes about an estimator: {error!r}.") from error
+        raise ValueError(
+            f"{path} lacks what save writes about an estimator: {error!r}."
+        ) from error
     return estimator
 
 
 def _restored(path: Any, estimator: Any, about: dict, tensors: dict[str, Tensor]) -> Fitted:
     params = LearningParams.of(estimator)
     values = {name: _read(value) for name, value in about["fitted"].items()}
-    tensors = {
-        name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()
-    }
+    tensors = {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}
     offset, scale = tensors.pop("scaling.offset"), tensors.pop("scaling.scale")
     shape = tuple(values["input_shape"])
     scaling = build_scaling(params, shape, offset, scale, _tuples(about["working_size"]))
@@ -171,7 +173,9 @@ def _plain(name: str, value: Any) -> Any:
     elif name != "encoder":
         default = "'adamw'" if name == "optimizer" else "None"
         advice += f", or call set_params({name}={default}) first, which changes no prediction"
-    raise ValueError(f"{name}={reprlib.repr(value)} is an object that save cannot write. {advice}.")
+    raise ValueError(
+        f"{name}={reprlib.repr(value)} is an object that save cannot write. {advice}."
+    )
 
 
 def _tuples(value: Any) -> Any:

@@ -186,9 +186,7 @@ class SupportSet:
         parts = [comparer.logits(queries, embeddings) for embeddings, _ in self.blocks]
         return _joined(parts, axis=1)
 
-    def _prototypes(
-        self, order: np.ndarray, first: np.ndarray, counts: np.ndarray
-    ) -> np.ndarray:
+    def _prototypes(self, order: np.ndarray, first: np.ndarray, counts: np.ndarray) -> np.ndarray:
         if self.embeddings.dtype == object:
             raise ValueError(
                 "aggregation='prototype' needs the mean of embeddings, which are not arrays of "

@@ -98,9 +98,9 @@ class SubStore:
     def __init__(self, store: "ImageStore | SubStore", rows: np.ndarray) -> None:
         self.store = store
         self.rows = rows
-        self.input_shape = store.input_shape
-        self.dtype = store.dtype
-        self.flat = store.flat
+        self.input_shape: tuple[int, ...] = store.input_shape
+        self.dtype: np.dtype = store.dtype
+        self.flat: bool = store.flat
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -264,8 +264,8 @@ def check_trainable(y: np.ndarray, classes: np.ndarray, groups: np.ndarray) -> N
     if n_classes < 2:
         what = f"only one class, {y.tolist()[0]!r}" if len(y) else "no class"
         raise ValueError(
-            f"y has {what}; training needs pairs of the same class and of different classes, so at "
-            "least two classes."
+            f"y has {what}; training needs pairs of the same class and of different classes, so "
+            "at least two classes."
         )
     classes = np.unique(classes, return_inverse=True)[1]  # some may have been held out
     count = np.bincount(classes)
@@ -286,9 +286,7 @@ def check_trainable(y: np.ndarray, classes: np.ndarray, groups: np.ndarray) -> N
         )
 
 
-def check_calibration_data(
-    y: Any, groups: Any, n_samples: int
-) -> tuple[np.ndarray, np.ndarray]:
+def check_calibration_data(y: Any, groups: Any, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
     """Return classes and groups, as integers, of which one-shot trials can be made."""
     y = check_labels(y, n_samples)
     classes, groups = check_groups(groups, y)

@@ -1,4 +1,4 @@
-"""SiameseVerifier: are the two images of a pair of the same class?"""
+"""SiameseVerifier: classify pairs as same or different."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from ._base import (
     FittedAttribute,
     check_knows_input,
-    embed,
     embed_both,
     fitted_of,
     learn_watched,
@@ -28,7 +27,7 @@ from ._base import (
 from ._callbacks import CallbackSupportMixin, with_callbacks
 from ._classifier import SiameseOneShotClassifier
 from ._fitted import Fitted
-from ._learning import TrainingData, check_params, neural
+from ._learning import PairData, check_params, neural
 from ._pairs import calibrated_threshold, check_different, check_same, items_of, pairs_of
 from ._params import LearningParams
 from ._persistence import read_fitted, write_fitted
@@ -247,7 +246,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         store, names = read_training(self, items, start)
         negative, same = check_same(y, len(i))
         check_different(X, i, j)
-        data = TrainingData(store, pairs=np.stack([i, j, same], axis=1))
+        data = PairData(store, np.stack([i, j, same], axis=1))
         fitted, stopped = learn_watched(self, X, y, params, data, names, start)
         self.fitted_ = replace(fitted, negative_label=negative)
         raise_if_interrupted(stopped)

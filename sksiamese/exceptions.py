@@ -3,6 +3,7 @@
 import sys
 import warnings
 from pathlib import Path
+from types import FrameType
 
 __all__ = [
     "CollapseWarning",
@@ -36,7 +37,8 @@ class DivergedError(FloatingPointError):
 def warn(message: str, category: type[Warning]) -> None:
     """Issue a warning that points to the line outside this package that led to it."""
     package = str(Path(__file__).parent)
-    level, frame = 1, sys._getframe()
+    level = 1
+    frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_code.co_filename.startswith(package):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)

@@ -1,8 +1,8 @@
-"""One torch thread, Ctrl-C that is heard, and small data that several files use."""
+"""Fixtures of all tests: one torch thread, working Ctrl-C, small data and a fitted classifier."""
 
+import copy
 import signal
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,25 +12,44 @@ from sksiamese.datasets import make_glyphs
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Two busy cores make OpenMP threads wait for each other longer than they compute."""
+    """On two busy cores OpenMP threads wait for each other longer than they compute."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def ctrl_c_is_heard():
-    """A suite that was started in the background would ignore it."""
+def ctrl_c():
+    """Handle SIGINT as Python does by default; a suite started in the background ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def glyphs():
-    """(X, y): 16 classes of 8 drawings, 16x16 pixels."""
+    """(X, y): 16 classes of 8 drawings, 16x16 pixels, uint8, dark on light."""
     return make_glyphs(n_classes=16, n_samples=8, image_size=16, random_state=0)
 
 
 @pytest.fixture(scope="session")
-def fitted(glyphs):
-    """A classifier trained on the first ten classes; copy it before you change its support."""
+def training(glyphs):
+    """(X, y): the 80 drawings of the ten classes that `fitted` is trained on."""
     X, y = glyphs
-    background = np.flatnonzero(y < 10)
-    return SiameseOneShotClassifier(max_iter=8, random_state=0).fit(X[background], y[background])
+    return X[y < 10], y[y < 10]
+
+
+@pytest.fixture(scope="session")
+def new(glyphs):
+    """(X, y): 48 drawings of the six other classes, 10 to 15, in their order."""
+    X, y = glyphs
+    return X[y >= 10], y[y >= 10]
+
+
+@pytest.fixture(scope="session")
+def fitted(training):
+    """A classifier trained on the first ten classes. Copy it before you change its support."""
+    return SiameseOneShotClassifier(max_iter=8, random_state=0).fit(*training)
+
+
+@pytest.fixture
+def clf(fitted, new):
+    """A copy of `fitted` whose support is the first drawing of each of the six new classes."""
+    X, y = new
+    return copy.copy(fitted).set_support(X[::8], y[::8])

@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from numpydoc.docscrape import ClassDoc
 from numpydoc.validate import ERROR_MSGS, validate
+from sklearn.base import BaseEstimator
+
+import sksiamese
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -45,7 +49,10 @@ def public_members(cls):
     """Names of the methods and properties that the package itself defines for a class."""
     for name, member in inspect.getmembers(cls):
         function = member.fget if isinstance(member, property) else member
-        if not name.startswith("_") and inspect.isroutine(function) and is_ours(function):
+        if not (inspect.isfunction(function) or inspect.ismethod(function)):
+            continue
+        # skorch documents the hooks of its callbacks.
+        if is_ours(function) and not name.startswith(("_", "on_")):
             yield name
 
 
@@ -74,6 +81,11 @@ def ignored_checks():
 
 
 OBJECTS = public_objects()
+ESTIMATORS = [
+    cls
+    for cls in (getattr(sksiamese, name) for name in sksiamese.__all__)
+    if inspect.isclass(cls) and issubclass(cls, BaseEstimator)
+]
 IGNORED = ignored_checks()
 
 
@@ -102,3 +114,10 @@ def test_docstring_passes_numpydoc(path):
         f"{code}: {message}" for code, message in validate(path)["errors"] if code not in ignored
     ]
     assert not errors, "\n".join([path, *errors])
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_estimator_documents_its_fitted_attributes(cls):
+    attributes = ClassDoc(cls, config={"show_class_members": False})["Attributes"]
+    fitted = {name for name in dir(cls) if name.endswith("_") and not name.startswith("_")}
+    assert fitted | {"classes_"} <= {attribute.name for attribute in attributes}

@@ -32,11 +32,21 @@ def pins(file_name):
     return dict(re.findall(r"^([\w-]+)==([\d.]+)", text, re.MULTILINE))
 
 
+class WithoutTypeChecking(ast.NodeTransformer):
+    """Remove the blocks ``if TYPE_CHECKING:``, which never run."""
+
+    def visit_If(self, node):  # noqa: N802
+        if ast.unparse(node.test) == "TYPE_CHECKING":
+            return node.orelse
+        return self.generic_visit(node)
+
+
 def imported_distributions():
     """Names of the distributions that the package imports anywhere."""
     found = set()
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        tree = WithoutTypeChecking().visit(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:

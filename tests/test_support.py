@@ -1,258 +1,343 @@
-"""SupportSet: a value; adding and removing make new ones, and classes are scored by formula."""
+"""The support: set, added to, removed from and cleared; a value that never changes."""
 
+import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
+import pandas as pd
 import pytest
-import torch
+from helpers import CLOSE, assert_same_network, classifier, make_table, unchanged
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.exceptions import NotFittedError
 
-from sksiamese._support import AGGREGATIONS, SupportSet
-from sksiamese.twin.heads import WeightedL1
-
-
-class Network:
-    """As much of a network as comparing codes needs."""
-
-    calibration = (1.0, 0.0)
-
-    def __init__(self, n_features=3):
-        self.head = WeightedL1((n_features,))
+# set_support
 
 
-def codes_of(n, n_features=3, seed=0):
-    return torch.randn(n, n_features, generator=torch.Generator().manual_seed(seed))
+def test_set_support_replaces_the_classes(clf, new):
+    X, _ = new
+    assert clf.classes_.tolist() == [10, 11, 12, 13, 14, 15]
+    assert clf.set_support(X[:2], ["b", "a"]).classes_.tolist() == ["a", "b"]
+    assert clf.support_.labels.tolist() == ["b", "a"]
 
 
-LABELS = np.array(["b", "a", "b", "c", "b", "c"])
+def test_set_support_keeps_the_exemplars_in_their_order(clf, new):
+    X, y = new
+    order = np.random.default_rng(0).permutation(48)
+    clf.set_support(X[order], y[order])
+    np.testing.assert_array_equal(clf.support_.labels, y[order])
+    np.testing.assert_allclose(
+        clf.support_.embeddings.reshape(48, -1), clf.transform(X[order]), **CLOSE
+    )
+    assert len(clf.support_) == 48
 
 
-@pytest.fixture
-def support():
-    return SupportSet(codes_of(6), LABELS)
+def test_set_support_changes_neither_the_network_nor_a_copy(fitted, new):
+    other = copy.copy(fitted)
+    with unchanged(fitted):
+        other.set_support(*new)
+    assert other.network_ is fitted.network_
+    assert_same_network(other, fitted)
 
 
-def test_classes_are_sorted_and_exemplars_keep_their_order(support):
-    assert support.classes.tolist() == ["a", "b", "c"]
-    assert support.labels.tolist() == LABELS.tolist()
-    assert len(support) == 6
-
-
-def test_it_cannot_be_changed(support):
-    with pytest.raises(FrozenInstanceError):
-        support.labels = LABELS[:2]
-
-
-def test_labels_are_its_own():
-    y = np.array([0, 1, 1])
-    support = SupportSet(codes_of(3), y)
-    y[:] = 7
-    assert support.labels.tolist() == [0, 1, 1]
-
-
-def test_add_returns_a_new_support(support):
-    larger = support.add(codes_of(2, seed=1), np.array(["a", "d"]))
-    assert larger.classes.tolist() == ["a", "b", "c", "d"]
-    assert larger.labels.tolist() == [*LABELS, "a", "d"]
-    torch.testing.assert_close(larger.codes, torch.cat([support.codes, codes_of(2, seed=1)]))
-    assert len(support) == 6
-    assert support.classes.tolist() == ["a", "b", "c"]
-
-
-def test_longer_strings_are_not_cut(support):
-    assert "longer" in support.add(codes_of(1), np.array(["longer"])).classes
-
-
-def test_an_empty_support_takes_labels_of_any_kind():
-    empty = SupportSet(codes_of(1), np.array(["a"])).remove(["a"])
-    assert len(empty) == 0
-    assert empty.add(codes_of(1), np.array([5])).classes.tolist() == [5]
-
-
-@pytest.mark.parametrize("labels", [["b"], np.array(["b"]), ["a", "c"], ["a", "b", "c"]])
-def test_remove_returns_a_new_support(support, labels):
-    smaller = support.remove(labels)
-    keep = ~np.isin(LABELS, labels)
-    assert smaller.labels.tolist() == LABELS[keep].tolist()
-    torch.testing.assert_close(smaller.codes, support.codes[torch.from_numpy(keep)])
-    assert len(support) == 6
-
-
-@pytest.mark.parametrize("dtypes", [(np.uint64, np.int64), (np.int64, np.uint64)])
-def test_large_integers_are_told_apart(dtypes):
-    labels = 2**61 + np.arange(60).astype(dtypes[0])
-    support = SupportSet(torch.zeros(60, 2), labels)
-    left = support.remove(labels[:40:2].astype(dtypes[1]))
-    assert left.classes.tolist() == [*labels[1:40:2].tolist(), *labels[40:].tolist()]
-
-
-def test_codes_are_copied_once_however_many_classes_are_removed():
-    support = first = SupportSet(codes_of(100), np.arange(100))
-    for label in range(60):
-        support = support.remove([label])
-        assert "codes" not in support.__dict__
-    assert torch.equal(support.codes, first.codes[60:])
-    assert support.codes.untyped_storage().nbytes() == 40 * 3 * 4
-    assert support.__dict__.keys() >= {"codes", "labels"}
-    assert "_left_of" not in support.__dict__  # the codes removed are let go
-    assert torch.equal(pickle.loads(pickle.dumps(first.remove([3]))).codes[:3], first.codes[:3])
-    with pytest.raises(AttributeError, match="no attribute 'code'"):
-        first.code  # noqa: B018
-
-
-def test_removing_unknown_labels_names_them_and_the_known(support):
-    with pytest.raises(ValueError, match=r"labels=\['x'\].*'a', 'b', 'c'.*Nothing was removed"):
-        support.remove(["a", "x"])
-
-
-def test_many_classes_are_not_all_listed():
-    support = SupportSet(codes_of(30), np.arange(30))
-    with pytest.raises(ValueError, match=r"9, \.\.\. \(30 in all\)"):
-        support.remove([99])
-
-
-def test_labels_of_another_kind_are_refused(support):
-    with pytest.raises(ValueError, match="y has labels of dtype int64, the support's are <U1"):
-        support.add(codes_of(1), np.array([1]))
+def test_set_support_copies_the_labels(clf, new):
+    X, y = new[0], new[1].copy()
+    before = clf.set_support(X, y).predict(X)
+    y[:] = -1
+    clf.add_support(X[:1], [10])
+    np.testing.assert_array_equal(clf.predict(X), before)
 
 
 @pytest.mark.parametrize(
-    "dtypes", [(np.int64, np.float64), (np.int64, np.uint64), (int, bool), ("S1", "U1")]
+    "names",
+    [
+        ["ka", "ki", "ku", "ke", "ko", "n"],
+        np.array(["ka", "ki", "ku", "ke", "ko", "n"], dtype=object),
+        [-3, -2, -1, 0, 1, 2],
+        np.array([5, 4, 3, 2, 1, 0], dtype=np.uint8),
+        [10.0, 20.0, 30.0, 40.0, 50.0, 60.0],
+        pd.Series(["ka", "ki", "ku", "ke", "ko", "n"], dtype="category"),
+    ],
+    ids=["str", "object", "negative", "uint8", "float", "category"],
 )
-def test_labels_that_would_change_are_refused(dtypes):
-    for first, second in (dtypes, dtypes[::-1]):
-        support = SupportSet(codes_of(2), np.array([1, 0], first))
-        with pytest.raises(ValueError, match="give labels of the same kind"):
-            support.add(codes_of(1), np.array([1], second))
+def test_set_support_takes_labels_of_any_dtype(clf, new, names):
+    X, y = new
+    of_rows = clf.decision_function(X).argmax(1)
+    answers = clf.set_support(X[::8], names).predict(X)
+    names = np.asarray(names)
+    assert clf.classes_.tolist() == sorted(names.tolist())
+    np.testing.assert_array_equal(answers, names[of_rows])
+    assert clf.score(X, names[y - 10]) > 0.6
 
 
-def expected_logits(network, queries, codes, labels, aggregation):
-    """The definition, class by class in numpy."""
-    weights = network.head.bias.item()
-    columns = []
-    for label in np.unique(labels):
-        own = codes[torch.from_numpy(labels == label)]
-        if aggregation == "prototype":
-            own = own.mean(0, keepdim=True)
-        logits = weights - (queries[:, None] - own).abs().sum(2).numpy()
-        columns.append(logits.max(1) if aggregation == "max" else logits.mean(1))
-    return np.stack(columns, 1)
+# add_support
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    st.lists(st.integers(0, 4), min_size=1, max_size=12),
-    st.sampled_from(AGGREGATIONS),
-    st.integers(0, 2**16),
-)
-def test_class_logits_are_the_definition(labels, aggregation, seed):
-    labels, network = np.array(labels), Network()
-    codes, queries = codes_of(len(labels), seed=seed), codes_of(5, seed=seed + 1)
-    logits = SupportSet(codes, labels).class_logits(network, queries, aggregation)
-    assert logits.dtype == np.float32
-    expected = expected_logits(network, queries, codes, labels, aggregation)
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+def test_add_support_adds_known_and_new_classes(clf, new):
+    clf.add_support(new[0][:2], [3, 10])
+    assert clf.classes_.tolist() == [3, 10, 11, 12, 13, 14, 15]
+    assert clf.support_.labels.tolist() == [10, 11, 12, 13, 14, 15, 3, 10]
 
 
-def test_an_unknown_aggregation_is_said_wherever_it_is_met(support):
-    with pytest.raises(ValueError, match="aggregation='median' is not known; expected one of 'me"):
-        support.class_logits(Network(), codes_of(2), "median")
-
-
-def test_one_exemplar_a_class_is_the_same_under_every_aggregation():
-    support, network, queries = SupportSet(codes_of(4), np.arange(4)), Network(), codes_of(3)
-    logits = [support.class_logits(network, queries, name) for name in AGGREGATIONS]
-    np.testing.assert_array_equal(logits[0], logits[1])
-    np.testing.assert_array_equal(logits[0], logits[2])
-
-
-def test_codes_may_be_maps():
-    class Flat(WeightedL1):
-        def logits(self, codes_a, codes_b):
-            return super().logits(codes_a.flatten(1), codes_b.flatten(1))
-
-    network = Network()
-    network.head = Flat((8,))
-    maps = torch.randn(5, 2, 2, 2, generator=torch.Generator().manual_seed(0))
-    support = SupportSet(maps, np.array([1, 0, 1, 0, 0]))
-    for aggregation in AGGREGATIONS:
-        assert support.class_logits(network, maps, aggregation).shape == (5, 2)
-
-
-def test_it_pickles(support):
-    again = pickle.loads(pickle.dumps(support))
-    assert again.classes.tolist() == support.classes.tolist()
-    network, queries = Network(), codes_of(2, seed=3)
-    np.testing.assert_array_equal(
-        again.class_logits(network, queries, "mean"),
-        support.class_logits(network, queries, "mean"),
+def test_add_support_one_by_one_equals_set_support_of_all(fitted, new):
+    X, y = new
+    together = copy.copy(fitted).set_support(X[:20], y[:20])
+    one_by_one = copy.copy(fitted).set_support(X[:1], y[:1])
+    for i in range(1, 20):
+        one_by_one.add_support(X[i : i + 1], y[i : i + 1])
+    np.testing.assert_allclose(
+        one_by_one.decision_function(X), together.decision_function(X), **CLOSE
     )
 
 
-# Growing
+def test_add_support_sets_the_first_exemplars(training, new):
+    clf = classifier().fit(training[0], [[0, 1, 1], [0, 8, 0]])
+    assert clf.add_support(new[0][:1], ["a"]).classes_.tolist() == ["a"]
 
 
-def test_growing_writes_behind_what_is_there_and_changes_no_earlier_support():
-    first = SupportSet(codes_of(3), np.array([2, 0, 1]))
-    second = first.add(codes_of(1, seed=1), np.array([5]))
-    third = second.add(codes_of(1, seed=2), np.array([4]))
-    branch = second.add(codes_of(1, seed=3), np.array([9]))
-    assert third.codes.data_ptr() == second.codes.data_ptr()
-    assert branch.codes.data_ptr() != second.codes.data_ptr()
-    for support, labels, seed in ((third, [2, 0, 1, 5, 4], 2), (branch, [2, 0, 1, 5, 9], 3)):
+def test_add_support_keeps_longer_strings_whole(clf, new):
+    X, _ = new
+    first = clf.set_support(X[:2], ["a", "b"]).support_
+    clf.add_support(X[2:3], ["long"]).add_support(X[3:4], ["longer still"])
+    assert clf.support_.labels.tolist() == ["a", "b", "long", "longer still"]
+    assert first.labels.tolist() == ["a", "b"]
+
+
+def test_add_support_takes_labels_of_any_dtype_once_all_are_removed(clf, new):
+    clf.remove_support(clf.classes_)
+    assert clf.add_support(new[0][:1], ["a"]).predict(new[0][:1]).tolist() == ["a"]
+
+
+@pytest.mark.parametrize(
+    "dtypes",
+    [(np.int64, "U1"), (np.int64, float), (np.int64, np.uint64), (int, bool), ("S1", "U1")],
+    ids=["int and str", "int and float", "int64 and uint64", "int and bool", "bytes and str"],
+)
+def test_add_support_refuses_labels_that_would_change(clf, new, dtypes):
+    """An integer beside a float, or True beside 1, would become another label."""
+    X, _ = new
+    for known, added in (dtypes, dtypes[::-1]):
+        clf.set_support(X[:2], np.array([1, 0], known))
+        with (
+            unchanged(clf),
+            pytest.raises(ValueError, match="y has labels of dtype .* of the same type, or start"),
+        ):
+            clf.add_support(X[2:3], np.array([1], added))
+
+
+def test_add_support_changes_no_earlier_support(clf, new):
+    """Blocks of exemplars are shared between supports."""
+    X, _ = new
+    first = clf.set_support(X[:3], [2, 0, 1]).support_
+    second = clf.add_support(X[3:4], [5]).support_
+    third = clf.add_support(X[4:5], [4]).support_
+    other = copy.copy(clf).remove_support(4).add_support(X[5:6], [9]).support_
+    for support, labels in (
+        (first, [2, 0, 1]),
+        (second, [2, 0, 1, 5]),
+        (third, [2, 0, 1, 5, 4]),
+        (other, [2, 0, 1, 5, 9]),
+    ):
         assert support.labels.tolist() == labels
         assert support.classes.tolist() == sorted(labels)
-        assert torch.equal(support.codes[-1:], codes_of(1, seed=seed))
-        assert torch.equal(support.codes[:3], first.codes)
-    assert (len(first), len(second)) == (3, 4)
-    assert second.classes.tolist() == [0, 1, 2, 5]
+        np.testing.assert_array_equal(support.embeddings[:3], first.embeddings)
+    assert not np.array_equal(third.embeddings[4], other.embeddings[4])
 
 
-def test_labels_that_need_more_room_move():
-    support = SupportSet(codes_of(1), np.array(["a"])).add(codes_of(1), np.array(["b"]))
-    longer = support.add(codes_of(1), np.array(["long"]))
-    assert longer.labels.tolist() == ["a", "b", "long"]
-    assert support.labels.tolist() == ["a", "b"]
-
-
-def test_a_pickle_of_a_grown_support_has_no_spare_room():
-    support = SupportSet(codes_of(100), np.arange(100)).add(codes_of(1), np.array([100]))
-    again = pickle.loads(pickle.dumps(support))
-    assert again.codes.untyped_storage().nbytes() == 101 * 3 * 4
-    assert torch.equal(again.codes, support.codes)
-    assert again.labels.tolist() == support.labels.tolist()
-
-
-def test_threads_that_add_to_one_support_do_not_meet():
-    base = SupportSet(codes_of(2), np.arange(2)).add(codes_of(1), np.array([2]))
+def test_add_support_in_threads_on_copies_of_one_classifier(clf, new):
+    X, _ = new
 
     def grow(n):
-        support = base
-        for k in range(50):
-            support = support.add(torch.full((1, 3), float(n)), np.array([100 * n + k]))
-        return support
+        own = copy.copy(clf)
+        for k in range(10):
+            own.add_support(X[n : n + 1], [100 * n + k])
+        return own.support_
 
+    base = clf.support_
     with ThreadPoolExecutor(4) as pool:
-        for n, support in enumerate(pool.map(grow, range(1, 5)), 1):
-            assert support.labels[3:].tolist() == [100 * n + k for k in range(50)]
-            assert (support.codes[3:] == n).all()
+        supports = list(pool.map(grow, range(1, 5)))
+    for n, support in enumerate(supports, 1):
+        assert support.labels.tolist() == base.labels.tolist() + [100 * n + k for k in range(10)]
+        added = support.embeddings[6:].reshape(10, -1)
+        np.testing.assert_allclose(added, np.tile(clf.transform(X[n : n + 1]), (10, 1)), **CLOSE)
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=25))
-def test_growing_and_shrinking_is_what_lists_do(steps):
-    support, expected = SupportSet(codes_of(1), np.array([0])), [(0, codes_of(1)[0].tolist())]
-    for n, (adding, label) in enumerate(steps, 1):
-        if adding:
-            codes = codes_of(1, seed=n)
-            support = support.add(codes, np.array([label]))
-            expected.append((label, codes[0].tolist()))
-        elif label in [own for own, _ in expected]:
-            support = support.remove(np.array([label]))
-            expected = [(own, code) for own, code in expected if own != label]
-        assert support.labels.tolist() == [own for own, _ in expected]
-        assert support.codes.tolist() == [code for _, code in expected]
-        assert support.classes.tolist() == sorted({own for own, _ in expected})
+# remove_support
+
+
+@pytest.mark.parametrize(
+    ("labels", "left"),
+    [
+        (10, [11, 12, 13, 14, 15]),
+        ([10], [11, 12, 13, 14, 15]),
+        ({11, 15}, [10, 12, 13, 14]),
+        (frozenset([11, 15]), [10, 12, 13, 14]),
+        (np.array([15, 10, 10]), [11, 12, 13, 14]),
+        (np.array([12], dtype=np.uint8), [10, 11, 13, 14, 15]),
+        (pd.Series([12, 13]), [10, 11, 14, 15]),
+    ],
+)
+def test_remove_support_removes_one_or_several_classes(clf, labels, left):
+    assert clf.remove_support(labels).classes_.tolist() == left
+
+
+def test_remove_support_leaves_a_support_as_if_set_without_these_classes(fitted, new):
+    X, y = new
+    clf = copy.copy(fitted).set_support(X, y).remove_support([10, 13])
+    kept = ~np.isin(y, [10, 13])
+    expected = copy.copy(fitted).set_support(X[kept], y[kept])
+    np.testing.assert_array_equal(clf.support_.labels, y[kept])
+    np.testing.assert_allclose(clf.predict_proba(X), expected.predict_proba(X), **CLOSE)
+
+
+def test_remove_support_of_all_classes_leaves_none(clf, new):
+    clf.remove_support(clf.classes_)
+    assert not hasattr(clf, "classes_")
+    assert not hasattr(clf, "support_")
+    with pytest.raises(NotFittedError, match="no support yet. Call set_support"):
+        clf.predict(new[0])
+
+
+@pytest.mark.parametrize("dtypes", [(np.uint64, np.int64), (np.int64, np.uint64)])
+def test_remove_support_tells_large_integers_apart(dtypes):
+    """NumPy compares signed and unsigned integers as floats, to which these are equal."""
+    X, y = make_table(n_classes=6)
+    labels = 2**61 + np.arange(60).astype(dtypes[0])
+    clf = classifier("mlp").fit(X, y).set_support(X, labels)
+    clf.remove_support(labels[:40:2].astype(dtypes[1]))
+    assert clf.classes_.tolist() == [*labels[1:40:2].tolist(), *labels[40:].tolist()]
+
+
+@pytest.mark.parametrize("labels", [99, [10, 99], "a", ["a", "b"], np.array([99])])
+def test_remove_support_refuses_labels_that_are_not_there(clf, labels):
+    message = r"labels=\[.*\] are not in the support, whose classes are 10, .*Nothing was removed"
+    with unchanged(clf), pytest.raises(ValueError, match=message):
+        clf.remove_support(labels)
+
+
+def test_remove_support_lists_at_most_ten_classes(fitted, glyphs):
+    clf = copy.copy(fitted).set_support(*glyphs)
+    with pytest.raises(ValueError, match=r"are 0, 1, .*, 9, \.\.\. \(16 in all\)\."):
+        clf.remove_support(99)
+
+
+@pytest.mark.parametrize("labels", [None, 1.5, [[1], [2, 3]], {1: 2}])
+def test_remove_support_refuses_what_is_no_label(clf, labels):
+    with unchanged(clf), pytest.raises(ValueError, match="labels holds"):
+        clf.remove_support(labels)
+
+
+# clear_support
+
+
+def test_clear_support_removes_all_classes_and_keeps_what_was_learned(clf, new):
+    X, y = new
+    before = clf.calibrate(X, y).fitted_
+    embeddings = clf.transform(X)
+    assert not hasattr(clf.clear_support(), "classes_")
+    assert not hasattr(clf, "support_")
+    assert clf.network_ is before.comparer.network
+    assert clf.rejection_threshold_ == before.rejection_threshold
+    np.testing.assert_array_equal(clf.transform(X), embeddings)
+    with pytest.raises(NotFittedError, match="no support yet. Call set_support"):
+        clf.predict(X)
+
+
+def test_clear_support_may_be_called_without_a_support(clf, new):
+    clf.clear_support().clear_support()
+    assert clf.set_support(new[0][:1], ["a"]).classes_.tolist() == ["a"]
+
+
+def test_clear_support_needs_a_fit():
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        classifier().clear_support()
+
+
+# support_
+
+
+def test_support_cannot_be_changed(clf):
+    for name in ("blocks", "labels", "embeddings"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(clf.support_, name, ())
+
+
+def test_support_pickles_without_the_exemplars_removed(clf, new):
+    X, y = new
+    few = len(pickle.dumps(copy.copy(clf).set_support(X[:8], y[:8]).support_))
+    clf.set_support(X, y).remove_support([11, 12, 13, 14, 15])
+    data = pickle.dumps(clf.support_)
+    assert len(data) < 1.1 * few
+    again = pickle.loads(data)
+    assert again.classes.tolist() == [10]
+    np.testing.assert_array_equal(again.embeddings, clf.support_.embeddings)
+
+
+# Whatever the sequence of calls
+
+STEP = st.tuples(st.sampled_from(["set", "add", "remove", "clear"]), st.integers(0, 2**16))
+
+
+class Manhattan:
+    """Compares rows as they are, by operations whose bits do not depend on the other rows."""
+
+    def embed(self, store, rows=None, *, check=True):
+        return store.take(np.arange(len(store)) if rows is None else rows).numpy()
+
+    def logits(self, a, b):
+        return 1 - self.distances(a, b)
+
+    def distances(self, a, b):
+        return np.abs(a[:, None] - b).sum(axis=2)
+
+
+@pytest.fixture(scope="module")
+def manhattan():
+    """A classifier that compares rows of four features by `Manhattan`, and 40 such rows."""
+    X = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    y = np.random.default_rng(1).integers(5, size=40)
+    clf = classifier("mlp").fit(X, y)
+    clf.fitted_ = replace(clf.fitted_, comparer=Manhattan(), support=None)
+    return clf, X, y
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    steps=st.lists(STEP, max_size=20),
+    aggregation=st.sampled_from(["mean", "max", "prototype"]),
+    n_neighbors=st.floats(0, 1),
+)
+def test_support_of_any_calls_equals_one_set_at_once(manhattan, steps, aggregation, n_neighbors):
+    fitted, X, y = manhattan
+    clf = copy.copy(fitted).set_params(aggregation=aggregation)
+    rows = []
+    for name, seed in steps:
+        rng = np.random.default_rng(seed)
+        chosen = rng.integers(40, size=rng.integers(1, 6)).tolist()
+        if name == "set":
+            clf.set_support(X[chosen], y[chosen])
+            rows = chosen
+        elif name == "add":
+            clf.add_support(X[chosen], y[chosen])
+            rows = rows + chosen
+        elif name == "clear":
+            clf.clear_support()
+            rows = []
+        elif rows:
+            labels = rng.permutation(np.unique(y[rows]))[: rng.integers(1, 3)]
+            clf.remove_support(labels)
+            rows = [row for row in rows if y[row] not in labels]
+    if not rows:
+        assert not hasattr(clf, "support_")
+        return
+    once = copy.copy(clf).set_support(X[rows], y[rows])
+    np.testing.assert_array_equal(clf.support_.labels, y[rows])
+    np.testing.assert_array_equal(clf.support_.embeddings, X[rows])
+    assert clf.classes_.tolist() == np.unique(y[rows]).tolist()
+    np.testing.assert_array_equal(clf.predict(X), once.predict(X))
+    np.testing.assert_array_equal(clf.decision_function(X), once.decision_function(X))
+    k = max(1, round(n_neighbors * len(rows)))
+    for ours, expected in zip(clf.kneighbors(X, k), once.kneighbors(X, k), strict=True):
+        np.testing.assert_array_equal(ours, expected)

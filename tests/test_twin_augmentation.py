@@ -1,4 +1,4 @@
-"""Distortions: the paper's ranges, ground at the borders, and randomness from one generator."""
+"""Augmentation: the paper's ranges, background at the borders, one generator for every draw."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,18 +9,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sksiamese.twin.distortions import (
-    DISTORTIONS,
-    Affine,
-    Distortion,
-    Elastic,
-    Thickness,
-    turn,
-    turns_of,
-)
+from sksiamese.augmentation import AUGMENTATIONS, Affine, Augmentation, Elastic, Thickness
+from sksiamese.twin.augmentation import turn, turns_of
 
 N = 20_000
-EACH = pytest.mark.parametrize("name", DISTORTIONS)
+EACH = pytest.mark.parametrize("name", AUGMENTATIONS)
 
 
 def generator(seed=0):
@@ -33,7 +26,7 @@ def random_images(n=3, channels=1, height=12, width=12):
 
 @dataclass(frozen=True)
 class Known(Affine):
-    """An affine distortion of known components."""
+    """Affine parts that are given instead of drawn."""
 
     angle: float = 0.0
     shears: tuple = (0.0, 0.0)
@@ -51,11 +44,11 @@ class Known(Affine):
 
 
 def known(images, **components):
-    return Distortion(Known(**components))(images, generator())
+    return Augmentation(Known(**components))(images, generator())
 
 
 def blob(height, width, x, y):
-    """A small round spot (1, 1, H, W) at (x, y) pixels from the centre."""
+    """Return a small round spot (1, 1, H, W) at (x, y) pixels from the centre."""
     rows = torch.arange(height) - (height - 1) / 2
     columns = torch.arange(width) - (width - 1) / 2
     squared = (rows[:, None] - y) ** 2 + (columns[None] - x) ** 2
@@ -63,20 +56,20 @@ def blob(height, width, x, y):
 
 
 def place(image):
-    """Centroid (x, y) of the ink, in pixels from the centre."""
+    """Return the centroid (x, y) of the foreground, in pixels from the centre."""
     height, width = image.shape[-2:]
-    ink = image[0, 0] / image.sum()
-    x = ink.sum(0) @ (torch.arange(width) - (width - 1) / 2)
-    y = ink.sum(1) @ (torch.arange(height) - (height - 1) / 2)
+    weight = image[0, 0] / image.sum()
+    x = weight.sum(0) @ (torch.arange(width) - (width - 1) / 2)
+    y = weight.sum(1) @ (torch.arange(height) - (height - 1) / 2)
     return torch.tensor([x, y])
 
 
-def test_the_defaults_are_the_paper_s():
+def test_affine_defaults_are_the_paper_s():
     assert Affine() == Affine(rotation=10.0, shear=0.3, scale=(0.8, 1.2), shift=2.0, p=0.5)
-    assert DISTORTIONS["affine"] == Distortion(Affine())
+    assert AUGMENTATIONS["affine"] == Augmentation(Affine())
 
 
-def test_components_fill_the_paper_s_ranges():
+def test_affine_draw_fills_the_paper_s_ranges_uniformly():
     angle, shear, scale, shift = Affine(p=1.0).draw(N, generator())
     for values, low, high in (
         (angle * 180 / math.pi, -10, 10),
@@ -91,15 +84,14 @@ def test_components_fill_the_paper_s_ranges():
         assert values.std() == pytest.approx(span / 12**0.5, rel=0.05)  # uniform
 
 
-def test_axes_are_drawn_apart():
+def test_affine_draw_treats_both_axes_independently():
     for values in Affine(p=1.0).draw(N, generator())[1:]:
         assert abs(torch.corrcoef(values.T)[0, 1]) < 0.05
 
 
-def test_each_component_comes_with_probability_one_half_by_itself():
+def test_affine_draw_applies_each_component_independently_with_probability_p():
     angle, shear, scale, shift = Affine().draw(N, generator())
     on = torch.cat([(angle != 0)[:, None], shear != 0, scale != 1, shift != 0], dim=1)
-    assert on.shape == (N, 7)
     sigma = 0.5 / N**0.5
     assert ((on.double().mean(0) - 0.5).abs() < 5 * sigma).all()
     counts = torch.bincount(on.long() @ 2 ** torch.arange(7), minlength=128) / N
@@ -108,49 +100,49 @@ def test_each_component_comes_with_probability_one_half_by_itself():
 
 @pytest.mark.parametrize("height, width", [(12, 12), (9, 30), (31, 8), (105, 105), (1, 5)])
 @EACH
-def test_nothing_happens_at_p_zero(name, height, width):
-    distortion = DISTORTIONS[name]
+def test_augmentation_changes_nothing_at_p_zero(name, height, width):
+    augmentation = AUGMENTATIONS[name]
     parts = {
-        part: replace(getattr(distortion, part), p=0.0)
+        part: replace(getattr(augmentation, part), p=0.0)
         for part in ("affine", "elastic", "thickness")
-        if getattr(distortion, part) is not None
+        if getattr(augmentation, part) is not None
     }
     images = random_images(2, 2, height, width)
     torch.testing.assert_close(
-        replace(distortion, **parts)(images, generator()), images, rtol=0, atol=1e-5
+        replace(augmentation, **parts)(images, generator()), images, rtol=0, atol=1e-5
     )
 
 
-def test_without_parts_nothing_happens():
+def test_augmentation_changes_nothing_without_parts():
     images = random_images()
-    torch.testing.assert_close(Distortion(affine=None)(images, generator()), images)
+    torch.testing.assert_close(Augmentation(affine=None)(images, generator()), images)
 
 
-def test_half_of_the_images_stay_when_each_part_has_probability_one_half():
+def test_augmentation_changes_half_of_the_images_at_p_one_half():
     images = random_images(1).expand(2000, -1, -1, -1)
-    for distortion in (
-        Distortion(Affine(shear=0, scale=(1, 1), shift=0)),
-        Distortion(affine=None, elastic=Elastic()),
-        Distortion(affine=None, thickness=Thickness()),
+    for augmentation in (
+        Augmentation(Affine(shear=0, scale=(1, 1), shift=0)),
+        Augmentation(affine=None, elastic=Elastic()),
+        Augmentation(affine=None, thickness=Thickness()),
     ):
-        changed = (distortion(images, generator()) - images).abs().amax((1, 2, 3)) > 1e-4
+        changed = (augmentation(images, generator()) - images).abs().amax((1, 2, 3)) > 1e-4
         assert changed.float().mean() == pytest.approx(0.5, abs=0.06)
 
 
 @pytest.mark.parametrize("height, width", [(16, 16), (12, 20)])
-def test_a_shift_moves_by_its_pixels_and_brings_in_ground(height, width):
-    """Mistake 5: ground is 0, so what comes in at the border is 0."""
+def test_affine_shift_moves_by_its_pixels_and_brings_in_background(height, width):
+    """Mistake 5: background is 0, and so is what comes in at the border."""
     moved = known(torch.ones(1, 1, height, width), shifts=(2.0, -1.0))[0, 0]
-    ink = moved > 0.5
-    assert ink.sum() == (height - 1) * (width - 2)
-    torch.testing.assert_close(moved, ink.float(), rtol=0, atol=1e-4)
-    columns, rows = ink.any(0), ink.any(1)
+    kept = moved > 0.5
+    assert kept.sum() == (height - 1) * (width - 2)
+    torch.testing.assert_close(moved, kept.float(), rtol=0, atol=1e-4)
+    columns, rows = kept.any(0), kept.any(1)
     assert not columns[:2].any() or not columns[-2:].any()
     assert not rows[0] or not rows[-1]
 
 
 @pytest.mark.parametrize("height, width", [(24, 24), (24, 40), (40, 24)])
-def test_a_blob_moves_by_the_shift(height, width):
+def test_affine_shift_moves_a_blob_by_its_pixels(height, width):
     image = blob(height, width, 1.0, -2.0)
     moved = place(known(image, shifts=(1.5, 2.0))) - place(image)
     torch.testing.assert_close(moved.abs(), torch.tensor([1.5, 2.0]), rtol=0, atol=0.05)
@@ -159,7 +151,7 @@ def test_a_blob_moves_by_the_shift(height, width):
 
 @pytest.mark.parametrize("height, width", [(64, 64), (64, 96), (96, 64)])
 @pytest.mark.parametrize("angle", [10.0, 30.0])
-def test_a_rotation_keeps_lengths_and_angles_on_oblong_images(height, width, angle):
+def test_affine_rotation_keeps_lengths_and_angles_on_oblong_images(height, width, angle):
     across = place(known(blob(height, width, 18.0, 0.0), angle=angle))
     down = place(known(blob(height, width, 0.0, 18.0), angle=angle))
     assert across.norm() == pytest.approx(18, abs=0.1)
@@ -169,7 +161,7 @@ def test_a_rotation_keeps_lengths_and_angles_on_oblong_images(height, width, ang
 
 
 @pytest.mark.parametrize("height, width", [(64, 64), (64, 96)])
-def test_a_scale_stretches_its_own_axis(height, width):
+def test_affine_scale_stretches_its_own_axis(height, width):
     components = {"scales": (1.2, 0.8)}
     across = place(known(blob(height, width, 15.0, 0.0), **components))
     down = place(known(blob(height, width, 0.0, 15.0), **components))
@@ -177,18 +169,17 @@ def test_a_scale_stretches_its_own_axis(height, width):
     torch.testing.assert_close(down, torch.tensor([0.0, 12.0]), rtol=0, atol=0.1)
 
 
-def test_a_shear_slants_one_axis_and_keeps_the_other():
+def test_affine_shear_slants_one_axis_and_keeps_the_other():
     slanted = place(known(blob(64, 96, 0.0, 15.0), shears=(0.3, 0.0)))
     kept = place(known(blob(64, 96, 15.0, 0.0), shears=(0.3, 0.0)))
     torch.testing.assert_close(slanted.abs(), torch.tensor([4.5, 15.0]), rtol=0, atol=0.1)
     torch.testing.assert_close(kept, torch.tensor([15.0, 0.0]), rtol=0, atol=0.1)
 
 
-def test_elastic_knots_have_their_strength_and_are_smooth_between():
+def test_elastic_displacements_have_their_strength_and_are_smooth():
     size = (33, 33)
     elastic = Elastic(strength=0.03, knots=5, p=1.0)
     field = elastic.displacements(3000, size, generator())
-    assert field.shape == (3000, *size, 2)
     at_knots = field[:, ::8, ::8] * 33 / 2  # half-side units to pixels
     assert at_knots.std() == pytest.approx(0.03 * 33, rel=0.03)
     assert at_knots.mean() == pytest.approx(0, abs=0.03)
@@ -196,11 +187,11 @@ def test_elastic_knots_have_their_strength_and_are_smooth_between():
     assert step < 0.3  # neighbours move together
 
 
-def test_elastic_only_moves():
-    """Every pixel shows what was at its displaced place: a ramp tells where that was."""
+def test_elastic_moves_pixels_by_its_displacements():
+    """A pixel shows what was at its displaced place; a ramp tells where that was."""
     elastic = Elastic(p=1.0)
     ramp = torch.linspace(0, 1, 40).expand(2, 1, 40, 40)
-    moved = Distortion(affine=None, elastic=elastic)(ramp, generator(1))
+    moved = Augmentation(affine=None, elastic=elastic)(ramp, generator(1))
     field = elastic.displacements(2, (40, 40), generator(1))
     expected = ramp[:, 0] + field[..., 0] * 20 / 39
     inside = (slice(None), slice(8, 32), slice(8, 32))
@@ -214,53 +205,53 @@ def strokes():
     return image.expand(200, -1, -1, -1)
 
 
-def test_thickness_adds_and_removes_ink_within_the_range():
+def test_thickness_adds_and_removes_foreground_within_its_range():
     images = strokes()
     changed = Thickness(p=1.0)(images, generator())
     assert changed.min() >= 0 and changed.max() <= 1
-    ink, before = changed.sum((1, 2, 3)), images[0].sum()
-    assert (ink > before + 1).float().mean() == pytest.approx(1 / 1.4, abs=0.12)
-    assert (ink < before - 1).any()
-    assert ink.max() <= 10 * 5 and ink.min() >= before - 0.4 * (8 * 3 - 6)
+    after, before = changed.sum((1, 2, 3)), images[0].sum()
+    assert (after > before + 1).float().mean() == pytest.approx(1 / 1.4, abs=0.12)
+    assert (after < before - 1).any()
+    assert after.max() <= 10 * 5 and after.min() >= before - 0.4 * (8 * 3 - 6)
 
 
-def test_thickness_goes_part_of_the_way_to_dilation_or_erosion():
+def test_thickness_blends_with_the_dilation_or_erosion():
     images = strokes()[:1]
-    thicker = Thickness(thin=-1.0, thick=1.0, p=1.0)(images, generator())  # always all the way
+    thicker = Thickness(thin=-1.0, thick=1.0, p=1.0)(images, generator())  # always the dilation
     torch.testing.assert_close(thicker, F.max_pool2d(images, 3, 1, 1))
     thinner = Thickness(thin=0.5, thick=-0.5, p=1.0)(images, generator())
     eroded = -F.max_pool2d(-images, 3, 1, 1)
     torch.testing.assert_close(thinner, (images + eroded) / 2)
 
 
-def test_thin_strokes_do_not_vanish():
+def test_thickness_keeps_thin_strokes():
     line = torch.zeros(200, 1, 9, 9)
     line[..., 4] = 1
     assert Thickness(p=1.0)(line, generator())[..., 4].min() >= 0.6 - 1e-6
 
 
-def test_ink_at_the_border_is_not_eroded_by_what_lies_outside():
-    ink = torch.ones(50, 1, 5, 5)
-    torch.testing.assert_close(Thickness(p=1.0)(ink, generator()), ink)
+def test_thickness_does_not_erode_from_outside_the_image():
+    full = torch.ones(50, 1, 5, 5)
+    torch.testing.assert_close(Thickness(p=1.0)(full, generator()), full)
 
 
 @EACH
-def test_the_generator_alone_decides(name):
+def test_augmentation_depends_on_the_generator_alone(name):
     images = random_images(6)
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = DISTORTIONS[name](images, generator(4))
+    first = AUGMENTATIONS[name](images, generator(4))
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(2)
-    assert torch.equal(first, DISTORTIONS[name](images, generator(4)))
-    assert not torch.equal(first, DISTORTIONS[name](images, generator(5)))
+    assert torch.equal(first, AUGMENTATIONS[name](images, generator(4)))
+    assert not torch.equal(first, AUGMENTATIONS[name](images, generator(5)))
 
 
 @EACH
-def test_images_given_are_not_changed(name):
+def test_augmentation_leaves_its_input_unchanged(name):
     images = random_images(6)
     copy = images.clone()
-    DISTORTIONS[name](images, generator())
+    AUGMENTATIONS[name](images, generator())
     assert torch.equal(images, copy)
 
 
@@ -272,21 +263,21 @@ def test_images_given_are_not_changed(name):
     height=st.integers(1, 24),
     width=st.integers(1, 24),
 )
-def test_any_image_kind_keeps_its_shape_and_range(name, n, channels, height, width):
+def test_augmentation_keeps_shape_dtype_and_range_of_any_image(name, n, channels, height, width):
     images = random_images(n, channels, height, width)
-    distorted = DISTORTIONS[name](images, generator())
-    assert distorted.shape == images.shape and distorted.dtype == images.dtype
-    assert distorted.min() >= 0 and distorted.max() <= 1 + 1e-6
+    augmented = AUGMENTATIONS[name](images, generator())
+    assert augmented.shape == images.shape and augmented.dtype == images.dtype
+    assert augmented.min() >= 0 and augmented.max() <= 1 + 1e-6
 
 
 @EACH
-def test_all_channels_of_an_image_are_distorted_alike(name):
+def test_augmentation_treats_all_channels_of_an_image_alike(name):
     images = random_images(8).expand(-1, 3, -1, -1)
-    distorted = DISTORTIONS[name](images, generator())
-    torch.testing.assert_close(distorted, distorted[:, :1].expand(-1, 3, -1, -1))
+    augmented = AUGMENTATIONS[name](images, generator())
+    torch.testing.assert_close(augmented, augmented[:, :1].expand(-1, 3, -1, -1))
 
 
-def test_the_eight_turns_of_an_asymmetric_image_are_distinct():
+def test_turn_makes_eight_distinct_images_of_an_asymmetric_one():
     image = torch.arange(18.0).view(1, 2, 3, 3)
     turned = turn(image.expand(8, -1, -1, -1), torch.arange(8))
     assert torch.equal(turned[0], image[0])
@@ -297,22 +288,22 @@ def test_the_eight_turns_of_an_asymmetric_image_are_distinct():
         assert torch.equal(turned[4 + quarters], torch.rot90(image[0].flip(2), quarters, (1, 2)))
 
 
-def test_each_image_is_turned_by_its_own_turn():
+def test_turn_turns_each_image_by_its_own_turn():
     images = random_images(20, 2, 5, 5)
     turns = torch.randint(8, (20,), generator=generator())
     one_by_one = torch.cat([turn(i[None], t[None]) for i, t in zip(images, turns, strict=True)])
     assert torch.equal(turn(images, turns), one_by_one)
 
 
-def test_oblong_images_turn_by_half():
+def test_turn_turns_oblong_images_by_half():
     image = torch.arange(6.0).view(1, 1, 2, 3)
     turned = turn(image.expand(4, -1, -1, -1), torch.tensor([0, 2, 4, 6]))
-    assert turned.shape == (4, 1, 2, 3)
-    assert len(turned.flatten(1).unique(dim=0)) == 4
+    expected = [image[0], image[0].rot90(2, (1, 2)), image[0].flip(2), image[0].flip(1)]
+    assert torch.equal(turned, torch.stack(expected))
 
 
 @pytest.mark.parametrize(
-    "transforms, shape, expected",
+    "class_augmentation, shape, expected",
     [
         (None, (1, 8, 8), (0,)),
         ("rotate", (1, 8, 8), (0, 1, 2, 3)),
@@ -323,5 +314,5 @@ def test_oblong_images_turn_by_half():
         ("rotate_reflect", (64,), (0,)),
     ],
 )
-def test_turns_of_square_oblong_and_flat_inputs(transforms, shape, expected):
-    assert turns_of(transforms, shape) == expected
+def test_turns_of_square_oblong_and_flat_inputs(class_augmentation, shape, expected):
+    assert turns_of(class_augmentation, shape) == expected

@@ -39,6 +39,7 @@ params["batch_size"] = params.pop("batch_shape")
 params.update(optimizer_params=None, verbose=0)
 fitted = old["fitted"]
 about = {
+    "format": "sksiamese 2",
     "class": old["class"],
     "params": params,
     "fitted": {
@@ -61,4 +62,4 @@ if not (torch.all(offset == 0) and torch.all(scale == 1)):
     raise SystemExit(f"{args.old} was not trained on drawings of 0 and 1.")
 tensors["scaling.offset"] = torch.full_like(offset, 255.0)
 tensors["scaling.scale"] = torch.full_like(scale, -255.0)
-save_file(tensors, args.new, {"format": "sksiamese 2", "about": json.dumps(about)})
+save_file(tensors, args.new, {"sksiamese": json.dumps(about)})

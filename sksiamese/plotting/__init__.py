@@ -1,4 +1,4 @@
-"""Displays of what a twin does, in scikit-learn's manner; they need matplotlib."""
+"""Displays of networks and one-shot trials, in the manner of scikit-learn; need matplotlib."""
 
 from ._scores import (
     EpisodeAccuracyDisplay,

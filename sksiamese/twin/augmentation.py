@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def _uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def _uniform(
+    low: float, high: float, shape: tuple[int, ...], generator: torch.Generator
+) -> Tensor:
     return low + (high - low) * torch.rand(shape, generator=generator)
 
 
@@ -49,9 +51,7 @@ class Affine:
     shift: float = 2.0
     p: float = 0.5
 
-    def draw(
-        self, n: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Draw the components of `n` images.
 
         Parameters

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from .inference import NeuralComparer
 from .network import TwinNetwork
 from .scaling import InputScaling, Store
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 Episodes = list[tuple[np.ndarray, np.ndarray]]  # rows of support and query
 
 
@@ -103,8 +104,8 @@ class WeightAverage(Callback):
         """Start from the initial weights."""
         self.model_ = AveragedModel(net.module_, multi_avg_fn=self.average, use_buffers=True)
 
-    def average(self, averaged: list[Tensor], new: list[Tensor], n_averaged: Any) -> None:
-        """Move averages towards the new weights, lists of tensors of one dtype."""
+    def average(self, averaged: Tensors, new: Tensors, n_averaged: Tensor | int) -> None:
+        """Move averages towards the new weights, tensors of one dtype."""
         n = int(n_averaged)
         decay = min(self.decay, (1 + n) / (10 + n))
         if averaged[0].is_floating_point():
@@ -198,11 +199,12 @@ class OneShotValidation(Callback):
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Forget any earlier training."""
-        self.best_score_, self.best_epoch_, self.best_state_ = -1.0, 0, None
+        self.best_score_, self.best_epoch_ = -1.0, 0
+        self.best_state_: dict[str, Tensor] | None = None
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Measure, keep the best weights, and raise `StopTraining` when patience is spent."""
-        network = self.average.model_.module.eval()
+        network = cast(TwinNetwork, self.average.model_.module.eval())
         score = self.accuracy(network)
         epoch = len(net.history)
         net.history.record("one_shot_accuracy", score)
@@ -221,7 +223,8 @@ class OneShotValidation(Callback):
         right = total = 0
         for support, query in self.episodes:
             logits = comparer.logits(
-                embeddings[np.searchsorted(used, query)], embeddings[np.searchsorted(used, support)]
+                embeddings[np.searchsorted(used, query)],
+                embeddings[np.searchsorted(used, support)],
             )
             answers = self.classes[support][logits.argmax(1)]
             right += int((answers == self.classes[query]).sum())

@@ -5,8 +5,9 @@ so nothing here depends on 105 pixels, on one channel or on 9216 features.
 """
 
 import copy
+import functools
 import math
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -245,6 +246,67 @@ def fuse(module: M) -> M:
     fused = copy.deepcopy(module).eval().requires_grad_(False)
     for block in fused.modules():
         if isinstance(block, ConvNorm):
-            block.conv = fuse_conv_bn_eval(block.conv, block.norm)
+            block.conv = fuse_conv_bn_eval(block.conv, cast(nn.BatchNorm2d, block.norm))
             block.norm = nn.Identity()
     return fused
+
+
+class PackedConvNorm(nn.Module):
+    """A fused `ConvNorm` whose weights are kept in oneDNN's order.
+
+    torch reorders them in each call, which takes longer than to encode a single image. The order
+    depends on the size of the images, so it is made for the first of them. The operators are
+    private to torch: see `can_pack`.
+    """
+
+    batch_size = 256  # whatever the first batch is: the order shall not depend on it
+
+    def __init__(self, fused: ConvNorm) -> None:
+        super().__init__()
+        conv = fused.conv
+        self.weight, self.bias = conv.weight, conv.bias
+        self.geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
+        self.packed: Tensor | None = None
+        self.relu = fused.relu
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride)), on the CPU."""
+        onednn = torch.ops.mkldnn
+        if self.packed is None:
+            size = [self.batch_size, *x.shape[1:]]
+            self.packed = onednn._reorder_convolution_weight(self.weight, *self.geometry, size)
+        weights = (self.packed, self.bias, *self.geometry)
+        if shortcut is None:
+            x = onednn._convolution_pointwise(x, *weights, "none", [], "")
+        else:
+            add = onednn._convolution_pointwise.binary
+            x = add(x, shortcut, *weights, "add", 1.0, None, [], "")
+        return torch.relu_(x) if self.relu else x  # oneDNN's ReLU makes 0 of NaN
+
+
+def pack(fused: M) -> M:
+    """Pack the `ConvNorm` blocks of what `fuse` returned, in place, where torch can."""
+    if can_pack():
+        for block in list(fused.modules()):
+            for name, layer in block.named_children():
+                if isinstance(layer, ConvNorm):
+                    block.register_module(name, PackedConvNorm(layer))
+    return fused
+
+
+@functools.cache
+def can_pack() -> bool:
+    """Return whether torch has oneDNN's operators here and they agree with its own."""
+    with torch.device("meta"):
+        layer = ConvNorm(4, 4, 3)
+    layer.to_empty(device="cpu").requires_grad_(False)
+    layer.conv.weight.copy_(torch.linspace(-1, 1, 144).reshape(4, 4, 3, 3))
+    layer.conv.bias = nn.Parameter(torch.linspace(0, 1, 4), requires_grad=False)
+    layer.norm = nn.Identity()
+    x = torch.linspace(-1, 2, 200).reshape(2, 4, 5, 5)
+    try:
+        packed = PackedConvNorm(layer)
+        pairs = [(packed(x), layer(x)), (packed(x, x), layer(x, x))]
+    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+        return False
+    return all(torch.allclose(a, b, atol=1e-5) for a, b in pairs)

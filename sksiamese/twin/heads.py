@@ -58,6 +58,8 @@ def l1_distances(a: Tensor, b: Tensor) -> Tensor:
     (A, D), (B, D) -> (A, B). On the CPU ``pdist`` takes a seventh of the time of ``cdist(p=1)`` a
     pair, so that it is faster even where, in tiles, it also compares the rows of each side.
     """
+    if torch.compiler.is_compiling():  # the formula itself: exported for any number of rows
+        return (a[:, None] - b).abs().sum(2)
     if a is b:
         return _distances_within(a)
     if a.device.type != "cpu" or min(len(a), len(b)) < TILE // 4:
@@ -163,7 +165,8 @@ class Aligned(nn.Module):
 
     A cell's mismatch :math:`m_i` is a soft minimum of 1 - cosine over the cells of the other map
     at most `window` rows and columns away, so that a stroke may lie a little elsewhere; saliency
-    :math:`w`, a softmax over the map's own cells, weighs the cells. The logit is GAIN (margin - d).
+    :math:`w`, a softmax over the map's own cells, weighs the cells. The logit is
+    GAIN (margin - d).
     An image's embedding, unit vectors and saliency, does not depend on what it is compared with.
     Relatives: DN4 (Li et al. 2019), CrossTransformers (Doersch et al. 2020), feature map
     reconstruction (Wertheimer et al. 2021), whose cells search the whole map for their matches.
@@ -231,25 +234,27 @@ class Aligned(nn.Module):
 
     def logits(self, a: Tensor, b: Tensor) -> Tensor:
         """Compare all pairs: (A, h * w, D), (B, h * w, D) -> (A, B)."""
-        n_b = max(1, BLOCK // (len(self.i) * len(a)))
-        if len(b) > n_b:
-            return torch.cat([self.logits(a, part) for part in b.split(n_b)], 1)
+        if not torch.compiler.is_compiling():  # blocks depend on the number of rows
+            n_b = max(1, BLOCK // (len(self.i) * len(a)))
+            if len(b) > n_b:
+                return torch.cat([self.logits(a, part) for part in b.split(n_b)], 1)
         of_a, of_b = a[..., :-1].movedim(0, 1), b[..., :-1].movedim(0, 2)
         cosine = of_a.index_select(0, self.i) @ of_b.index_select(0, self.j)  # (near pairs, A, B)
-        miss_a, miss_b = self._mismatches(cosine.flatten(1)).view(2, -1, len(a), len(b))
+        miss_a, miss_b = self._mismatches(cosine).chunk(2)  # (h * w, A, B) each
         weight_a, weight_b = a[..., -1].T[:, :, None], b[..., -1].T[:, None, :]
         return self.bias - GAIN / 2 * (miss_a * weight_a + miss_b * weight_b).sum(0)
 
     def _mismatches(self, cosine: Tensor) -> Tensor:
-        # (near pairs, P) -> (2 * h * w, P), those of a's cells and then of b's
+        # (near pairs, ...) -> (2 * h * w, ...), those of a's cells and then of b's
         sharpness = self.log_sharpness.exp()
-        return (self.members @ ((cosine - 1) * sharpness).exp()).log() / -sharpness
+        likeness = ((cosine - 1) * sharpness).exp()
+        return torch.einsum("cn,n...->c...", self.members, likeness).log() / -sharpness
 
     def pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
         """Compare row by row: (P, h * w, D), (P, h * w, D) -> (P,)."""
         near_a, near_b = a.index_select(1, self.i), b.index_select(1, self.j)
         cosine = (near_a[..., :-1] * near_b[..., :-1]).sum(2)  # (P, near pairs)
-        miss_a, miss_b = self._mismatches(cosine.T).view(2, -1, len(a))
+        miss_a, miss_b = self._mismatches(cosine.T).chunk(2)
         weighted = miss_a.T * a[..., -1] + miss_b.T * b[..., -1]
         return self.bias - GAIN / 2 * weighted.sum(1)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..exceptions import InvertedImageError, ValueRangeWarning, warn
-from .encoders import fuse
+from .encoders import fuse, pack
 from .network import Network
 from .scaling import InputScaling, Store, evenly_spaced
 
@@ -45,7 +45,8 @@ class NeuralComparer:
     @cached_property
     def fused(self) -> Network:
         """Copy of the network on `device`, with batch-norm fused into the convolutions."""
-        return fuse(self.network).to(self.device)
+        fused = fuse(self.network).to(self.device)
+        return pack(fused) if torch.device(self.device).type == "cpu" else fused
 
     @cached_property
     def n_features(self) -> int:
@@ -167,7 +168,7 @@ def _refuse_inverted(is_inverted: Tensor, rows: np.ndarray) -> None:
     if is_inverted.any():
         row = rows[int(is_inverted.int().argmax())]
         raise InvertedImageError(
-            f"X[{row}] appears to have inverted polarity relative to the images this estimator was "
-            "fitted on. Invert it (for uint8, 255 - X), call set_support with images of this "
+            f"X[{row}] appears to have inverted polarity relative to the images this estimator "
+            "was fitted on. Invert it (for uint8, 255 - X), call set_support with images of this "
             "polarity, or, if the drawing fills its image, pad it with background."
         )

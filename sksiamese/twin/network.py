@@ -1,6 +1,7 @@
 """The twin network: one encoder for both twins and one head; and several of them as one."""
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,8 @@ class TwinNetwork(nn.Module):
 
     def __init__(self, encoder: nn.Module, head: Head) -> None:
         super().__init__()
-        self.encoder = encoder.to(memory_format=memory_format_of(encoder))
+        encoder.to(memory_format=memory_format_of(encoder))  # type: ignore[call-overload]
+        self.encoder = encoder
         self.head = head
 
     def embed(self, images: Tensor) -> Tensor:
@@ -55,11 +57,11 @@ class TwinEnsemble(nn.Module):
     def __init__(self, members: Iterable[TwinNetwork]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.head = MeanHead([member.head for member in self.members])
+        self.head = MeanHead([member.head for member in members_of(self)])
 
     def embed(self, images: Tensor) -> Tensor:
         """Embed scaled images (B, C, H, W) or rows (B, D) -> (B, n_members, ...)."""
-        return torch.stack([member.embed(images) for member in self.members], 1)
+        return torch.stack([member.embed(images) for member in members_of(self)], 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the mean logits of all pairs of a batch, (B, B)."""
@@ -71,8 +73,10 @@ Network = TwinNetwork | TwinEnsemble
 
 
 def members_of(network: Network) -> list[TwinNetwork]:
-    """Return the networks whose mean logit `network` gives: itself, or an ensemble's members."""
-    return list(network.members) if isinstance(network, TwinEnsemble) else [network]
+    """Return the networks whose mean logit `network` gives."""
+    if isinstance(network, TwinNetwork):
+        return [network]
+    return [cast(TwinNetwork, member) for member in network.members]
 
 
 def memory_format_of(encoder: nn.Module) -> torch.memory_format:

@@ -215,7 +215,8 @@ class InputScaling:
         sides = list(zip(x.shape[2:], working_size, strict=True))
         whole = min(n_out / n_in for n_in, n_out in sides)
         fits = [
-            n_out / (stop - start) for (start, stop), (_, n_out) in zip(extents, sides, strict=True)
+            n_out / (stop - start)
+            for (start, stop), (_, n_out) in zip(extents, sides, strict=True)
         ]
         zoom = (FOREGROUND_SIDE * torch.minimum(fits[0], fits[1])).clamp(max=MAX_ZOOM * whole)
         weights = []

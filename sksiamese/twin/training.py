@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -212,7 +212,7 @@ def train(
     finally:
         if bar is not None:
             bar.close()
-    network = average.model_.module
+    network = cast(TwinNetwork, average.model_.module)
     if validator is not None and validator.best_state_ is not None:
         network.load_state_dict(validator.best_state_)
     network = network.to("cpu").eval().requires_grad_(False)
@@ -310,6 +310,7 @@ def has_collapsed(network: TwinNetwork, batches: Batches) -> bool:
 def supports_bfloat16(device: str) -> bool:
     """Return whether bfloat16 is faster there: the CPU has instructions for it, or a GPU."""
     if torch.device(device).type == "cpu":
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # absent in older torch
+        # Older torch has no get_capabilities.
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()

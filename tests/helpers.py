@@ -1,0 +1,95 @@
+"""What several test files share: quick classifiers, and what to compare of fitted ones."""
+
+import copy
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import nn
+
+from sksiamese import SiameseOneShotClassifier
+from sksiamese.twin.inference import NeuralComparer
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+def classifier(encoder="auto", **params):
+    """Return a classifier that is trained in a tenth of a second on small images."""
+    quick = {"max_iter": 1, "resize": None, "random_state": 0}
+    return SiameseOneShotClassifier(encoder, **{**quick, **params})
+
+
+def small_encoder():
+    """Return a module for images of 16x16 pixels."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(256, 16), nn.ReLU(), nn.Linear(16, 8))
+
+
+def make_table(n_classes=12, n_samples=10, n_features=20, noise=0.3):
+    """Return (X, y): rows around one centre a class."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(n_classes, n_features))
+    y = np.repeat(np.arange(n_classes), n_samples)
+    return centres[y] + noise * rng.normal(size=(len(y), n_features)), y
+
+
+def pairs_of(y, n_pairs, seed=0):
+    """Return rows (i, j, same) of a data set with eight samples a class, in their order."""
+    rng = np.random.default_rng(seed)
+    i = rng.integers(len(y), size=n_pairs)
+    same = rng.random(n_pairs) < 0.5
+    j = np.where(same, i // 8 * 8 + (i + rng.integers(1, 8, n_pairs)) % 8, (i + 8) % len(y))
+    return np.stack([i, j, y[i] == y[j]], 1)
+
+
+def weights(clf):
+    """Return the values of the network's parameters and buffers by name."""
+    return {name: value.numpy() for name, value in clf.network_.state_dict().items()}
+
+
+def assert_same_network(a, b):
+    """Assert that two classifiers have networks of the same bits."""
+    a, b = weights(a), weights(b)
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@contextmanager
+def unchanged(clf):
+    """Assert that the body changes no attribute of an estimator, nor an array inside."""
+    before, content = vars(clf).copy(), _content(clf)
+    yield
+    assert list(vars(clf)) == list(before)
+    assert [name for name, value in before.items() if vars(clf)[name] is not value] == []
+    assert _content(clf) == content
+
+
+def _content(clf):
+    content = {}
+    if isinstance(getattr(clf, "fitted_", None) and clf.fitted_.comparer, NeuralComparer):
+        content.update((name, value.tobytes()) for name, value in weights(clf).items())
+    if hasattr(clf, "support_"):
+        content["support"] = clf.support_.embeddings.tobytes(), clf.support_.labels.tolist()
+    return content
+
+
+@dataclass(frozen=True, eq=False)
+class WatchedComparer(NeuralComparer):
+    """Calls `note` with the embeddings of each call of `embed`."""
+
+    note: Callable = print
+
+    def embed(self, store, rows=None, *, check=True):
+        """Embed the samples."""
+        embeddings = super().embed(store, rows, check=check)
+        self.note(embeddings)
+        return embeddings
+
+
+def watched(clf, note):
+    """Return a copy of a fitted classifier that calls `note` with what it embeds."""
+    clf, comparer = copy.copy(clf), clf.fitted_.comparer
+    comparer = WatchedComparer(comparer.network, comparer.scaling, comparer.device, note)
+    clf.fitted_ = replace(clf.fitted_, comparer=comparer)
+    return clf

@@ -1,0 +1,283 @@
+"""fitted_: all that was learned as one value, which calls replace as a whole or leave."""
+
+import copy
+import pickle
+import signal
+import threading
+from dataclasses import FrozenInstanceError, fields, replace
+
+import numpy as np
+import pytest
+from helpers import classifier, pairs_of, unchanged, watched
+from sklearn.exceptions import NotFittedError
+from skorch.callbacks import Callback
+
+ATTRIBUTES = [
+    "network_",
+    "history_",
+    "n_iter_",
+    "input_shape_",
+    "n_features_in_",
+    "support_",
+    "classes_",
+    "held_out_classes_",
+    "rejection_threshold_",
+    "feature_names_in_",
+]
+
+
+@pytest.fixture(scope="module")
+def other(training, new):
+    """A classifier of another network whose support has the labels 20, 21 and 22."""
+    X, _ = new
+    clf = classifier(random_state=5).fit(*training)
+    return clf.set_support(X[[40, 8, 0]], [20, 21, 22])
+
+
+# The value
+
+
+def test_fitted_attribute_is_the_only_one_that_fit_sets(clf):
+    assert set(vars(clf)) - set(clf.get_params()) == {"fitted_"}
+
+
+def test_fitted_attribute_cannot_be_changed_in_place(clf):
+    for field in fields(clf.fitted_):
+        with pytest.raises(FrozenInstanceError):
+            setattr(clf.fitted_, field.name, None)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_attributes_are_absent_before_fit(name):
+    with pytest.raises(AttributeError, match=f"'SiameseOneShotClassifier' .* attribute '{name}'"):
+        getattr(classifier(), name)
+
+
+@pytest.mark.parametrize("name", ["support_", "classes_", "held_out_classes_"])
+def test_attributes_are_absent_after_fit_on_pairs(training, name):
+    clf = classifier().fit(training[0], pairs_of(training[1], 50))
+    assert clf.n_iter_ == 1
+    assert not hasattr(clf, name)
+
+
+@pytest.mark.parametrize("name", ["held_out_classes_", "rejection_threshold_"])
+def test_attributes_are_absent_if_nothing_was_held_out_or_calibrated(clf, name):
+    assert not hasattr(clf, name)
+
+
+@pytest.mark.parametrize("name", ["support_", "classes_", "rejection_threshold_"])
+def test_attributes_cannot_be_set(clf, name):
+    """They would hide what `fitted_` has, which predictions are made of."""
+    with pytest.raises(AttributeError):
+        setattr(clf, name, None)
+
+
+def test_fitted_attribute_may_be_replaced_by_dataclasses(clf, other, new):
+    X, _ = new
+    clf.fitted_ = replace(other.fitted_, calibration=(2.0, 1.0))
+    assert clf.classes_.tolist() == [20, 21, 22]
+    expected = 2 * other.decision_function(X) + 1
+    np.testing.assert_allclose(clf.decision_function(X), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
+def test_copies_predict_the_same_and_keep_their_own_support(clf, new, copied):
+    X, _ = new
+    expected = clf.decision_function(X)
+    again = copied(clf)
+    np.testing.assert_array_equal(again.decision_function(X), expected)
+    again.set_support(X[:2], ["a", "b"])
+    np.testing.assert_array_equal(clf.decision_function(X), expected)
+
+
+# Calls that fail
+
+FAILING = {
+    "fit": lambda clf, X, y: clf.fit(X, y[:-1]),
+    "set_support": lambda clf, X, y: clf.set_support(X, y[:-1]),
+    "add_support": lambda clf, X, y: clf.add_support(X[:, 1:], y),
+    "remove_support": lambda clf, X, y: clf.remove_support([10, 99]),
+    "calibrate": lambda clf, X, y: clf.calibrate(X[::8], y[::8]),
+    "calibrate on labels that tell nothing": lambda clf, X, y: clf.calibrate(
+        np.repeat(X[:2], 8, axis=0), np.tile([0, 1], 8)
+    ),
+    "predict": lambda clf, X, y: clf.predict(X[:, 1:]),
+    "predict_proba": lambda clf, X, y: clf.predict_proba(X[:, 1:]),
+    "decision_function": lambda clf, X, y: clf.decision_function(X[:, 1:]),
+    "score_samples": lambda clf, X, y: clf.score_samples(X[:, 1:]),
+    "score": lambda clf, X, y: clf.score(X, y[:-1]),
+    "match": lambda clf, X, y: clf.match(X),
+    "kneighbors": lambda clf, X, y: clf.kneighbors(X, 99),
+    "transform": lambda clf, X, y: clf.transform(X[:, 1:]),
+    "similarity": lambda clf, X, y: clf.similarity(X, X[:, 1:]),
+    "pair_proba": lambda clf, X, y: clf.pair_proba(X, X[1:]),
+    "trial_function": lambda clf, X, y: clf.trial_function(X[:, 1:]),
+    "save": lambda clf, X, y: clf.save("no such directory/classifier.safetensors"),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_failed_call_leaves_the_fitted_value(clf, new, name):
+    with unchanged(clf):
+        before = clf.fitted_
+        with pytest.raises((ValueError, OSError)):
+            FAILING[name](clf, *new)
+        assert clf.fitted_ is before
+
+
+def test_fit_that_fails_in_training_leaves_the_fitted_value(clf, training):
+    class Broken(Callback):
+        def on_batch_end(self, net, **kwargs):
+            raise ZeroDivisionError
+
+    clf.set_params(callbacks=[Broken()])
+    with unchanged(clf), pytest.raises(ZeroDivisionError):
+        clf.fit(*training)
+
+
+def test_fit_that_ctrl_c_ends_before_the_first_step_leaves_the_fitted_value(clf, training):
+    class AtOnce(Callback):
+        def on_train_begin(self, net, **kwargs):
+            signal.raise_signal(signal.SIGINT)
+
+    clf.set_params(callbacks=[AtOnce()])
+    with unchanged(clf), pytest.raises(KeyboardInterrupt):
+        clf.fit(*training)
+
+
+# Threads
+
+CALLS = {
+    "predict": lambda clf, X: clf.predict(X),
+    "predict with logits": lambda clf, X: clf.predict(X, return_logits=True)[1],
+    "predict_proba": lambda clf, X: clf.predict_proba(X),
+    "decision_function": lambda clf, X: clf.decision_function(X),
+    "score_samples": lambda clf, X: clf.score_samples(X),
+    "match": lambda clf, X: clf.match(X),
+    "kneighbors": lambda clf, X: clf.kneighbors(X, 2)[0],
+    "transform": lambda clf, X: clf.transform(X),
+    "similarity": lambda clf, X: clf.similarity(X, X.copy()),
+    "pair_proba": lambda clf, X: clf.pair_proba(X, X[::-1]),
+    "trial_function": lambda clf, X: clf.trial_function(X)([0], [1, 2], np.array(["a"]))[0],
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_call_uses_the_fitted_value_that_it_began_with(clf, other, new, name):
+    """Another thread's `fit` replaces it between embedding and comparing."""
+    X, call = new[0][:3], CALLS[name]
+    expected = call(clf, X)
+    passes = []
+
+    def swap(embeddings):
+        passes.append(embeddings)
+        current.fitted_ = other.fitted_
+
+    current = watched(clf, swap)
+    np.testing.assert_array_equal(call(current, X), expected)
+    assert passes
+    assert not np.array_equal(call(current, X), expected)
+
+
+def test_predict_in_threads_sees_one_support_or_the_other(clf, new):
+    X, y = new
+    supports = [(X[::8], y[::8]), (X[[40, 8, 0]], np.array(["c", "b", "a"]))]
+    answers = [tuple(copy.copy(clf).set_support(*own).predict(X[:5])) for own in supports]
+    stop, seen, errors = threading.Event(), set(), []
+
+    def predict():
+        while not stop.is_set():
+            try:
+                labels, logits = clf.predict(X[:5], return_logits=True)
+                seen.add((tuple(labels.tolist()), logits.shape[1]))
+            except Exception as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=predict) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for i in range(100):
+        clf.set_support(*supports[i % 2])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert seen
+    assert seen <= {(answers[0], 6), (answers[1], 3)}
+
+
+def test_predict_in_a_thread_sees_the_old_network_or_the_new(new):
+    """`fit` of each thread ends in a support with labels of its own."""
+    X, y = new
+    clf = classifier().fit(X, y)
+    seen, errors = set(), []
+
+    def fit():
+        for n in range(1, 6):
+            clf.fit(X, y + 100 * n)
+
+    thread = threading.Thread(target=fit)
+    thread.start()
+    while thread.is_alive():
+        try:
+            hundreds = set((clf.predict(X[::4]) // 100).tolist())
+            seen.add(tuple(sorted(hundreds)))
+        except Exception as error:
+            errors.append(error)
+    thread.join()
+    assert not errors
+    assert seen
+    assert all(len(hundreds) == 1 for hundreds in seen)
+
+
+def test_predict_in_a_thread_does_not_see_a_fit_that_fails(clf, new):
+    X, _ = new
+    errors, refused, wrong = [], [], np.zeros((6, 20, 20))
+
+    def fit():
+        for _ in range(30):
+            try:
+                clf.fit(wrong, [0, 1, 2])
+            except ValueError as error:
+                refused.append("y has 3 values for 6 samples" in str(error))
+
+    thread = threading.Thread(target=fit)
+    thread.start()
+    while thread.is_alive():
+        try:
+            clf.predict(X[:2])
+        except Exception as error:
+            errors.append(error)
+    thread.join()
+    assert not errors
+    assert refused == [True] * 30
+
+
+# Not fitted
+
+
+@pytest.mark.parametrize("name", [name for name in FAILING if not name.startswith("fit")])
+def test_methods_need_a_fit(new, name):
+    clf = classifier()
+    with unchanged(clf), pytest.raises(NotFittedError, match="not fitted yet"):
+        FAILING[name](clf, *new)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "predict",
+        "predict_proba",
+        "decision_function",
+        "score_samples",
+        "score",
+        "match",
+        "kneighbors",
+        "remove_support",
+    ],
+)
+def test_predictions_need_a_support(clf, new, name):
+    clf.clear_support()
+    message = r"no support yet. Call set_support\(X, y\)"
+    with unchanged(clf), pytest.raises(NotFittedError, match=message):
+        FAILING[name](clf, *new)
