@@ -44,9 +44,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", choices=["koch2015", "keras2017"], default="koch2015")
     parser.add_argument("--pairs", type=int, default=30_000)
-    parser.add_argument("--side", type=int, default=105, help="height and width in pixels; 105 in the paper")
+    parser.add_argument(
+        "--side", type=int, default=105, help="height and width in pixels; 105 in the paper"
+    )
     parser.add_argument("--batch-size", type=int, help="replaces that of the recipe")
-    parser.add_argument("--minutes", type=float, help="stop after the epoch in which they have passed")
+    parser.add_argument(
+        "--minutes", type=float, help="stop after the epoch in which they have passed"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     shared = Path("../shared/omniglot")

@@ -152,9 +152,7 @@ def main():
             parser.error(f"--keep {args.keep} was trained without held-out classes")
     else:
         clf = recipes.omniglot(max_iter=args.epochs, random_state=args.seed)
-        clf.set_params(
-            unknown_label=UNKNOWN, false_acceptance_rate=args.false_acceptance_rate
-        )
+        clf.set_params(unknown_label=UNKNOWN, false_acceptance_rate=args.false_acceptance_rate)
         clf.fit(background.images, background.target, groups=background.alphabets)
         if args.keep:
             clf.save(args.keep, support=False)

@@ -18,14 +18,14 @@ CARD = ROOT / "sksiamese" / "weights" / "omniglot.md"
 
 TRAINED_ON = {"thirty": "30 alphabets", "minimal": "5 alphabets", "kept": "30 alphabets"}
 
-# What the README shows: models with their descriptions, and protocols with their headings.
+# What the README shows: models with description and training set, and protocols with headings.
 README_MODELS = {
-    "omniglot": "`recipes.omniglot()`",
-    "omniglot-members": "the same with `n_estimators=3`",
-    "shipped": '`load_pretrained("omniglot")`',
-    "quickstart": "`recipes.omniglot(max_iter=40)`, as in the quickstart",
-    "weighted_l1": "the same encoder with the weighted L1 head",
-    "pixels": "1-nearest-neighbour on pixels",
+    "omniglot": ("`recipes.omniglot()`", "30 alphabets"),
+    "omniglot-members": ("the same with `n_estimators=3`", "30 alphabets"),
+    "shipped": ('`load_pretrained("omniglot")`', "30 alphabets"),
+    "quickstart": ("`recipes.omniglot(max_iter=40)`, the quickstart", "5 alphabets"),
+    "weighted_l1": ("the recipe with the weighted L1 head, 9 epochs", "30 alphabets"),
+    "pixels": ("1-nearest-neighbour on pixels", ""),
 }
 README_PROTOCOLS = {
     "official": "official runs: 20-way 1-shot within alphabet, 400 trials",
@@ -120,11 +120,11 @@ def write_page(rows):
 def _readme_table(rows):
     yield "| model | training set | " + " | ".join(README_PROTOCOLS.values()) + " |"
     yield "| --- " * (2 + len(README_PROTOCOLS)) + "|"
-    for name, description in README_MODELS.items():
+    for name, cells in README_MODELS.items():
         own = [row for row in rows if row["model"] == name]
-        training_set = TRAINED_ON.get(own[0]["trained_on"], "")
-        scores = (_mean(own, protocol) for protocol in README_PROTOCOLS)
-        yield "| " + " | ".join([description, training_set, *scores]) + " |"
+        if own:
+            scores = (_mean(own, protocol) for protocol in README_PROTOCOLS)
+            yield "| " + " | ".join([*cells, *scores]) + " |"
 
 
 def _open_world():
@@ -255,7 +255,9 @@ def _groups(rows):
 
 def _table(rows, protocols):
     heads = [PROTOCOLS[name][0] for name in protocols]
-    yield "| model | training set | core-minutes | parameters | seeds | " + " | ".join(heads) + " |"
+    yield (
+        "| model | training set | core-minutes | parameters | seeds | " + " | ".join(heads) + " |"
+    )
     yield "| --- " * (5 + len(heads)) + "|"
     for own in _groups(rows):
         scores = [_mean(own, name) for name in protocols]

@@ -118,8 +118,8 @@ def by_hand(network, batches, learning_rate=2e-3):
         loss.item()
 
 
-def step_ratio(clf, data, n_rounds):
-    """Compare 20 training steps of `train` with the same 20 steps written by hand."""
+def step_ratio(clf, data, n_steps, n_rounds):
+    """Compare training steps of `train` with the same steps written by hand."""
     classes, groups = (
         np.unique(names, return_inverse=True)[1] for names in (data.target, data.alphabets)
     )
@@ -133,7 +133,7 @@ def step_ratio(clf, data, n_rounds):
         turns=(0, 1, 2, 3),
         augmentation=AUGMENTATIONS["strokes"],
         seed=0,
-    ).prepare(20)
+    ).prepare(n_steps)
     options = TrainingOptions(max_iter=1, learning_rate=2e-3)
 
     def ours():
@@ -188,6 +188,7 @@ def large_support_ratios(clf, data, n_rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=20, help="training steps in a round")
     parser.add_argument("--exemplars", type=int, default=10_000, help="in the large support")
     args = parser.parse_args()
     data = load_omniglot_minimal()
@@ -195,7 +196,7 @@ def main():
     clf.fit(data.images, data.target, data.alphabets)
     result = {
         "predict": predict_ratio(clf, data, 8 * args.rounds),
-        "step": step_ratio(clf, data, args.rounds),
+        "step": step_ratio(clf, data, args.steps, args.rounds),
     }
     rows = np.arange(args.exemplars) % len(data.images)
     clf.set_support(data.images[rows], np.arange(args.exemplars))

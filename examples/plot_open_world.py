@@ -1,16 +1,19 @@
 """
-Open world: what if it is none of them?
-=======================================
+Open world: reject queries of unknown classes
+=============================================
 
-A twin learns from five alphabets, holds one of them out, and finds on it how alike a query and its
-class must be. In each official one-shot run ten of the twenty characters are then known, by one
-drawing each, and ten are not: how well are those rejected?
+The estimator trains on five alphabets, holds one of them out, and learns on it how similar a query
+and its class must be. In each official one-shot run, ten of the twenty characters are then known
+by one exemplar each, and the other ten are unknown and should be rejected.
 
 Training takes some minutes on two CPU cores; ``--epochs`` makes it shorter.
 """
 
 import argparse
 
+import matplotlib
+
+matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.metrics import RocCurveDisplay, roc_auc_score
@@ -20,42 +23,50 @@ from sksiamese.datasets import load_omniglot_minimal
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
 parser.add_argument("--epochs", type=int, default=50, help="epochs of training (default 50)")
-parser.add_argument("--picture", default="open_world.png", help="where the picture goes")
+parser.add_argument("--picture", default="open_world.png", help="file to draw the ROC curve to")
 args = parser.parse_args()
 
 # %%
-# `unknown_label` turns rejection on. `false_acceptance` says how many of the unknown may pass.
+# `unknown_label` turns rejection on. `false_acceptance_rate` is the fraction of unknown queries
+# that should be accepted.
 
 omniglot = load_omniglot_minimal()
 clf = SiameseOneShotClassifier(
     unknown_label="unknown",
-    false_acceptance=0.1,
-    class_transforms="rotate_reflect",
+    false_acceptance_rate=0.1,
+    class_augmentation="rotate_reflect",
     max_iter=args.epochs,
     random_state=0,
+    verbose=1,
 )
 clf.fit(omniglot.images, omniglot.target, groups=omniglot.alphabets)
-print(f"threshold {clf.threshold_:.2f}, for a rate of false acceptance of {clf.false_acceptance}")
+held_out = np.unique(omniglot.alphabets[np.isin(omniglot.target, clf.held_out_classes_)])
+print(
+    f"rejection threshold {clf.rejection_threshold_:.2f}, for a false-acceptance rate of "
+    f"{clf.false_acceptance_rate}, learned on {', '.join(held_out)}"
+)
 
 # %%
-# Ten known and ten unknown characters of one alphabet, run by run.
+# Each run has ten known and ten unknown characters of one alphabet.
 
-scores, known, answers, labels = [], [], [], []
+scores, known, predicted, truth = [], [], [], []
 for run in omniglot.runs:
     classes = np.random.default_rng(0).permutation(np.unique(run.support_labels))[:10]
     chosen = np.isin(run.support_labels, classes)
     clf.set_support(run.support_images[chosen], run.support_labels[chosen])
     scores.append(clf.score_samples(run.query_images))
-    answers.append(clf.predict(run.query_images))
-    labels.append(run.query_labels)
+    predicted.append(clf.predict(run.query_images))
+    truth.append(run.query_labels)
     known.append(np.isin(run.query_labels, classes))
-scores, known, answers, labels = map(np.concatenate, (scores, known, answers, labels))
+scores, known, predicted, truth = map(np.concatenate, (scores, known, predicted, truth))
 
+accepted = predicted != "unknown"
+correct = predicted == truth
 print(f"400 queries of the 20 official runs, {known.sum()} of known characters")
 print(f"area under the ROC curve, known against unknown: {roc_auc_score(known, scores):.3f}")
-print(f"unknown, taken for known: {100 * (answers[~known] != 'unknown').mean():.1f} %")
-print(f"known, rejected: {100 * (answers[known] == 'unknown').mean():.1f} %")
-right = (answers == labels)[known & (answers != "unknown")]
-print(f"known and not rejected, right: {100 * right.mean():.1f} %")
+print(f"unknown queries accepted: {100 * accepted[~known].mean():.1f} %")
+print(f"known queries rejected: {100 * (~accepted[known]).mean():.1f} %")
+print(f"accuracy of the known queries accepted: {100 * correct[known & accepted].mean():.1f} %")
 RocCurveDisplay.from_predictions(known, scores, name="known characters")
 plt.savefig(args.picture)
+print(f"drew the ROC curve to {args.picture}")

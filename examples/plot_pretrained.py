@@ -1,9 +1,9 @@
 """
-Your own strokes, no training
-=============================
+Your own drawings, without training
+===================================
 
-A twin that ships reads symbols it has never seen, from one drawing of each: here seven strokes
-drawn by code, dark on light paper, as a camera or a drawing pad would give them.
+The pretrained network classifies symbols that it has never seen, from one drawing of each. In this
+example they are seven symbols drawn by code, dark on light, as on a drawing pad.
 
     python examples/plot_pretrained.py
 """
@@ -19,13 +19,13 @@ from PIL import Image, ImageDraw
 
 from sksiamese import load_pretrained
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-parser.add_argument("--picture", default="pretrained.png", help="where to draw the answers")
+parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
+parser.add_argument("--picture", default="pretrained.png", help="file to draw the results to")
 args = parser.parse_args()
 
 # %%
-# Symbols as lines through points of a unit square. Replace them by your own, or by scans: any
-# size, any grey levels, ink dark or light.
+# Each symbol is a list of lines through points of a unit square. Replace them by your own, or load
+# scans of any size, dark on light or light on dark.
 SYMBOLS = {
     "arrow": [[(0.1, 0.5), (0.9, 0.5)], [(0.6, 0.2), (0.9, 0.5), (0.6, 0.8)]],
     "house": [[(0.2, 0.9), (0.2, 0.4), (0.5, 0.1), (0.8, 0.4), (0.8, 0.9), (0.2, 0.9)]],
@@ -40,7 +40,7 @@ SIZE = 64
 
 
 def draw(strokes, rng):
-    """A hand's version: every point a little off, the pen thinner or thicker."""
+    """Draw the strokes by a shaky hand, with a pen of random width."""
     image = Image.new("L", (SIZE, SIZE), 250)
     pen = ImageDraw.Draw(image)
     width = int(rng.integers(2, 5))
@@ -57,22 +57,22 @@ truth = np.repeat(names, 10)
 queries = np.stack([draw(SYMBOLS[name], rng) for name in truth])
 
 # %%
-# One exemplar a symbol, and it reads: `set_support` also takes over the size, the ground and the
-# ink of your images.
+# Give one exemplar of each symbol. `set_support` also infers image size, background level and
+# polarity.
 clf = load_pretrained("omniglot").set_support(support, names)
-answers = clf.predict(queries)
-print(f"{(answers == truth).sum()} of {len(truth)} drawings of {len(names)} symbols read right")
+predicted = clf.predict(queries)
+print(f"{(predicted == truth).sum()} of {len(truth)} drawings of {len(names)} symbols are correct")
 
 # %%
-# The exemplars, and under each the drawings that were read as it.
+# Draw the exemplars, and below each some of the drawings that were classified as this symbol.
 figure, axes = plt.subplots(6, len(names), figsize=(len(names), 6), layout="constrained")
 for column, name in zip(axes.T, names, strict=True):
     column[0].set_title(name)
-    read = np.flatnonzero(answers == name)[:5]
-    shown = [support[names == name][0], *queries[read]]
+    classified = np.flatnonzero(predicted == name)[:5]
+    shown = [support[names == name][0], *queries[classified]]
     for ax, image in zip(column, shown, strict=False):
         ax.imshow(image, cmap="gray", vmin=0, vmax=255)
     for ax in column:
         ax.set_axis_off()
 figure.savefig(args.picture, dpi=120)
-print(f"drawn to {args.picture}")
+print(f"drew the results to {args.picture}")

@@ -1,66 +1,56 @@
 """
-Verification: are two drawings the same character?
-==================================================
+Verification: are two drawings of the same character?
+=====================================================
 
-The twin that ships, as a `SiameseVerifier`: a sample is a pair of images, and the answer is same
-or different. The threshold is chosen on pairs of the five alphabets that ship; it is then judged
-on pairs of the official one-shot runs, whose characters the twin has never seen.
+The pretrained network as a `SiameseVerifier`: a sample is a pair of images, and its class is same
+or different. The decision threshold is chosen on pairs of the five alphabets that the package
+includes. It is then tested on pairs of the official one-shot runs, whose characters the network
+has never seen.
 """
 
 import argparse
 
+import matplotlib
+
+matplotlib.use("Agg")
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from sksiamese import SiameseVerifier, load_pretrained
 from sksiamese.datasets import load_omniglot_minimal
+from sksiamese.model_selection import make_pairs
 from sksiamese.plotting import ThresholdDisplay
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
-parser.add_argument("--picture", default="verification.png", help="where the picture goes")
+parser.add_argument("--picture", default="verification.png", help="file to draw the scores to")
 args = parser.parse_args()
 
-
-def draw_pairs(labels, groups, n_pairs, rng):
-    """Row numbers of pairs, half of one class, the others of two classes of one group."""
-    rows = {label: np.flatnonzero(labels == label) for label in np.unique(labels)}
-    of_group = {group: np.unique(labels[groups == group]) for group in np.unique(groups)}
-    pairs = []
-    for _ in range(n_pairs // 2):
-        first, second = rng.choice(of_group[rng.choice(list(of_group))], 2, replace=False)
-        pairs.append(rng.choice(rows[first], 2, replace=False))
-        pairs.append([rng.choice(rows[first]), rng.choice(rows[second])])
-    return np.array(pairs), np.tile([1, 0], n_pairs // 2)
-
-
 # %%
-# The twin that ships learns size and ground of the images from any of them.
+# A pretrained network infers image size, background level and polarity from its support.
 
 omniglot = load_omniglot_minimal()
-rng = np.random.default_rng(0)
 clf = load_pretrained("omniglot").set_support(omniglot.images[:20], omniglot.target[:20])
+
+# %%
+# With a `preprocessor`, a sample is a pair of row numbers of its images, and each image is encoded
+# once. Half of the pairs are of one character; both images of a pair are of the same alphabet.
+
 verifier = SiameseVerifier.from_classifier(clf, preprocessor=omniglot.images)
+pairs = make_pairs(omniglot.target, omniglot.alphabets, n_pairs=4000, random_state=0)
+verifier.calibrate_threshold(pairs[:, :2], pairs[:, 2])
+print(
+    f"threshold {verifier.decision_threshold_:.2f}, chosen on {len(pairs)} pairs of training "
+    "alphabets"
+)
 
 # %%
-# A sample may be two row numbers of what `preprocessor` holds, so that each image is encoded once.
+# Each official run has twenty characters of one alphabet, two drawings of each.
 
-X, y = draw_pairs(omniglot.target, omniglot.alphabets, 4000, rng)
-verifier.calibrate_threshold(X, y)
-print(f"threshold {verifier.threshold_:.2f}, chosen on {len(y)} pairs of background alphabets")
-
-# %%
-# Each run has twenty characters of one alphabet, two drawings of each.
-
-images = np.concatenate(
-    [np.concatenate([r.support_images, r.query_images]) for r in omniglot.runs]
-)
-labels = np.concatenate(
-    [
-        np.char.add(f"{n} ", np.concatenate([r.support_labels, r.query_labels]).astype(str))
-        for n, r in enumerate(omniglot.runs)
-    ]
-)
-X, y = draw_pairs(labels, np.repeat(np.arange(len(omniglot.runs)), 40), 4000, rng)
+runs = omniglot.runs
+images = np.concatenate([part for run in runs for part in (run.support_images, run.query_images)])
+labels = np.concatenate([part for run in runs for part in (run.support_labels, run.query_labels)])
+pairs = make_pairs(labels, np.repeat(np.arange(len(runs)), 40), n_pairs=4000, random_state=0)
+X, y = pairs[:, :2], pairs[:, 2]
 verifier.set_params(preprocessor=images)
 area = roc_auc_score(y, verifier.decision_function(X))
 print(
@@ -68,3 +58,4 @@ print(
     f"area under the ROC curve {area:.4f}"
 )
 ThresholdDisplay.from_estimator(verifier, X, y).figure_.savefig(args.picture)
+print(f"drew the scores to {args.picture}")

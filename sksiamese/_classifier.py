@@ -226,7 +226,7 @@ class SiameseOneShotClassifier(
     n_features_in_ = FittedAttribute(lambda fitted: fitted.n_features_in)
     feature_names_in_ = FittedAttribute(lambda fitted: fitted.feature_names)
     support_ = FittedAttribute(lambda fitted: fitted.support)
-    classes_ = FittedAttribute(lambda fitted: fitted.support and fitted.support.classes)
+    classes_ = FittedAttribute(lambda fitted: fitted.support.classes if fitted.support else None)
     rejection_threshold_ = FittedAttribute(lambda fitted: fitted.rejection_threshold)
     # By which scikit-learn names the features that `transform` returns.
     _n_features_out = FittedAttribute(lambda fitted: neural(fitted).n_features)
@@ -433,6 +433,11 @@ class SiameseOneShotClassifier(
         ValueError
             If X or y cannot be used. The support is then unchanged.
 
+        See Also
+        --------
+        set_support : Replace the support.
+        remove_support : Remove classes.
+
         Examples
         --------
         >>> from sksiamese import load_pretrained
@@ -546,6 +551,10 @@ class SiameseOneShotClassifier(
             If an argument cannot be used, or the network cannot tell these classes apart. The
             estimator is then unchanged.
 
+        See Also
+        --------
+        score_samples : The score that the threshold applies to.
+
         References
         ----------
         .. [1] J. Platt, "Probabilistic outputs for support vector machines", 1999.
@@ -600,6 +609,11 @@ class SiameseOneShotClassifier(
             If there is no support, or `unknown_label` is given before calibration.
         ValueError
             If X cannot be used.
+
+        See Also
+        --------
+        predict_proba : Probabilities of the classes.
+        match : One-to-one assignment of queries to classes.
 
         Examples
         --------
@@ -761,6 +775,10 @@ class SiameseOneShotClassifier(
             If the estimator is not fitted, or is pretrained and has no support yet.
         ValueError
             If X cannot be used.
+
+        See Also
+        --------
+        similarity : Logits of all pairs, for any head.
 
         Examples
         --------

@@ -167,6 +167,10 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If an argument cannot be used. The support is then unchanged.
 
+        See Also
+        --------
+        SiameseOneShotClassifier.set_support : Does the same without a wrapper.
+
         Examples
         --------
         >>> from sksiamese import FrozenTwinClassifier, load_pretrained
@@ -199,6 +203,10 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
             Class label of each query.
         logits : ndarray of shape (n_queries, n_classes), float32
             Only returned if `return_logits` is True.
+
+        See Also
+        --------
+        SiameseOneShotClassifier.predict : The method that is called.
 
         Examples
         --------

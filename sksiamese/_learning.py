@@ -198,7 +198,7 @@ def learn(
     def fitted_by(networks: list[TwinNetwork]) -> Fitted:
         network = networks[0] if len(networks) == 1 else TwinEnsemble(networks).eval()
         return Fitted(
-            NeuralComparer(network, scaling, params.device),
+            NeuralComparer(network, scaling, str(params.device)),
             data.store.input_shape,
             flat=data.store.flat,
             feature_names=feature_names,

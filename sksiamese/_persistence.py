@@ -120,7 +120,7 @@ def _restored(path: Any, estimator: Any, about: dict, tensors: dict[str, Tensor]
             f"{path} does not fit its own parameters: it lacks {missing} and has {unexpected}."
         )
     network = network.eval().requires_grad_(False)
-    comparer = NeuralComparer(network, scaling, params.device)
+    comparer = NeuralComparer(network, scaling, str(params.device))
     return Fitted(comparer=comparer, support=support, **values)
 
 

@@ -231,6 +231,10 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         KeyboardInterrupt
             After Ctrl-C. The estimator then has the network trained so far.
 
+        See Also
+        --------
+        from_classifier : Take a trained network instead.
+
         Examples
         --------
         >>> import numpy as np
@@ -286,6 +290,10 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         y : ndarray of shape (n_pairs,)
             Label of each pair, one of `classes_`.
 
+        See Also
+        --------
+        calibrate_threshold : Choose the threshold.
+
         Examples
         --------
         >>> from sksiamese import SiameseVerifier, load_pretrained
@@ -335,6 +343,10 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             If the estimator is not fitted.
         ValueError
             If X cannot be used.
+
+        See Also
+        --------
+        similarity : Logits of all pairs of single samples.
 
         Examples
         --------
@@ -494,6 +506,10 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             If a parameter is a Python object that JSON cannot hold, such as a preprocessor.
         OSError
             If the file cannot be written. An existing file is then unchanged.
+
+        See Also
+        --------
+        load : Read the file.
 
         Examples
         --------

@@ -3,6 +3,6 @@
 Any skorch callback can be used beside these.
 """
 
-from .twin.callbacks import CosineSchedule, MomentumRamp, StopTraining
+from .twin.callbacks import MomentumRamp, StopTraining
 
-__all__ = ["CosineSchedule", "MomentumRamp", "StopTraining"]
+__all__ = ["MomentumRamp", "StopTraining"]

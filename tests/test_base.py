@@ -71,17 +71,21 @@ def test_predict_refuses_another_shape(of_images, form, message):
 
 
 @pytest.mark.parametrize(
-    "image",
-    [PIXELS[0], PIXELS[0][None, None][0], PIXELS[0][..., None]],
-    ids=["two axes", "channel first", "channel last"],
+    ("X", "image"),
+    [
+        (PIXELS, PIXELS[0]),
+        (PIXELS, PIXELS[0][..., None]),
+        (np.stack([PIXELS] * 3, 1), np.stack([PIXELS[0]] * 3)),
+        (np.stack([PIXELS] * 3, 1), np.stack([PIXELS[0]] * 3, -1)),
+    ],
+    ids=["gray", "gray, channel last", "colour, channels first", "colour, channels last"],
 )
-def test_predict_says_how_to_pass_a_single_image(of_images, image):
-    """The first axis of X counts samples, so a single image has the wrong shape."""
-    if image.shape[0] == 1:  # this is a batch of one
-        assert len(of_images.predict(image)) == 1
-        return
+def test_predict_says_how_to_pass_a_single_image(X, image):
+    """The first axis of X counts samples."""
+    clf = classifier("mlp").fit(X, LABELS)
     with pytest.raises(ValueError, match=r"Pass a single image as X\[None\], a batch of one"):
-        of_images.predict(image)
+        clf.predict(image)
+    assert clf.predict(image[None]).shape == (1,)
 
 
 def test_predict_refuses_flat_rows_of_another_length(of_rows):

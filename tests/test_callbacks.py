@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks see every epoch, may predict in the middle of it, and may stop it."""
+"""Callbacks: scikit-learn's, which see every epoch, and those of the public module."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,19 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from skorch.callbacks import Callback
 
-from sksiamese import SiameseOneShotClassifier
+from sksiamese import SiameseOneShotClassifier, SiameseVerifier
+from sksiamese.callbacks import MomentumRamp, StopTraining
 
-callback = pytest.importorskip("sklearn.callback", reason="scikit-learn 1.9 has callbacks")
+try:
+    from sklearn import callback
+except ImportError:
+    callback = None
+
+with_sklearn_callbacks = pytest.mark.skipif(
+    callback is None, reason="scikit-learn 1.9 has callbacks"
+)
 
 
 class Recorder:
@@ -48,74 +57,118 @@ def classifier(**params):
     return SiameseOneShotClassifier(**{"max_iter": 3, "random_state": 0, **params})
 
 
-def test_every_epoch_is_a_task_of_the_fit(data):
+# scikit-learn's
+
+
+@with_sklearn_callbacks
+@pytest.mark.parametrize("n_estimators", [1, 2])
+def test_set_callbacks_makes_every_epoch_a_task(data, n_estimators):
     recorder = Recorder()
-    classifier().set_callbacks(recorder).fit(*data)
+    classifier(n_estimators=n_estimators).set_callbacks(recorder).fit(*data)
     assert recorder.events == [
         "setup",
         "begin fit",
-        *["begin epoch", "end epoch"] * 3,
+        *["begin epoch", "end epoch"] * 3 * n_estimators,
         "end fit",
         "teardown",
     ]
 
 
-def test_an_epoch_that_answers_true_ends_the_training(data):
+@with_sklearn_callbacks
+def test_set_callbacks_stops_training_if_an_epoch_returns_true(data):
     recorder = Recorder(stop_after=2)
     clf = classifier(max_iter=50).set_callbacks(recorder).fit(*data)
-    assert clf.n_iter_ == len(clf.history_) == len(recorder.seen) == 2
-    assert clf.predict(data[0]).shape == (48,)
+    assert clf.n_iter_ == len(clf.history_[0]) == len(recorder.seen) == 2
+    assert clf.score(*data) > 1 / 6
     assert recorder.events[-1] == "teardown"
 
 
-def test_the_estimator_predicts_in_the_middle_of_training(data):
+@with_sklearn_callbacks
+def test_fitted_estimator_predicts_during_training(data):
     recorder = Recorder(look=lambda fitted, X, y: (fitted.n_iter_, fitted.score(X, y)))
     clf = classifier().set_callbacks(recorder).fit(*data)
     assert [n_iter for n_iter, _ in recorder.seen] == [1, 2, 3]
     assert recorder.seen[-1][1] == clf.score(*data)
 
 
-def test_what_is_handed_out_does_not_go_on_training(data):
+@with_sklearn_callbacks
+def test_fitted_estimator_of_an_ensemble_has_the_networks_so_far(data):
+    recorder = Recorder(
+        look=lambda fitted, X, y: ([len(epochs) for epochs in fitted.history_], fitted.score(X, y))
+    )
+    clf = classifier(n_estimators=2, max_iter=2).set_callbacks(recorder).fit(*data)
+    assert [epochs for epochs, _ in recorder.seen] == [[1], [2], [2, 1], [2, 2]]
+    assert recorder.seen[-1][1] == clf.score(*data)
+
+
+@with_sklearn_callbacks
+def test_fitted_estimator_does_not_go_on_training(data):
     recorder = Recorder(look=lambda fitted, X, y: (fitted, fitted.decision_function(X)))
     classifier().set_callbacks(recorder).fit(*data)
     for fitted, logits in recorder.seen:
         np.testing.assert_array_equal(fitted.decision_function(data[0]), logits)
+    assert not np.array_equal(recorder.seen[0][1], recorder.seen[-1][1])
 
 
-def test_after_pairs_there_is_no_support_in_the_middle_either(data):
+@with_sklearn_callbacks
+def test_fitted_estimator_has_no_support_after_pairs(data):
     def look(fitted, X, y):
         with pytest.raises(NotFittedError, match="set_support"):
             fitted.predict(X)
-        return fitted.pair_proba(X[:2], X[2:4]).shape
+        return fitted.pair_proba(X[:2], X[2:4])
 
     recorder = Recorder(look=look)
     pairs = np.array([[0, 1, 1], [0, 9, 0], [8, 9, 1], [1, 17, 0]])
-    classifier().set_callbacks(recorder).fit(data[0], pairs)
-    assert recorder.seen == [(2,)] * 3
+    clf = classifier().set_callbacks(recorder).fit(data[0], pairs)
+    assert len(recorder.seen) == 3
+    expected = clf.pair_proba(data[0][:2], data[0][2:4])
+    np.testing.assert_array_equal(recorder.seen[-1], expected)
 
 
-def test_watching_does_not_change_what_is_learned(data):
+@with_sklearn_callbacks
+def test_fitted_estimator_rejects_nothing_before_calibration(data):
+    recorder = Recorder(look=lambda fitted, X, y: fitted.predict(X))
+    clf = classifier(unknown_label=-1, max_iter=1).set_callbacks(recorder).fit(*data)
+    assert set(recorder.seen[0]) <= set(data[1])
+    assert np.isfinite(clf.rejection_threshold_)
+
+
+@with_sklearn_callbacks
+def test_set_callbacks_does_not_change_what_is_learned(data):
     recorder = Recorder(look=lambda fitted, X, y: fitted.score(X, y))
     watched = classifier().set_callbacks(recorder).fit(*data)
     alone = classifier().fit(*data)
     np.testing.assert_array_equal(watched.transform(data[0]), alone.transform(data[0]))
 
 
-def test_a_callback_set_through_a_pipeline(data):
+@with_sklearn_callbacks
+def test_set_callbacks_works_for_a_verifier(data):
+    recorder = Recorder(stop_after=2, look=lambda fitted, X, y: fitted.score(X, y))
+    rng = np.random.default_rng(0)
+    X, y = data[0][rng.permutation(48).reshape(-1, 2)], np.arange(24) % 2
+    verifier = SiameseVerifier(max_iter=5, random_state=0).set_callbacks(recorder).fit(X, y)
+    assert verifier.n_iter_ == 2
+    assert recorder.seen[-1] == verifier.score(X, y)
+
+
+@with_sklearn_callbacks
+def test_set_callbacks_works_inside_a_pipeline(data):
     recorder = Recorder()
     clf = classifier().set_callbacks(recorder)
-    make_pipeline(FunctionTransformer(np.sqrt), clf).fit(*data)
+    make_pipeline(FunctionTransformer(), clf).fit(*data)
     assert recorder.events.count("end epoch") == 3
 
 
-def test_a_callback_set_through_a_grid_search(data):
+@with_sklearn_callbacks
+def test_set_callbacks_works_inside_a_grid_search(data):
     recorder = Recorder()
     clf = classifier(max_iter=1).set_callbacks(recorder)
     GridSearchCV(clf, {"learning_rate": [1e-3, 2e-3]}, cv=2).fit(*data)
     assert recorder.events.count("end epoch") == 5
 
 
-def test_a_scoring_monitor_scores_every_epoch(data):
+@with_sklearn_callbacks
+def test_scoring_monitor_scores_every_epoch(data):
     monitor = callback.ScoringMonitor(scoring="accuracy")
     clf = classifier().set_callbacks(monitor).fit(*data)
     rows = monitor.get_logs().data
@@ -124,17 +177,53 @@ def test_a_scoring_monitor_scores_every_epoch(data):
     assert scores[-1] == clf.score(*data)
 
 
+@with_sklearn_callbacks
 @pytest.mark.parametrize("wrap", [lambda clf: clf, make_pipeline])
-def test_the_progress_bar_reaches_its_end(data, wrap, capsys):
+def test_progress_bar_reaches_its_end(data, wrap, capsys):
     wrap(classifier()).set_callbacks(callback.ProgressBar()).fit(*data)
     shown = capsys.readouterr().out
     assert "SiameseOneShotClassifier" in shown
     assert "100%" in shown
 
 
-def test_callbacks_are_torn_down_when_the_fit_fails(data):
+@with_sklearn_callbacks
+def test_callbacks_are_torn_down_if_fit_fails(data):
     recorder = Recorder()
     clf = classifier().set_callbacks(recorder)
     with pytest.raises(ValueError, match="one class"):
         clf.fit(data[0], np.zeros(48))
     assert recorder.events.count("setup") == recorder.events.count("teardown")
+
+
+# sksiamese.callbacks
+
+
+class Watch(Callback):
+    """Keeps an optimizer setting of each epoch, and stops after `stop_after` of them."""
+
+    def __init__(self, name, stop_after=None):
+        self.name = name
+        self.stop_after = stop_after
+        self.seen = []
+
+    def on_epoch_end(self, net, **kwargs):
+        self.seen.append(net.optimizer_.param_groups[0][self.name])
+        if len(self.seen) == self.stop_after:
+            raise StopTraining
+
+
+def test_stop_training_keeps_what_was_learned(data):
+    clf = classifier(max_iter=50, callbacks=[Watch("lr", stop_after=2)]).fit(*data)
+    assert clf.n_iter_ == 2
+    assert clf.score(*data) > 1 / 6
+
+
+def test_momentum_ramp_sets_the_momentum_of_each_epoch(data):
+    watch = Watch("momentum")
+    classifier(
+        max_iter=5,
+        optimizer="sgd",
+        optimizer_params={"momentum": 0.8},
+        callbacks=[MomentumRamp(n_epochs=3), watch],
+    ).fit(*data)
+    np.testing.assert_allclose(watch.seen, [0.5, 0.6, 0.7, 0.8, 0.8])

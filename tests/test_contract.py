@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import joblib
@@ -14,7 +15,7 @@ import pytest
 import skops.io
 import torch
 from sklearn import config_context
-from sklearn.base import clone, is_classifier
+from sklearn.base import TransformerMixin, clone, is_classifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import (
     GridSearchCV,
@@ -25,31 +26,157 @@ from sklearn.model_selection import (
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    assert_all_finite,
+    check_array,
+    column_or_1d,
+    validate_data,
+)
 
-from sksiamese import SiameseOneShotClassifier
+from sksiamese import FrozenTwinClassifier, SiameseOneShotClassifier, SiameseVerifier
 from sksiamese.model_selection import make_one_shot_scorer
 
 CONTRACT = Path(__file__).parents[1] / "benchmarks" / "contract.py"
 
+# scikit-learn's own checks. SCIPY_ARRAY_API is read on import, so they run in a new interpreter.
 
-def test_every_check_of_scikit_learn_passes(tmp_path, record_property):
-    """SCIPY_ARRAY_API is read on import, so this runs in an interpreter of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "SKSIAMESE_RESULTS": str(tmp_path)}
+
+class PairsOfRows(TransformerMixin, SiameseVerifier):
+    """A verifier that scikit-learn's checks can use: its X is (n, d), its y has any two labels.
+
+    A row x becomes the pair (x, 0), and the second label means "same". This class only translates
+    X and y; it checks the labels, because a verifier has no labels of its own. The verifier checks
+    the values, the dtype and the shape of X.
+    """
+
+    def fit(self, X, y=None):
+        pairs, classes = self.pairs(X), None
+        if y is not None:
+            y = column_or_1d(y, warn=True)
+            assert_all_finite(y, input_name="y")
+            check_classification_targets(y)
+            classes = np.unique(y)
+            if len(classes) > 2:
+                raise ValueError(
+                    "Only binary classification is supported. The type of the target is "
+                    "multiclass."
+                )
+            y = np.isin(y, classes[-1:]).astype(int)
+        super().fit(pairs, y)
+        validate_data(self, X, skip_check_array=True)  # names and number of columns
+        self.classes_ = classes
+        return self
+
+    def pairs(self, X, fitted=False):
+        rows = np.asarray(X)
+        if rows.ndim != 2:  # such as a sparse matrix, which is an object without axes
+            check_array(X)  # raises: there are no pairs of such rows
+        if fitted and "classes_" in vars(self):
+            validate_data(self, X, reset=False, skip_check_array=True)
+        return np.stack([rows, np.zeros_like(rows)], axis=1)
+
+    def decision_function(self, X):
+        return super().decision_function(self.pairs(X, fitted=True))
+
+    def predict(self, X):
+        same = super().predict(self.pairs(X, fitted=True)) == 1
+        return self.classes_[same.astype(int)]
+
+    def predict_proba(self, X):
+        return super().predict_proba(self.pairs(X, fitted=True))
+
+    def transform(self, X):
+        return super().transform(self.pairs(X, fitted=True)[:, 0])
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = True
+        tags.input_tags.three_d_array = False
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+# The numbers of features that scikit-learn's checks use. A frozen classifier takes the number that
+# it was trained on, so a check can pass with one of them, and fails with the others.
+WIDTHS = (1, 2, 3, 4, 5, 10, 20)
+FROZEN_CANNOT_PASS = {
+    "check_estimators_overwrite_params": (
+        "It compares joblib.hash of the wrapped estimator and of a deep copy of it, which differ "
+        "for every torch tensor. test_frozen.py tests that fit leaves the estimator unchanged."
+    ),
+}
+
+
+def frozen(n_features):
+    y = np.arange(90) % 3
+    X = np.random.default_rng(0).normal(size=(90, n_features)) + 3 * y[:, None]
+    return FrozenTwinClassifier(SiameseOneShotClassifier(max_iter=10, random_state=0).fit(X, y))
+
+
+def summary(record):
+    """Return name, status and error of a record of `check_estimator`, with what caused it."""
+    error = record["exception"]
+    cause = error and (error.__cause__ or error.__context__)
+    return record["check_name"], record["status"], f"{error} {cause}"
+
+
+def run_checks(kind):
+    """Print the records of scikit-learn's checks as JSON, a list for each estimator."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    estimators = [PairsOfRows()] if kind == "verifier" else map(frozen, WIDTHS)
+    expected = FROZEN_CANNOT_PASS if kind == "frozen" else None
+    options = {"on_fail": None, "on_skip": None, "expected_failed_checks": expected}
+    records = [check_estimator(estimator, **options) for estimator in estimators]
+    print(json.dumps([list(map(summary, of_one)) for of_one in records]))
+
+
+def checks_in_a_new_interpreter(*command, **environment):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "SCIPY_ARRAY_API": "1", **environment}
     run = subprocess.run(
-        [sys.executable, CONTRACT], capture_output=True, text=True, env=environment, check=False
+        [sys.executable, *command], capture_output=True, text=True, env=environment, check=False
     )
     assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_check_estimator_passes_for_the_classifier(tmp_path, record_property):
+    checks_in_a_new_interpreter(CONTRACT, SKSIAMESE_RESULTS=str(tmp_path))
     record = json.loads((tmp_path / "contract.json").read_text())
     record_property("seconds", record["seconds"])
     assert record["not_passed"] == []
     assert record["checks"]["passed"] >= 55
 
 
+def test_check_estimator_passes_for_pairs_of_rows():
+    (records,) = json.loads(checks_in_a_new_interpreter(__file__, "verifier"))
+    assert [record for record in records if record[1] != "passed"] == []
+    assert len(records) >= 55
+
+
+def test_check_estimator_passes_for_a_frozen_classifier_of_the_width_it_asks_for():
+    of_widths = json.loads(checks_in_a_new_interpreter(__file__, "frozen"))
+    passed = [
+        any(status == "passed" for _, status, _ in records)
+        for records in zip(*of_widths, strict=True)
+    ]
+    names = [name for name, _, _ in of_widths[0]]
+    assert {n for n, ok in zip(names, passed, strict=True) if not ok} == {*FROZEN_CANNOT_PASS}
+    assert sum(passed) >= 50
+    for width, records in zip(WIDTHS, of_widths, strict=True):
+        for name, status, error in records:
+            assert status != "skipped"
+            if status != "passed" and name not in FROZEN_CANNOT_PASS:
+                assert f"expecting {width} features" in error
+
+
 def weights(clf):
     return torch.cat([p.flatten() for p in clf.network_.parameters()])
 
 
-def test_groups_reach_fit_through_a_pipeline_and_by_routing(data):
+def test_fit_takes_groups_through_a_pipeline_and_by_routing(data):
     X, y = data
     groups = y % 2
     plain, other = classifier().fit(X, y, groups=groups), classifier().fit(X, y)
@@ -83,7 +210,7 @@ def classifier(**params):
 # Model selection
 
 
-def test_it_is_the_last_step_of_a_pipeline(data):
+def test_classifier_is_the_last_step_of_a_pipeline(data):
     X, y = data
     pipeline = make_pipeline(FunctionTransformer(np.sqrt), classifier()).fit(X, y)
     alone = classifier().fit(np.sqrt(X), y)
@@ -91,15 +218,17 @@ def test_it_is_the_last_step_of_a_pipeline(data):
     assert pipeline.score(X, y) == alone.score(np.sqrt(X), y)
 
 
-def test_it_takes_what_a_scaler_makes_of_flat_rows(data):
+def test_classifier_takes_scaled_flat_rows_in_a_pipeline(data):
     X, y = data
     rows = X.reshape(len(X), -1)
     pipeline = make_pipeline(StandardScaler(), classifier(image_shape=(16, 16))).fit(rows, y)
     assert pipeline[-1].input_shape_ == (1, 16, 16)
-    assert pipeline.predict(rows).shape == (40,)
+    scaled = StandardScaler().fit_transform(rows)
+    expected = classifier().fit(scaled.reshape(-1, 16, 16), y).predict(scaled.reshape(-1, 16, 16))
+    np.testing.assert_array_equal(pipeline.predict(rows), expected)
 
 
-def test_it_is_a_transformer_in_a_pipeline(data):
+def test_classifier_is_a_transformer_in_a_pipeline(data):
     neighbours = KNeighborsClassifier(1, metric="manhattan")
     pipeline = make_pipeline(classifier(), neighbours).fit(*data)
     assert pipeline.score(*data) == 1.0
@@ -111,11 +240,13 @@ def test_it_is_a_transformer_in_a_pipeline(data):
         {"encoder": ["conv", "mlp"]},
         {"loss": ["verification", "episodic", "both"]},
         {"aggregation": ["mean", "max", "prototype"]},
-        {"net_params": [None, {"optimizer": torch.optim.SGD}]},
+        {"optimizer": ["adamw", torch.optim.SGD]},
+        {"batch_size": [(1, 5, 2), "auto"]},
+        {"class_augmentation": [None, "rotate"]},
         {"siameseoneshotclassifier__head": ["weighted_l1", "signed_l1"]},
     ],
 )
-def test_a_grid_search_over_its_parameters(data, grid):
+def test_grid_search_over_parameters(data, grid):
     estimator = classifier()
     if any("__" in name for name in grid):
         estimator = make_pipeline(FunctionTransformer(), estimator)
@@ -123,21 +254,26 @@ def test_a_grid_search_over_its_parameters(data, grid):
     ((name, values),) = grid.items()
     assert search.best_params_[name] in values
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    assert search.predict(data[0]).shape == (40,)
+    refitted = clone(estimator).set_params(**search.best_params_).fit(*data)
+    np.testing.assert_array_equal(search.predict(data[0]), refitted.predict(data[0]))
 
 
-def test_successive_halving_over_the_kind_of_network(data):
+def test_halving_grid_search_over_encoders(data):
     X, y = np.repeat(data[0], 2, axis=0), np.repeat(data[1], 2)
     search = HalvingGridSearchCV(
-        classifier(), {"encoder": ["conv", "mlp"], "distortion": [None, "affine"]}, cv=2,
-        factor=2, min_resources=40, random_state=0,
-    ).fit(X, y)  # fmt: skip
+        classifier(),
+        {"encoder": ["conv", "mlp"], "augmentation": [None, "affine"]},
+        cv=2,
+        factor=2,
+        min_resources=40,
+        random_state=0,
+    ).fit(X, y)
     assert search.n_iterations_ == 2
     assert search.n_candidates_ == [4, 2]
-    assert search.predict(X).shape == y.shape
+    assert search.best_score_ > 1 / 5
 
 
-def test_workers_give_the_scores_of_the_main_process(data):
+def test_grid_search_gives_the_same_scores_in_workers(data):
     scores = [
         GridSearchCV(classifier(), {"max_iter": [1, 2]}, cv=2, n_jobs=n_jobs)
         .fit(*data)
@@ -147,13 +283,12 @@ def test_workers_give_the_scores_of_the_main_process(data):
     np.testing.assert_array_equal(*scores)
 
 
-def test_cross_validation_on_three_dimensional_images(data):
+def test_cross_val_score_on_three_dimensional_images(data):
     scores = cross_val_score(classifier(max_iter=4), *data, cv=2)
-    assert scores.shape == (2,)
     assert scores.mean() > 0.6  # chance is 0.2
 
 
-def test_cross_validation_over_unseen_classes(glyphs):
+def test_cross_val_score_over_unseen_classes(glyphs):
     X, y = glyphs
     scorer = make_one_shot_scorer(n_way=4, n_episodes=20)
     estimator = make_pipeline(FunctionTransformer(), classifier(max_iter=4))
@@ -164,32 +299,32 @@ def test_cross_validation_over_unseen_classes(glyphs):
 # Copies
 
 
-def test_a_clone_is_unfitted_and_learns_the_same(clf, data):
-    twin = clone(clf)
-    assert not hasattr(twin, "network_")
-    assert twin.get_params() == clf.get_params()
-    np.testing.assert_array_equal(twin.fit(*data).transform(data[0]), clf.transform(data[0]))
+def test_clone_is_unfitted_and_learns_the_same(clf, data):
+    again = clone(clf)
+    assert not hasattr(again, "network_")
+    assert again.get_params() == clf.get_params()
+    np.testing.assert_array_equal(again.fit(*data).transform(data[0]), clf.transform(data[0]))
 
 
 @pytest.mark.parametrize("protocol", [2, pickle.HIGHEST_PROTOCOL])
-def test_it_pickles_fitted_and_unfitted(clf, data, protocol):
+def test_pickle_keeps_a_fitted_and_an_unfitted_classifier(clf, data, protocol):
     again = pickle.loads(pickle.dumps(clf, protocol))
     np.testing.assert_array_equal(again.predict_proba(data[0]), clf.predict_proba(data[0]))
     unfitted = pickle.loads(pickle.dumps(classifier(), protocol))
     np.testing.assert_array_equal(unfitted.fit(*data).transform(data[0]), clf.transform(data[0]))
 
 
-def test_its_pickle_does_not_hold_the_training_images(clf, data):
+def test_pickle_does_not_hold_the_training_images(clf, data):
     many = np.repeat(data[0], 20, axis=0)
     larger = classifier().fit(many, np.repeat(data[1], 20))
-    codes = larger.support_.codes.nbytes - clf.support_.codes.nbytes
+    embeddings = larger.support_.embeddings.nbytes - clf.support_.embeddings.nbytes
     growth = len(pickle.dumps(larger)) - len(pickle.dumps(clf))
-    assert growth - codes < many.nbytes / 10
+    assert growth - embeddings < many.nbytes / 10
 
 
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
 @pytest.mark.filterwarnings("error")
-def test_joblib_dumps_it(clf, data, tmp_path, mmap_mode):
+def test_joblib_keeps_a_classifier(clf, data, tmp_path, mmap_mode):
     X, y = data
     joblib.dump(clf, tmp_path / "clf.joblib")
     again = joblib.load(tmp_path / "clf.joblib", mmap_mode=mmap_mode)
@@ -198,8 +333,8 @@ def test_joblib_dumps_it(clf, data, tmp_path, mmap_mode):
     assert again.classes_.tolist() == [1, 2, 3, 4, 7, 8]
 
 
-def test_skops_holds_it_with_trust_in_its_class_alone():
-    pipeline = make_pipeline(StandardScaler(), classifier(batch_shape=(1, 10, 2)))
+def test_skops_keeps_an_unfitted_classifier_that_is_trusted():
+    pipeline = make_pipeline(StandardScaler(), classifier(batch_size=(1, 10, 2)))
     written = skops.io.dumps(pipeline)
     untrusted = skops.io.get_untrusted_types(data=written)
     assert untrusted == ["sksiamese._classifier.SiameseOneShotClassifier"]
@@ -210,41 +345,45 @@ def test_skops_holds_it_with_trust_in_its_class_alone():
 # What scikit-learn shows of it
 
 
-def test_transform_as_pandas(data):
+def test_transform_returns_a_data_frame_with_set_output(data):
     clf = classifier().set_output(transform="pandas").fit(*data)
     frame = clf.transform(data[0])
     assert isinstance(frame, pd.DataFrame)
     assert frame.columns.tolist() == clf.get_feature_names_out().tolist()
     assert set(frame.dtypes) == {np.dtype("float32")}
+    plain = classifier().fit(*data).transform(data[0])
+    np.testing.assert_array_equal(frame.to_numpy(), plain)
 
 
-def test_feature_names_out(clf, data):
+def test_get_feature_names_out_names_every_feature(clf, data):
     names = clf.get_feature_names_out()
     assert len(names) == clf.transform(data[0][:1]).shape[1]
     assert names[0] == "siameseoneshotclassifier0"
+    assert len(set(names)) == len(names)
 
 
-def test_repr_shows_what_differs_and_html_all(clf):
+def test_repr_shows_parameters_that_differ(clf):
     assert repr(SiameseOneShotClassifier(max_iter=3)) == "SiameseOneShotClassifier(max_iter=3)"
     for estimator in (clf, classifier(), make_pipeline(classifier())):
         assert "SiameseOneShotClassifier" in estimator._repr_html_()
 
 
-def test_it_is_a_classifier(clf):
+def test_is_classifier_is_true(clf):
     assert is_classifier(clf)
+    assert is_classifier(SiameseVerifier())
 
 
 # Forms of X that only scikit-learn users have
 
 
-def test_torch_tensors(clf, data):
+def test_fit_and_predict_accept_torch_tensors(clf, data):
     X, y = torch.from_numpy(data[0]), torch.from_numpy(data[1])
     again = classifier().fit(X, y)
     np.testing.assert_array_equal(again.predict(X), clf.predict(data[0]))
     np.testing.assert_array_equal(again.transform(X), clf.transform(data[0]))
 
 
-def test_data_frames_have_their_columns_remembered(data):
+def test_fit_remembers_the_columns_of_a_data_frame(data):
     X, y = data
     frame = pd.DataFrame(X.reshape(len(X), -1)).add_prefix("pixel")
     clf = classifier(image_shape=(16, 16)).fit(frame, pd.Series(y).astype(str))
@@ -255,3 +394,7 @@ def test_data_frames_have_their_columns_remembered(data):
         clf.predict(frame.rename(columns={"pixel0": "other"}))
     clf.fit(X, y)
     assert not hasattr(clf, "feature_names_in_")
+
+
+if __name__ == "__main__":
+    run_checks(sys.argv[1])

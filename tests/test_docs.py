@@ -1,46 +1,287 @@
-"""What the documentation names is there."""
+"""The documentation is about what there is: links, names, parameters, and code that runs."""
 
+import ast
+import importlib
+import inspect
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
-ROWS = [
+import sksiamese
+from sksiamese import SiameseOneShotClassifier, load_pretrained
+from sksiamese.datasets import make_glyphs
+from sksiamese.twin.encoders import ENCODERS
+from sksiamese.twin.heads import HEADS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
+PAGES = [
+    README,
+    CONTRIBUTING,
+    ROOT / "CHANGELOG.md",
+    *sorted(DOCS.glob("*.md")),
+    *sorted((ROOT / "sksiamese" / "weights").glob("*.md")),
+]
+PAPER_ROWS = [
     line.strip("|").split("|")
-    for line in (DOCS / "paper_to_code.md").read_text().splitlines()
+    for line in (DOCS / "paper_to_code.md").read_text(encoding="utf-8").splitlines()
     if re.match(r"\| \d", line)
 ]
 
+# Words of earlier versions, and what to write instead.
+WORDS = {
+    r"\bink\b": "foreground",
+    r"\bground\b": "background",
+    r"\bcodes\b": "embeddings",
+    r"\btwins? that ships?\b|\bshipped twin\b": "pretrained network",
+    r"\bbackground classes\b": "training classes",
+    r"\bno number\b": "not a number",
+    r"\bof the same kind\b|\bof another kind\b": "say which property is the same",
+    r"\bfalse acceptance\b": "false-acceptance rate",
+    r"\bclass_transforms\b": "class_augmentation",
+    r"\bdistortion=|(?-i:\bDISTORTIONS\b)": "augmentation",
+    r"\bn_members\b": "n_estimators",
+    r"\bfalse_acceptance\b": "false_acceptance_rate",
+    r"(?<![a-z_])threshold_\b": "rejection_threshold_ or decision_threshold_",
+    r"\bdraw_pairs\b": "make_pairs",
+}
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[1].strip()[:40])
-def test_each_sentence_of_the_paper_has_its_code_and_its_test(row):
+# Parameters of other packages that the documentation uses.
+OTHERS = {
+    "LRScheduler": {"gamma"},
+    "cross_val_score": {"groups", "params", "scoring"},
+    "numpy": {"axis"},
+    "timm.create_model": {"in_chans", "num_classes", "pretrained"},
+    "torch": {"dim", "dtype"},
+    "torch.export": {"dynamic_shapes"},
+    "torch.onnx": {"dynamo"},
+}
+
+
+def read(page):
+    return page.read_text(encoding="utf-8")
+
+
+def python_blocks(page):
+    return re.findall(r"^```python\n(.*?)^```", read(page), re.MULTILINE | re.DOTALL)
+
+
+def code_spans(page):
+    """Code in the text, between single backticks."""
+    text = re.sub(r"^```.*?^```", "", read(page), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+def each(pages):
+    return pytest.mark.parametrize("page", pages, ids=lambda page: page.name)
+
+
+def defines(file, *names):
+    """Whether a file of the repository defines all names, as class, function or constant."""
+    source = read(ROOT / file)
+    return all(
+        re.search(rf"^ *(class|def) {name}\b|^{name}\b.* = ", source, re.MULTILINE)
+        for name in names
+    )
+
+
+def public_parameters():
+    """Names of all parameters of public functions, classes and methods."""
+    modules = ("augmentation", "callbacks", "datasets", "model_selection", "plotting", "recipes")
+    fitted = load_pretrained("omniglot").fitted_
+    objects = [*ENCODERS.values(), *HEADS.values(), type(fitted), type(fitted.comparer)]
+    for module in (sksiamese, *(importlib.import_module(f"sksiamese.{name}") for name in modules)):
+        objects += [getattr(module, name) for name in module.__all__]
+    classes = [found for found in objects if inspect.isclass(found)]
+    classes = [cls for cls in classes if not issubclass(cls, Exception)]
+    functions = [*filter(inspect.isfunction, objects), *classes]
+    for cls in classes:
+        methods = inspect.getmembers(cls, callable)
+        functions += [method for name, method in methods if not name.startswith("_")]
+    return {name for function in functions for name in inspect.signature(function).parameters}
+
+
+@pytest.fixture
+def names(tmp_path, monkeypatch):
+    """What the code in the documentation takes as given."""
+    monkeypatch.chdir(tmp_path)  # where it writes files
+    X, y = make_glyphs(n_classes=25, n_samples=2, random_state=0)
+    new, labels = make_glyphs(n_classes=5, n_samples=2, random_state=1)
+    return {
+        "X": X,
+        "y": y,
+        "alphabet": np.array([f"alphabet {label // 5}" for label in y]),
+        "X_new": new[::2],
+        "y_new": labels[::2],
+        "X_query": new[1::2],
+    }
+
+
+def run(page, names, contains=""):
+    """Run the Python code of a page that contains some text; training is made short."""
+    for block in python_blocks(page):
+        # An encoder of timm would be downloaded.
+        if contains in block and "import timm" not in block:
+            block = block.replace("(random_state=0)", "(max_iter=2, random_state=0)")
+            exec(compile(block, page.name, "exec"), names)
+
+
+@pytest.mark.parametrize("row", PAPER_ROWS, ids=lambda row: row[1].strip()[:40])
+def test_paper_to_code_names_code_and_a_test(row):
     _, _, _, code, test = row
-    for cell, kinds in ((code, ("class ", "def ")), (test, ("def ",))):
+    for cell in (code, test):
         file, name = re.findall(r"`([^`]+)`", cell)
-        source = (DOCS.parent / file).read_text()
-        assert any(re.search(rf"^ *{kind}{name}\b", source, re.MULTILINE) for kind in kinds), cell
+        assert defines(file, name), cell
 
 
-def test_the_table_has_rows():
-    assert len(ROWS) > 12
+def test_paper_to_code_covers_the_sections_of_the_method():
+    sections = [row[0].strip() for row in PAPER_ROWS]
+    assert set(sections) == {"3.1", "3.2", "3.3", "4.1", "4.3"}
+    assert sections.count("3.2") > 6
 
 
-@pytest.mark.parametrize(
-    "page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name
-)
-def test_links_lead_somewhere(page):
-    for link in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
-        assert link.startswith("https://") or (page.parent / link).exists(), link
+@each(PAGES)
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#\s]+)", read(page))
+    local = [link for link in links if not link.startswith("https://")]
+    assert [link for link in local if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
-def test_files_that_are_named_exist(page):
-    for name in re.findall(
-        r"`((?:sksiamese|tests|benchmarks|examples|tools|docs)/[^`*\s]+)`", page.read_text()
-    ):
+@each(PAGES)
+def test_files_named_in_the_text_exist(page):
+    pattern = r"(?:python )?((?:sksiamese|tests|benchmarks|examples|tools|docs)/[^*\s]+)"
+    named = [match[1] for match in (re.match(pattern, span) for span in code_spans(page)) if match]
+    missing = []
+    for name in named:
         file, _, test = name.partition("::")
-        assert (DOCS.parent / file).exists(), name
-        assert not test or re.search(
-            rf"^def {test}\b", (DOCS.parent / file).read_text(), re.MULTILINE
-        ), name
+        if not (ROOT / file).exists() or (test and not defines(file, test)):
+            missing.append(name)
+    assert missing == []
+
+
+def test_contributing_names_code_where_it_is():
+    text = read(CONTRIBUTING)
+    named = [
+        (file, names)  # `file` (`name`, `name`)
+        for file, names in re.findall(r"`(sksiamese/[\w/]+\.py)` \(((?:`\w+`(?:, )?)+)\)", text)
+    ]
+    named += [
+        (file, f"`{name}`")  # `name` (`file`), `name(arguments)` ... (`file`)
+        for name, file in re.findall(
+            r"`(?:\w+\.)?(\w+)(?:\([^`]*\))?`[^`.;]*\(`(sksiamese/[\w/]+\.py)`\)", text
+        )
+    ]
+    assert len(named) > 20
+    for file, names in named:
+        assert defines(file, *re.findall(r"\w+", names)), (file, names)
+
+
+def test_contributing_names_each_module():
+    text = read(CONTRIBUTING)
+    package = ROOT / "sksiamese"
+    for path in [*package.glob("_*.py"), *(package / "twin").glob("*.py")]:
+        if not path.name.startswith("__"):
+            assert f"`{path.relative_to(ROOT).as_posix()}`" in text
+
+
+@each(PAGES)
+def test_pages_use_the_terms_of_the_package(page):
+    for word, better in WORDS.items():
+        found = re.search(rf".*(?:{word}).*", read(page), re.IGNORECASE)
+        assert found is None, f"{found[0]!r}: write {better}"
+
+
+@each(PAGES)
+def test_pages_name_parameters_that_exist(page):
+    known = public_parameters().union(*OTHERS.values())
+    used = {
+        name for span in code_spans(page) for name in re.findall(r"(?<![\w.-])(\w+)=(?!=)", span)
+    }
+    for block in python_blocks(page):
+        calls = (node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Call))
+        used |= {keyword.arg for call in calls for keyword in call.keywords if keyword.arg}
+    assert used <= known
+
+
+def test_readme_is_short():
+    assert len(read(README).splitlines()) <= 120
+
+
+def test_readme_has_a_table_of_at_most_six_models():
+    table = read(README).split("<!-- results -->")[1].split("<!-- end of results -->")[0]
+    head, line, *rows = table.strip().splitlines()
+    assert 1 <= len(rows) <= 6
+    assert {row.count("|") for row in rows} == {head.count("|")} == {line.count("|")}
+
+
+def test_readme_commands_are_those_of_ci():
+    text = read(README)
+    assert "python -m pip install tox && tox" in text
+    command = re.search(r"^    (.* && python examples/.*)$", text, re.MULTILINE)[1]
+    install, _, script = command.partition(" && ")
+    assert "-c constraints.txt" in install
+    assert (ROOT / script.removeprefix("python ")).is_file()
+
+
+def test_readme_code_runs(names):
+    run(README, names)
+    assert names["labels"].tolist() == names["y_new"].tolist()
+    assert names["probabilities"].shape == (5, 5)
+
+
+def test_readme_passes_groups_to_fit_and_to_the_splitter(names, monkeypatch):
+    fit, seen = SiameseOneShotClassifier.fit, []
+
+    def watched(self, X, y, groups=None):
+        seen.append(set(groups))
+        return fit(self, X, y, groups)
+
+    names["SiameseOneShotClassifier"] = type(
+        "SiameseOneShotClassifier", (SiameseOneShotClassifier,), {"fit": watched}
+    )
+    run(README, names, contains="cross_val_score")
+    assert [len(groups) for groups in seen] == [4] * 5
+
+
+def test_pretrained_code_runs(names):
+    run(DOCS / "pretrained.md", names)
+    assert names["labels"].tolist() == names["y_new"].tolist()
+
+
+def test_extending_code_runs(names):
+    names["SiameseOneShotClassifier"] = SiameseOneShotClassifier
+    run(DOCS / "extending.md", names)
+    clf = names["clf"]
+    flat = names["X_query"].reshape(5, -1).astype(float)
+    nearest = np.abs(flat[:, None] - names["X_new"].reshape(5, -1)).sum(2).argmin(1)
+    assert clf.predict(names["X_query"]).tolist() == names["y_new"][nearest].tolist()
+
+
+@pytest.fixture
+def pretrained(names):
+    names["clf"] = load_pretrained("omniglot").set_support(names["X_new"], names["y_new"])
+    return names["clf"].transform(names["X_query"])
+
+
+def test_export_code_runs_with_torch(names, pretrained):
+    run(DOCS / "export.md", names, contains="torch.export.export")
+    exported = names["embeddings"].detach().flatten(1).numpy()
+    np.testing.assert_allclose(exported, pretrained, atol=1e-5)
+    slope, intercept = names["clf"].fitted_.calibration
+    logits = slope * names["logits"].detach().numpy() + intercept
+    np.testing.assert_allclose(
+        logits, names["clf"].decision_function(names["X_query"]), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.skipif(
+    any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
+    reason="needs the extra onnx",
+)
+def test_export_code_runs_with_onnx(names, pretrained):
+    run(DOCS / "export.md", names)
+    np.testing.assert_allclose(names["embeddings"].reshape(5, -1), pretrained, atol=1e-5)

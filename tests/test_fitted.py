@@ -80,7 +80,9 @@ def test_fitted_attribute_may_be_replaced_by_dataclasses(clf, other, new):
     np.testing.assert_allclose(clf.decision_function(X), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))]
+)
 def test_copies_predict_the_same_and_keep_their_own_support(clf, new, copied):
     X, _ = new
     expected = clf.decision_function(X)
@@ -177,6 +179,20 @@ def test_call_uses_the_fitted_value_that_it_began_with(clf, other, new, name):
     np.testing.assert_array_equal(call(current, X), expected)
     assert passes
     assert not np.array_equal(call(current, X), expected)
+
+
+def test_calibrate_calibrates_the_network_that_it_began_with(clf, other, new):
+    """A network that another thread's `fit` puts in its place is not calibrated by it."""
+    X, y = new
+    calibrated = copy.copy(clf).calibrate(X, y).fitted_.calibration
+
+    def swap(embeddings):
+        current.fitted_ = other.fitted_
+
+    current = watched(clf, swap)
+    current.calibrate(X, y)
+    assert current.fitted_.calibration == calibrated
+    assert current.network_ is clf.network_
 
 
 def test_predict_in_threads_sees_one_support_or_the_other(clf, new):

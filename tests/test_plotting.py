@@ -1,9 +1,10 @@
-"""Displays render, and show the numbers they were given."""
+"""Displays: what they compute, what they draw, and what they refuse."""
 
 import copy
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sksiamese import FrozenTwinClassifier, SiameseVerifier
+from sksiamese import FrozenTwinClassifier, SiameseOneShotClassifier, SiameseVerifier
+from sksiamese.model_selection import one_shot_score
 from sksiamese.plotting import (
     EpisodeAccuracyDisplay,
     NeighborsDisplay,
@@ -20,23 +22,57 @@ from sksiamese.plotting import (
     ThresholdDisplay,
     TrainingCurveDisplay,
 )
-from sksiamese.plotting._display import picture
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
 plt = pytest.importorskip("matplotlib.pyplot")
 
+WITHOUT_ACCURACY = {"train_loss": 1.0}
+WITH_ACCURACY = {"train_loss": 1.0, "one_shot_accuracy": 0.5}
+
 
 @pytest.fixture(autouse=True)
-def closed():
+def closed_figures():
     yield
     plt.close("all")
 
 
 @pytest.fixture
 def new(glyphs):
+    """(X, y) of classes that `fitted` was not trained on."""
     X, y = glyphs
     return X[y >= 10], y[y >= 10]
+
+
+class PixelComparer:
+    """Compares samples by the mean absolute difference of their values."""
+
+    def embed(self, store, rows=None, *, check=True):
+        rows = np.arange(len(store)) if rows is None else rows
+        return store.take(rows).numpy().reshape(len(rows), -1)
+
+    def distances(self, a, b):
+        return np.abs(a[:, None] - b).mean(axis=2, dtype=np.float32)
+
+    def logits(self, a, b):
+        return 1 - self.distances(a, b)
+
+    def pair_logits(self, a, b):
+        return 1 - np.abs(a - b).mean(axis=1, dtype=np.float32)
+
+
+@pytest.fixture
+def pixel_classifier(fitted):
+    """A function that returns a classifier by pixels, for images of any shape."""
+
+    def make(input_shape, channels="auto"):
+        clf = SiameseOneShotClassifier(channels=channels)
+        clf.fitted_ = replace(
+            fitted.fitted_, comparer=PixelComparer(), input_shape=input_shape, support=None
+        )
+        return clf
+
+    return make
 
 
 def texts(ax):
@@ -44,31 +80,22 @@ def texts(ax):
 
 
 def rendered(display):
+    """Render the display, and return it if there is something to see."""
     display.figure_.canvas.draw()
     pixels = np.asarray(display.figure_.canvas.buffer_rgba())[..., :3]
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
     return display
 
 
-def test_channels_are_where_the_estimator_has_them():
-    image = np.arange(16 * 12 * 12.0).reshape(16, 12, 12)
-    assert picture(image, "first").shape == (12, 12)
-    np.testing.assert_array_equal(picture(image, "first"), image.mean(axis=0))
-    np.testing.assert_array_equal(picture(image, "last"), image.mean(axis=2))
+def shown_query(estimator, image):
+    """Return the values of a query as they are drawn, from 0 to 1."""
+    display = OneShotTrialDisplay.from_estimator(estimator, image[None], ["a"], image)
+    drawn = rendered(display).ax_.images[0]
+    assert drawn.get_clim() == (0, 1)
+    return np.asarray(drawn.get_array())
 
 
-def test_labels_of_a_column_are_labels(fitted, new):
-    X, y = new
-    display = NeighborsDisplay.from_estimator(fitted, X[::8], y[::8, None], X[1:3])
-    assert display.labels.shape == display.distances.shape
-
-
-def test_scores_that_are_no_numbers_are_said():
-    with pytest.raises(ValueError, match="scores contains NaN"):
-        ThresholdDisplay.from_predictions([0, 1], [np.nan, 1.0])
-
-
-def test_a_trial_shows_every_class_with_its_probability(fitted, new):
+def test_one_shot_trial_display_shows_every_class_with_its_probability(fitted, new):
     X, y = new
     before = fitted.support_
     display = OneShotTrialDisplay.from_estimator(fitted, X[::8], y[::8], X[9], y[9])
@@ -80,7 +107,109 @@ def test_a_trial_shows_every_class_with_its_probability(fitted, new):
     assert fitted.support_ is before
 
 
-def test_neighbors_show_distances_and_labels(fitted, new):
+def test_one_shot_trial_display_shows_the_first_exemplar_of_each_class(fitted, new):
+    X, y = new
+    display = OneShotTrialDisplay.from_estimator(fitted, X[:24], y[:24], X[9])
+    np.testing.assert_array_equal(display.supports, X[:24:8])
+
+
+def test_one_shot_trial_display_shows_gray_images_as_they_are(fitted, new):
+    X, y = new
+    white = np.full_like(X[0], 255)
+    display = OneShotTrialDisplay(
+        query=X[0], supports=np.stack([X[1], white]), classes=[0, 1], probabilities=[0.5, 0.5]
+    ).plot()
+    for drawn, image in zip(rendered(display).ax_.images, (X[0], X[1], white), strict=True):
+        np.testing.assert_allclose(drawn.get_array(), image / 255)
+        assert drawn.get_clim() == (0, 1)
+        assert drawn.get_cmap()(1.0) == (1, 1, 1, 1)
+
+
+def test_one_shot_trial_display_colours_wrong_answers_differently():
+    def colour_of_best(true_label):
+        display = OneShotTrialDisplay(
+            query=np.eye(4),
+            supports=np.stack([np.eye(4)] * 2),
+            classes=np.array(["a", "b"]),
+            probabilities=np.array([0.25, 0.75]),
+            true_label=true_label,
+        ).plot()
+        return display.ax_.texts[2].get_color()
+
+    assert colour_of_best("b") == colour_of_best(None) != colour_of_best("a")
+
+
+def test_one_shot_trial_display_shows_colour_images():
+    image = np.random.default_rng(0).random((8, 6, 3))
+    display = OneShotTrialDisplay(
+        query=image,
+        supports=np.stack([image] * 2),
+        classes=np.array(["a", "b"]),
+        probabilities=np.array([0.25, 0.75]),
+    ).plot()
+    assert texts(rendered(display).ax_) == ["query", "a: 25%", "b: 75%"]
+    np.testing.assert_allclose(display.ax_.images[0].get_array(), image)
+
+
+@pytest.mark.parametrize("channels", ["first", "last"])
+def test_one_shot_trial_display_takes_channels_from_the_estimator(pixel_classifier, channels):
+    image = np.arange(16 * 12 * 12).reshape(16, 12, 12) / 2304
+    shape, axis = ((16, 12, 12), 0) if channels == "first" else ((12, 16, 12), 2)
+    shown = shown_query(pixel_classifier(shape, channels), image)
+    np.testing.assert_allclose(shown, image.mean(axis=axis))
+
+
+def test_one_shot_trial_display_finds_the_channels_of_what_a_pipeline_takes(pixel_classifier):
+    image = np.random.default_rng(0).random((5, 8, 6))
+    average = FunctionTransformer(np.mean, kw_args={"axis": 1})
+    pipeline = make_pipeline(average, pixel_classifier((1, 8, 6)))
+    np.testing.assert_allclose(shown_query(pipeline, image), image.mean(axis=0))
+
+
+@pytest.mark.parametrize("channels", ["first", "last"])
+@pytest.mark.parametrize("highest", [1.0, 255.0, 65535.0])
+def test_one_shot_trial_display_keeps_proportions_of_colours(pixel_classifier, highest, channels):
+    image = np.linspace(0, 1, 8 * 6 * 3).reshape(8, 6, 3)
+    given = highest * (image if channels == "last" else np.moveaxis(image, 2, 0))
+    shown = shown_query(pixel_classifier((3, 8, 6), channels), given)
+    np.testing.assert_allclose(shown, image, atol=1e-12)
+
+
+def test_one_shot_trial_display_scales_negative_and_integer_colours(pixel_classifier):
+    image = np.linspace(0, 1, 8 * 6 * 3).reshape(8, 6, 3)
+    clf = pixel_classifier((3, 8, 6), "last")
+    np.testing.assert_allclose(shown_query(clf, 4 * image - 2), image, atol=1e-12)
+    np.testing.assert_array_equal(shown_query(clf, (image > 0.5).astype(int)), image > 0.5)
+    as_bytes = (255 * image).astype(np.uint8)
+    np.testing.assert_allclose(shown_query(clf, as_bytes), as_bytes / 255)
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 5])
+@pytest.mark.parametrize("channels", ["first", "last"])
+def test_one_shot_trial_display_averages_other_channels(pixel_classifier, n_channels, channels):
+    image = np.random.default_rng(0).random((8, 6, n_channels))
+    given = image if channels == "last" else np.moveaxis(image, 2, 0)
+    shown = shown_query(pixel_classifier((n_channels, 8, 6), channels), given)
+    np.testing.assert_allclose(shown, image.mean(axis=2))
+
+
+def test_one_shot_trial_display_refuses_flat_rows(fitted, new):
+    X, y = new
+    clf = copy.copy(fitted).set_params(image_shape=(16, 16))
+    with pytest.raises(ValueError, match=r"an image has shape \(256,\); expected"):
+        OneShotTrialDisplay.from_estimator(clf, X[::8], y[::8], X[0].ravel())
+
+
+def test_one_shot_trial_display_asks_frozen_classifiers_like_classifiers(fitted, new):
+    X, y = new
+    frozen = FrozenTwinClassifier(fitted).fit(X[:2], y[:2])
+    display = OneShotTrialDisplay.from_estimator(frozen, X[::8], y[::8], X[9])
+    expected = OneShotTrialDisplay.from_estimator(fitted, X[::8], y[::8], X[9])
+    np.testing.assert_array_equal(display.probabilities, expected.probabilities)
+    assert frozen.classes_.tolist() == [10]
+
+
+def test_neighbors_display_shows_distances_and_labels(fitted, new):
     X, y = new
     display = NeighborsDisplay.from_estimator(fitted, X[::8], y[::8], X[1:4], n_neighbors=3)
     twin = copy.copy(fitted).set_support(X[::8], y[::8])
@@ -91,31 +220,192 @@ def test_neighbors_show_distances_and_labels(fitted, new):
     assert len(rendered(display).ax_.images) == 3 * 4
 
 
-def test_neighbors_are_five_or_all_of_a_smaller_support(fitted, new):
+def test_neighbors_display_shows_five_or_all_exemplars(fitted, new):
     X, y = new
     display = NeighborsDisplay.from_estimator(fitted, X[:24:8], y[:24:8], X[1:3])
     assert display.distances.shape == (2, 3)
     assert NeighborsDisplay.from_estimator(fitted, X[:9], y[:9], X).distances.shape == (len(X), 5)
-    with pytest.raises(ValueError, match="n_neighbors=5 is more than the 3 exemplars"):
+    with pytest.raises(ValueError, match="n_neighbors=5 .* 3 exemplars"):
         NeighborsDisplay.from_estimator(fitted, X[:24:8], y[:24:8], X[1:3], n_neighbors=5)
 
 
-def test_a_frozen_twin_and_a_pipeline_are_asked_like_the_classifier(fitted, new):
+def test_neighbors_display_takes_labels_as_a_column(fitted, new):
     X, y = new
-    turned = make_pipeline(FunctionTransformer(np.rot90, kw_args={"axes": (1, 2)}), fitted)
-    frozen = FrozenTwinClassifier(fitted).fit(X[:2], y[:2])
-    upright = OneShotTrialDisplay.from_estimator(frozen, X[::8], y[::8], X[9]).probabilities
-    expected = OneShotTrialDisplay.from_estimator(fitted, X[::8], y[::8], X[9]).probabilities
-    np.testing.assert_array_equal(upright, expected)
-    assert frozen.classes_.tolist() == [10]
-    display = NeighborsDisplay.from_estimator(turned, X[::8], y[::8], X[1:4])
+    display = NeighborsDisplay.from_estimator(fitted, X[::8], y[::8, None], X[1:3])
+    expected = NeighborsDisplay.from_estimator(fitted, X[::8], y[::8], X[1:3])
+    np.testing.assert_array_equal(display.labels, expected.labels)
+
+
+def test_neighbors_display_transforms_images_by_a_pipeline(fitted, new):
+    X, y = new
+    pipeline = make_pipeline(FunctionTransformer(np.rot90, kw_args={"axes": (1, 2)}), fitted)
+    display = NeighborsDisplay.from_estimator(pipeline, X[::8], y[::8], X[1:4])
     rotated = np.rot90(X, axes=(1, 2))
-    other = NeighborsDisplay.from_estimator(fitted, rotated[::8], y[::8], rotated[1:4])
-    np.testing.assert_array_equal(display.distances, other.distances)
+    expected = NeighborsDisplay.from_estimator(fitted, rotated[::8], y[::8], rotated[1:4])
+    np.testing.assert_array_equal(display.distances, expected.distances)
     np.testing.assert_array_equal(display.queries, X[1:4])
 
 
-def test_estimators_of_the_wrong_kind_are_named(fitted, new):
+def test_neighbors_display_takes_any_comparer(pixel_classifier, new):
+    X, y = new
+    clf = pixel_classifier((1, 16, 16))
+    display = rendered(NeighborsDisplay.from_estimator(clf, X[::8], y[::8], X[1:4]))
+    pixels = X.reshape(len(X), -1)
+    nearest = KNeighborsClassifier(1, metric="cityblock").fit(pixels[::8], y[::8])
+    np.testing.assert_array_equal(display.labels[:, 0], nearest.predict(pixels[1:4]))
+
+
+def test_training_curve_display_shows_the_history(fitted):
+    display = rendered(TrainingCurveDisplay.from_estimator(fitted))
+    losses = display.ax_.lines[0].get_ydata()
+    assert losses.tolist() == [row["train_loss"] for row in fitted.history_[0]]
+    assert len(losses) == fitted.n_iter_
+    assert len(display.figure_.axes) == 1
+    assert display.ax_.get_legend() is None
+
+
+def test_training_curve_display_shows_the_accuracy(fitted):
+    display = rendered(TrainingCurveDisplay(history=[[WITH_ACCURACY] * 3]).plot())
+    assert display.figure_.axes[1].lines[0].get_ydata().tolist() == [0.5] * 3
+
+
+def test_training_curve_display_shows_one_line_per_network():
+    history = [[{"train_loss": 0.5}] * 2, [{"train_loss": 0.4}] * 3]
+    display = rendered(TrainingCurveDisplay(history=history).plot())
+    shown = [line.get_ydata().tolist() for line in display.ax_.lines]
+    assert shown == [[0.5] * 2, [0.4] * 3]
+    names = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert names == ["network 1", "network 2"]
+    both = TrainingCurveDisplay(history=[[WITH_ACCURACY] * 2, [WITH_ACCURACY] * 3]).plot()
+    assert len(both.figure_.axes) == 2
+    assert [len(line.get_ydata()) for line in both.figure_.axes[1].lines] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs"),
+    [
+        ([WITH_ACCURACY, WITH_ACCURACY, WITHOUT_ACCURACY], [1, 2]),
+        ([WITHOUT_ACCURACY, WITH_ACCURACY, WITH_ACCURACY], [2, 3]),
+    ],
+)
+def test_training_curve_display_leaves_a_gap_at_epochs_without_accuracy(rows, epochs):
+    display = rendered(TrainingCurveDisplay(history=[rows]).plot())
+    x, accuracy = display.figure_.axes[1].lines[0].get_data()
+    assert x[~np.isnan(accuracy)].tolist() == epochs
+
+
+def test_training_curve_display_takes_a_verifier(fitted):
+    display = TrainingCurveDisplay.from_estimator(SiameseVerifier.from_classifier(fitted))
+    assert display.history == fitted.history_
+
+
+def test_training_curve_display_draws_into_given_axes(fitted):
+    _, ax = plt.subplots()
+    assert TrainingCurveDisplay.from_estimator(fitted, ax=ax).ax_ is ax
+
+
+def test_threshold_display_shows_the_threshold_of_the_verifier(fitted, new):
+    X, labels = new
+    pairs = np.random.default_rng(0).integers(len(X), size=(200, 2))
+    y = (labels[pairs[:, 0]] == labels[pairs[:, 1]]).astype(int)
+    verifier = SiameseVerifier.from_classifier(fitted, preprocessor=X)
+    verifier.calibrate_threshold(pairs, y)
+    display = rendered(ThresholdDisplay.from_estimator(verifier, pairs, y))
+    assert display.ax_.lines[0].get_xdata()[0] == verifier.decision_threshold_ != 0
+    np.testing.assert_array_equal(display.scores, verifier.decision_function(pairs))
+    counts = [sum(patch.get_height() for patch in bars) for bars in display.ax_.containers]
+    assert counts == [(y == 0).sum(), (y == 1).sum()]
+
+
+def test_threshold_display_marks_the_rates_of_the_threshold():
+    y, scores = [0, 0, 0, 0, 1, 1], [-3.0, -2.0, -1.0, 2.0, 0.5, 3.0]
+    display = rendered(ThresholdDisplay.from_predictions(y, scores, threshold=1.0))
+    (inset,) = display.ax_.child_axes
+    assert inset.lines[1].get_xydata().tolist() == [[0.25, 0.5]]
+
+
+def test_threshold_display_accepts_minus_one_for_different():
+    scores = np.linspace(-1, 1, 6)
+    display = ThresholdDisplay.from_predictions([-1, -1, 1, -1, 1, 1], scores)
+    assert rendered(display).y.tolist() == [0, 0, 1, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([0, 1, 2, 0, 1, 2], r"y has the values \[0, 1, 2\]; expected 1 for pairs"),
+        ([1] * 6, "y has only one class, 1: give pairs of one class and pairs of two"),
+        ([0, 1, 0], "inconsistent"),
+    ],
+)
+def test_threshold_display_refuses_other_labels(y, message):
+    with pytest.raises(ValueError, match=message):
+        ThresholdDisplay.from_predictions(y, np.linspace(-1, 1, 6))
+
+
+def test_threshold_display_refuses_scores_that_are_nan():
+    with pytest.raises(ValueError, match="scores contains NaN"):
+        ThresholdDisplay.from_predictions([0, 1], [np.nan, 1.0])
+
+
+def test_episode_accuracy_display_shows_accuracy_by_way_and_shot(fitted, new):
+    X, y = new
+    display = EpisodeAccuracyDisplay.from_estimator(
+        fitted, X, y, n_ways=(2, 5), n_shots=(1, 3), n_episodes=5, random_state=0
+    )
+    assert set(display.scores) == {(2, 1), (2, 3), (5, 1), (5, 3)}
+    assert display.scores[5, 3] == one_shot_score(
+        fitted, X, y, n_way=5, n_shot=3, n_episodes=5, random_state=0
+    )
+    bars = rendered(display).ax_.containers
+    assert [bar.get_label() for bar in bars] == ["1-shot", "3-shot"]
+    assert bars[0].lines[0].get_ydata()[1] == pytest.approx(100 * display.scores[5, 1].accuracy)
+    assert "unstructured" in display.ax_.get_ylabel()
+
+
+@pytest.mark.parametrize("name", ["n_ways", "n_shots"])
+@pytest.mark.parametrize("value", [(), 5])
+def test_episode_accuracy_display_refuses_what_is_not_a_sequence(fitted, new, name, value):
+    message = re.escape(f"{name}={value!r}; expected a sequence of one or more integers")
+    with pytest.raises(ValueError, match=message):
+        EpisodeAccuracyDisplay.from_estimator(fitted, *new, **{name: value})
+
+
+def test_similarity_display_compares_all_pairs(fitted, new):
+    X, y = new
+    display = rendered(SimilarityDisplay.from_estimator(fitted, X[:5], X[3:6], labels_a=y[:5]))
+    expected = [[fitted.pair_proba(a[None], b[None])[0] for b in X[3:6]] for a in X[:5]]
+    np.testing.assert_allclose(display.probabilities, expected, atol=1e-5)
+    shown = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert shown == [str(label) for label in y[:5]]
+
+
+def test_similarity_display_compares_samples_with_themselves(fitted, new):
+    X, y = new
+    display = rendered(SimilarityDisplay.from_estimator(fitted, X[:5], labels_a=y[:5]))
+    expected = SimilarityDisplay.from_estimator(fitted, X[:5], X[:5])
+    np.testing.assert_allclose(display.probabilities, expected.probabilities, atol=1e-6)
+    shown = [label.get_text() for label in display.ax_.get_xticklabels()]
+    assert shown == [str(label) for label in y[:5]]
+
+
+def test_similarity_display_takes_a_verifier(fitted, new):
+    X = new[0]
+    verifier = SiameseVerifier.from_classifier(fitted, preprocessor=X)
+    display = SimilarityDisplay.from_estimator(verifier, [0, 1, 2], [3, 4])
+    expected = SimilarityDisplay.from_estimator(fitted, X[:3], X[3:5])
+    np.testing.assert_allclose(display.probabilities, expected.probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [{"labels_a": "abc"}, {"labels_b": "abcde"}])
+def test_similarity_display_takes_a_label_for_each_image(fitted, new, labels):
+    X = new[0]
+    ((name, values),) = labels.items()
+    with pytest.raises(ValueError, match=f"{name} has {len(values)} values for"):
+        SimilarityDisplay.from_estimator(fitted, X[:5], X[:3], **{name: list(values)})
+
+
+def test_from_estimator_refuses_other_estimators(fitted, new):
     X, y = new
     frozen = FrozenTwinClassifier(fitted).fit(X, y)
     verifier = SiameseVerifier.from_classifier(fitted)
@@ -125,7 +415,7 @@ def test_estimators_of_the_wrong_kind_are_named(fitted, new):
     same = y[:-1] == y[1:]
     for display, wrong, arguments, expected in (
         (TrainingCurveDisplay, (frozen, pipeline, nearest), (), "estimator of a Frozen"),
-        (SimilarityDisplay, (frozen, pipeline, nearest, verifier), (X,), "to_classifier"),
+        (SimilarityDisplay, (frozen, pipeline, nearest), (X,), "estimator of a Frozen"),
         (ThresholdDisplay, (frozen, pipeline, nearest, fitted), (pairs, same), "from_classifier"),
         (EpisodeAccuracyDisplay, (verifier,), (X, y), "to_classifier"),
         (OneShotTrialDisplay, (nearest, verifier), (X, y, X[0]), "to_classifier"),
@@ -138,139 +428,30 @@ def test_estimators_of_the_wrong_kind_are_named(fitted, new):
                 display.from_estimator(estimator, *arguments)
 
 
-@pytest.mark.parametrize("highest", [1.0, 255.0, 65535.0])
-@pytest.mark.parametrize("axis", [0, 2])
-def test_colours_keep_their_proportions_whatever_their_range(highest, axis):
-    image = np.linspace(0, 1, 8 * 6 * 3).reshape(8, 6, 3)
-    shown = picture(np.moveaxis(highest * image, 2, axis))
-    np.testing.assert_allclose(shown, image, atol=1e-12)
+@pytest.mark.parametrize(
+    ("display", "n_arguments"),
+    [
+        (EpisodeAccuracyDisplay, 2),
+        (NeighborsDisplay, 3),
+        (OneShotTrialDisplay, 3),
+        (SimilarityDisplay, 1),
+        (ThresholdDisplay, 2),
+        (TrainingCurveDisplay, 0),
+    ],
+)
+def test_from_estimator_says_that_matplotlib_is_missing(monkeypatch, display, n_arguments):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    message = f"{display.__name__}.from_estimator requires matplotlib"
+    with pytest.raises(ImportError, match=message):
+        display.from_estimator(None, *[None] * n_arguments)
 
 
-def test_colours_below_zero_and_bits_are_brought_to_matplotlibs_range():
-    image = np.linspace(0, 1, 8 * 6 * 3).reshape(8, 6, 3)
-    np.testing.assert_allclose(picture(4 * image - 2), image, atol=1e-12)
-    np.testing.assert_array_equal(picture((image > 0.5).astype(int)), image > 0.5)
-    as_bytes = (255 * image).astype(np.uint8)
-    assert picture(as_bytes) is as_bytes
+def test_plot_says_that_matplotlib_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match="TrainingCurveDisplay.plot requires matplotlib"):
+        TrainingCurveDisplay(history=[[WITH_ACCURACY]]).plot()
 
 
-@pytest.mark.parametrize("n_channels", [1, 2, 5])
-def test_channels_that_are_no_colours_are_shown_by_their_mean(n_channels):
-    image = np.random.default_rng(0).random((8, 6, n_channels))
-    for shown in (picture(image), picture(np.moveaxis(image, 2, 0))):
-        np.testing.assert_allclose(shown, image.mean(axis=2))
-
-
-def test_colour_images_and_channels_are_shown():
-    image = np.random.default_rng(0).random((3, 8, 6))
-    display = OneShotTrialDisplay(
-        query=np.moveaxis(image, 0, 2),
-        supports=np.stack([np.moveaxis(image, 0, 2)] * 2),
-        classes=np.array(["a", "b"]),
-        probabilities=np.array([0.25, 0.75]),
-    ).plot()
-    assert texts(rendered(display).ax_) == ["query", "a: 25%", "b: 75%"]
-
-
-def test_the_training_curve_is_the_history(fitted):
-    display = rendered(TrainingCurveDisplay.from_estimator(fitted))
-    losses = display.ax_.lines[0].get_ydata()
-    assert losses.tolist() == [row["train_loss"] for row in fitted.history_]
-    assert len(display.figure_.axes) == 1
-    history = [{"train_loss": 1.0, "one_shot_accuracy": 0.5}] * 3
-    both = rendered(TrainingCurveDisplay(history=history).plot())
-    assert both.figure_.axes[1].lines[0].get_ydata().tolist() == [0.5] * 3
-
-
-@pytest.mark.parametrize("early", [True, False])
-def test_epochs_without_accuracy_are_a_gap_in_it(fitted, early):
-    clf = copy.copy(fitted)
-    scored, unscored = {"train_loss": 1.0, "one_shot_accuracy": 0.5}, {"train_loss": 1.0}
-    clf.history_ = [scored, scored, unscored] if early else [unscored, scored, scored]
-    display = rendered(TrainingCurveDisplay.from_estimator(clf))
-    x, accuracy = display.figure_.axes[1].lines[0].get_data()
-    assert x[~np.isnan(accuracy)].tolist() == ([1, 2] if early else [2, 3])
-
-
-def test_the_threshold_stands_where_it_is(fitted, new):
-    X, labels = new
-    pairs = np.random.default_rng(0).integers(len(X), size=(200, 2))
-    y = (labels[pairs[:, 0]] == labels[pairs[:, 1]]).astype(int)
-    verifier = SiameseVerifier.from_classifier(fitted, preprocessor=X)
-    verifier.calibrate_threshold(pairs, y)
-    display = rendered(ThresholdDisplay.from_estimator(verifier, pairs, y))
-    assert display.ax_.lines[0].get_xdata()[0] == verifier.threshold_
-    counts = [sum(patch.get_height() for patch in bars) for bars in display.ax_.containers]
-    assert counts == [(y == 0).sum(), (y == 1).sum()]
-    again = ThresholdDisplay.from_predictions(y, display.scores, threshold=1.0)
-    assert again.threshold == 1.0
-    with pytest.raises(ValueError, match="inconsistent"):
-        ThresholdDisplay.from_predictions(y[:3], display.scores)
-
-
-def test_pairs_are_same_or_different():
-    scores = np.linspace(-1, 1, 6)
-    display = ThresholdDisplay.from_predictions([-1, -1, 1, -1, 1, 1], scores)
-    assert rendered(display).y.tolist() == [0, 0, 1, 0, 1, 1]
-    with pytest.raises(ValueError, match=r"y has the values \[0, 1, 2\]; expected 1 for pairs"):
-        ThresholdDisplay.from_predictions([0, 1, 2, 0, 1, 2], scores)
-    with pytest.raises(ValueError, match="y has only 1: give pairs of one class and pairs of two"):
-        ThresholdDisplay.from_predictions([1] * 6, scores)
-
-
-def test_accuracy_by_way_and_shot(fitted, new):
-    X, y = new
-    display = EpisodeAccuracyDisplay.from_estimator(
-        fitted, X, y, n_ways=(2, 5), n_shots=(1, 3), n_episodes=5, random_state=0
-    )
-    assert set(display.scores) == {(2, 1), (2, 3), (5, 1), (5, 3)}
-    bars = rendered(display).ax_.containers
-    assert [bar.get_label() for bar in bars] == ["1-shot", "3-shot"]
-    assert bars[0].lines[0].get_ydata()[1] == pytest.approx(100 * display.scores[5, 1].accuracy)
-    assert "unstructured" in display.ax_.get_ylabel()
-
-
-@pytest.mark.parametrize("name", ["n_ways", "n_shots"])
-@pytest.mark.parametrize("value", [(), 5])
-def test_ways_and_shots_are_sequences(fitted, new, name, value):
-    message = re.escape(f"{name}={value!r}; expected a sequence of one or more integers")
-    with pytest.raises(ValueError, match=message):
-        EpisodeAccuracyDisplay.from_estimator(fitted, *new, **{name: value})
-
-
-def test_similarity_is_of_all_pairs(fitted, new):
-    X, y = new
-    display = rendered(SimilarityDisplay.from_estimator(fitted, X[:5], labels_a=y[:5]))
-    np.testing.assert_allclose(display.probabilities, display.probabilities.T, atol=1e-5)
-    other = SimilarityDisplay.from_estimator(fitted, X[:5], X[:3])
-    assert other.probabilities.shape == (5, 3)
-
-
-@pytest.mark.parametrize("labels", [{"labels_a": "abc"}, {"labels_b": "abcde"}])
-def test_similarity_takes_a_label_for_each_image(fitted, new, labels):
-    X = new[0]
-    ((name, values),) = labels.items()
-    with pytest.raises(ValueError, match=f"{name} has {len(values)} values for"):
-        SimilarityDisplay.from_estimator(fitted, X[:5], X[:3], **{name: list(values)})
-
-
-def test_axes_that_are_given_are_used(fitted):
-    _, ax = plt.subplots()
-    assert TrainingCurveDisplay.from_estimator(fitted, ax=ax).ax_ is ax
-
-
-def test_flat_rows_are_no_pictures(fitted, new):
-    X, y = new
-    with pytest.raises(ValueError, match=r"an image has shape \(256,\); expected"):
-        OneShotTrialDisplay.from_estimator(fitted, X[::8], y[::8], X[0].ravel())
-
-
-def test_importing_the_displays_does_not_import_matplotlib():
+def test_plotting_is_imported_without_matplotlib():
     code = "import sys, sksiamese.plotting; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_without_matplotlib_the_error_says_so(fitted, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match="TrainingCurveDisplay.* requires matplotlib"):
-        TrainingCurveDisplay.from_estimator(fitted)

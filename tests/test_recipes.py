@@ -1,18 +1,15 @@
 """Recipes: what the paper's sentences say, and that each estimator fits."""
 
-import math
-
 import numpy as np
 import pytest
-import torch
 from sklearn.base import clone
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 
 from sksiamese import SiameseOneShotClassifier, recipes
-from sksiamese.twin.batches import PairBatches, draw_pairs
-from sksiamese.twin.callbacks import MomentumRamp
+from sksiamese.callbacks import MomentumRamp
+from sksiamese.datasets import make_glyphs
+from sksiamese.exceptions import CollapseWarning
 from sksiamese.twin.encoders import KochEncoder
-from sksiamese.twin.training import CollapseWarning
 
 ALL = pytest.mark.parametrize("recipe", [recipes.omniglot, recipes.koch2015, recipes.keras2017])
 
@@ -65,21 +62,59 @@ def test_recipes_are_unfitted_clonable_and_seeded(recipe):
 
 
 @ALL
-def test_recipes_share_nothing(recipe):
+def test_recipes_share_no_parameters(recipe):
     one, other = recipe(), recipe()
     for name, value in one.get_params(deep=False).items():
         if isinstance(value, dict | list):
             assert value is not getattr(other, name)
 
 
-def test_koch2015_is_the_paper_s_network():
+# omniglot
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("encoder", "conv"),
+        ("head", "aligned"),
+        ("augmentation", "strokes"),
+        ("class_augmentation", "rotate_reflect"),
+        ("resize", 40),
+        ("crop", "foreground"),
+        ("batch_size", (1, 20, 4)),
+        ("max_iter", 30),
+        ("optimizer", "muon"),
+    ],
+)
+def test_omniglot_says_what_differs_from_the_defaults(parameter, value):
+    assert getattr(recipes.omniglot(), parameter) == value
+
+
+def test_omniglot_takes_max_iter():
+    assert recipes.omniglot(max_iter=40).max_iter == 40
+
+
+def test_omniglot_fits_and_saves(tmp_path):
+    X, y, groups = make_glyphs(n_classes=12, n_samples=6, n_groups=2, random_state=0)
+    clf = recipes.omniglot(max_iter=3, random_state=0)
+    clf.set_params(encoder_params={"width": 8}).fit(X, y, groups=groups)
+    clf.set_support(X[::6], y[::6])
+    assert clf.score(X, y) > 0.3  # chance is 1/12
+    clf.save(tmp_path / "network.safetensors")
+    again = SiameseOneShotClassifier.load(tmp_path / "network.safetensors")
+    assert again.get_params() == clf.get_params()
+    np.testing.assert_array_equal(again.decision_function(X), clf.decision_function(X))
+
+
+# koch2015
+
+
+def test_koch2015_has_the_number_of_parameters_of_the_paper():
     clf = recipes.koch2015()
     encoder = KochEncoder((1, 105, 105), **clf.encoder_params)
-    head = clf.head_params and clf.head
-    assert head == "signed_l1"
+    assert (clf.encoder, clf.head) == ("koch", "signed_l1")
     n_head = clf.encoder_params["n_units"] + 1
     assert sum(p.numel() for p in encoder.parameters()) + n_head == 38_951_745
-    assert encoder.units_std == clf.head_params["alpha_std"] == 0.2
 
 
 @pytest.mark.parametrize(
@@ -90,66 +125,72 @@ def test_koch2015_is_the_paper_s_network():
         ("max_iter", 200),
         ("n_iter_no_change", 20),
         ("early_stopping", True),
-        ("distortion", "affine"),
-        ("class_transforms", None),
-        ("averaging", 0.0),
+        ("augmentation", "affine"),
+        ("class_augmentation", None),
+        ("ema_decay", 0.0),
         ("n_pairs", 30_000),
-        ("image_size", None),
+        ("resize", None),
+        ("crop", None),
+        ("optimizer", "sgd"),
+        ("encoder_params", {"n_units": 4096, "units_std": 0.2}),
+        ("head_params", {"alpha_std": 0.2}),
     ],
 )
 def test_koch2015_says_what_the_paper_says(parameter, value):
     assert getattr(recipes.koch2015(), parameter) == value
 
 
-def test_learning_rates_decay_by_a_hundredth_an_epoch(watched):
+def test_koch2015_has_a_schedule_and_a_momentum_ramp():
+    schedule, ramp = recipes.koch2015().callbacks
+    assert isinstance(schedule, LRScheduler)
+    assert isinstance(ramp, MomentumRamp)
+    assert ramp.n_epochs == 20
+
+
+def layers_of(clf):
+    return [settings for _, settings in clf.optimizer_params["param_groups"]]
+
+
+def test_koch2015_learning_rates_decay_by_a_hundredth_an_epoch(watched):
     clf, epochs = watched
-    layers = clf.net_params["optimizer__param_groups"]
-    for layer, (_, settings) in enumerate(layers):
+    for layer, settings in enumerate(layers_of(clf)):
         rates = [groups[layer]["lr"] for groups in epochs]
         np.testing.assert_allclose(rates, settings["lr"] * 0.99 ** np.arange(1, 23), rtol=1e-6)
 
 
-def test_momentum_rises_linearly_from_a_half_to_each_layer_s_own(watched):
+def test_koch2015_momentum_rises_linearly_from_a_half(watched):
     clf, epochs = watched
-    layers = clf.net_params["optimizer__param_groups"]
-    for layer, (_, settings) in enumerate(layers):
+    for layer, settings in enumerate(layers_of(clf)):
         momenta = [groups[layer]["momentum"] for groups in epochs]
         assert momenta[0] == 0.5
         np.testing.assert_allclose(np.diff(momenta[:21]), (settings["momentum"] - 0.5) / 20)
         assert momenta[20] == momenta[21] == pytest.approx(settings["momentum"])
 
 
-def test_every_layer_has_its_own_rate_momentum_and_l2(watched):
+def test_koch2015_gives_every_layer_its_own_l2(watched):
     clf, epochs = watched
-    assert len(clf.net_params["optimizer__param_groups"]) == 6  # four convolutions, units, head
+    layers = layers_of(clf)
+    assert len(layers) == 6  # four convolutions, units, head
     assert len(epochs[0]) == 6  # and no parameter is left over
-    for settings, (_, given) in zip(
-        epochs[0], clf.net_params["optimizer__param_groups"], strict=True
-    ):
+    for settings, given in zip(epochs[0], layers, strict=True):
         assert settings["weight_decay"] == given["weight_decay"]
 
 
-def test_momentum_ramp_reaches_and_keeps_its_end():
-    weight = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.8)
+def test_koch2015_stops_early_on_an_alphabet_it_holds_out(watched):
+    clf, epochs = watched
+    (history,) = clf.history_
+    assert len(history) == len(epochs) == clf.n_iter_ == 22
+    assert all(0 <= epoch["one_shot_accuracy"] <= 1 for epoch in history)
+    assert len(clf.held_out_classes_) == 8  # one of two alphabets
 
-    class Net:
-        optimizer_ = optimizer
-        history = []
 
-    ramp = MomentumRamp(n_epochs=3)
-    ramp.on_train_begin(Net)
-    seen = []
-    for _ in range(5):
-        Net.history.append({})
-        ramp.on_epoch_begin(Net)
-        seen.append(optimizer.param_groups[0]["momentum"])
-    np.testing.assert_allclose(seen, [0.5, 0.6, 0.7, 0.8, 0.8])
+# keras2017
 
 
 def test_keras2017_trains_by_adam_at_one_rate(images):
     clf = recipes.keras2017(n_pairs=12, random_state=0)
-    assert clf.net_params["optimizer"] is torch.optim.Adam
+    assert clf.optimizer == "adam"
+    assert clf.augmentation is None
     assert clf.encoder_params["units_std"] == clf.head_params["alpha_std"] == 0.01
     WATCHED.clear()
     clf.set_params(
@@ -167,60 +208,48 @@ def test_keras2017_trains_by_adam_at_one_rate(images):
     assert units["weight_decay"] == head["weight_decay"] == 2 * 1e-3
 
 
-@pytest.mark.parametrize("n_pairs", [2, 7, 300])
-def test_pairs_are_drawn_as_the_paper_draws_them(n_pairs):
-    """Half of one class, equally many of each alphabet, never an image with itself."""
-    sizes = np.random.default_rng(0).integers(2, 6, 30)
-    classes = np.repeat(np.arange(30), sizes)
-    groups = classes // 10
-    pairs = draw_pairs(classes, groups, n_pairs, np.random.default_rng(1))
-    assert pairs.shape == (n_pairs, 3)
-    i, j, same = pairs.T
-    assert (i != j).all()
-    assert ((classes[i] == classes[j]) == same).all()
-    assert (groups[i] == groups[j]).all()
-    counts = np.bincount(groups[i], minlength=3)
-    assert counts.max() - counts.min() <= 1
-    assert abs(same.sum() - n_pairs / 2) <= 1.5  # an odd number of a group's three
-    if n_pairs == 300:
-        assert len(np.unique(classes[i])) > 25
+@pytest.mark.parametrize("recipe", [recipes.koch2015, recipes.keras2017])
+def test_recipes_of_the_paper_take_n_pairs(recipe):
+    assert recipe(n_pairs=90_000).n_pairs == 90_000
 
 
-def test_pairs_of_other_classes_are_drawn_evenly():
-    classes = np.repeat(np.arange(4), 2)
-    pairs = draw_pairs(classes, np.zeros(8, int), 12_000, np.random.default_rng(0))
-    i, j, _ = pairs[pairs[:, 2] == 0].T
-    table = np.zeros((4, 4))
-    np.add.at(table, (classes[i], classes[j]), 1)
-    assert (table.diagonal() == 0).all()
-    expected = 6_000 / 12
-    assert (np.abs(table[~np.eye(4, dtype=bool)] - expected) < 5 * math.sqrt(expected)).all()
+class Pairs(Callback):
+    """The classes of each pair of a batch, for flat rows that hold their class."""
+
+    def on_batch_begin(self, net, batch=None, **kwargs):
+        inputs, same = batch
+        labels = inputs["images"].argmax(dim=1)
+        i, j = labels[inputs["i"]], labels[inputs["j"]]
+        PAIRS.append((i.tolist(), j.tolist(), same.tolist()))
 
 
-def test_a_class_of_one_image_is_only_in_pairs_of_different_classes():
-    classes = np.array([0, 0, 0, 1])
-    pairs = draw_pairs(classes, np.zeros(4, int), 100, np.random.default_rng(0))
-    assert ((pairs[:, :2] == 3).any(1) <= (pairs[:, 2] == 0)).all()
-    assert (pairs[:, 2] == 0).sum() == 50
+PAIRS = []
 
 
-def test_n_pairs_learns_from_a_fixed_set_of_pairs(images, monkeypatch):
-    seen = []
-    init = PairBatches.__init__
-
-    def noted(self, store, scaling, pairs, *rest):
-        seen.append((len(store), pairs))
-        init(self, store, scaling, pairs, *rest)
-
-    monkeypatch.setattr(PairBatches, "__init__", noted)
-    X, y, groups = images
-    params = {"encoder": "mlp", "n_pairs": 40, "max_iter": 2, "random_state": 0}
-    clf = SiameseOneShotClassifier(**params).fit(X, y, groups=groups)
-    assert len(seen) == 1
-    ((n, pairs),) = seen
-    assert (n, len(pairs)) == (len(X), 40)
-    assert (groups[pairs[:, 0]] == groups[pairs[:, 1]]).all()
-    assert list(clf.classes_) == list(range(16))
-    clf.set_params(early_stopping=True, validation_fraction=0.5).fit(X, y, groups=groups)
-    assert seen[1][0] == len(X) // 2  # of the alphabet that is not held out
-    assert "one_shot_accuracy" in clf.history_[0]
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_n_pairs_of_a_recipe_are_drawn_once_and_inside_groups(early_stopping):
+    X, y = np.repeat(np.eye(16), 4, axis=0), np.repeat(np.arange(16), 4)
+    groups = y // 8
+    PAIRS.clear()
+    clf = recipes.koch2015(n_pairs=40, random_state=0).set_params(
+        encoder="mlp",
+        encoder_params=None,
+        augmentation=None,
+        max_iter=2,
+        early_stopping=early_stopping,
+        validation_fraction=0.5,
+        optimizer_params={"momentum": 0.9},
+        callbacks=[Pairs()],
+    )
+    clf.fit(X, y, groups=groups)
+    (first, second) = PAIRS  # one batch an epoch
+    assert sorted(zip(*first, strict=True)) == sorted(zip(*second, strict=True))
+    i, j, same = map(np.array, first)
+    assert len(same) == 40
+    assert same.sum() == 20
+    np.testing.assert_array_equal(i == j, same == 1)
+    np.testing.assert_array_equal(i // 8, j // 8)
+    assert clf.classes_.tolist() == list(range(16))
+    if early_stopping:
+        assert not {*i, *j} & {*clf.held_out_classes_}
+        assert len(clf.held_out_classes_) == 8

@@ -1,6 +1,7 @@
-"""The house: who may import whom, how long a file is, and that each has its tests."""
+"""The house: who may import whom, what no file does, and that each file has its tests."""
 
 import ast
+import inspect
 import json
 import subprocess
 import sys
@@ -9,115 +10,344 @@ from pathlib import Path
 import pytest
 
 import sksiamese
+from sksiamese import FrozenTwinClassifier, SiameseOneShotClassifier, SiameseVerifier
 
 PACKAGE = Path(sksiamese.__file__).parent
+ROOT = Path(__file__).parents[1]
 TESTS = Path(__file__).parent
-SOURCES = sorted(PACKAGE.rglob("*.py"))
-NAMES = [path.relative_to(PACKAGE).as_posix() for path in SOURCES]
-JOIN_BOTH = {
-    "_base.py",
+NAMES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+# Imports go one way: a file imports from the layers before its own, and from its own subpackage.
+LAYERS = (
+    ("exceptions",),
+    ("twin", "model_selection", "datasets"),
+    ("_validation", "_params", "augmentation", "callbacks"),
+    ("_callbacks", "_support", "_pairs"),
+    ("_fitted",),
+    ("_learning",),
+    ("_persistence",),
+    ("_base",),
+    ("_classifier",),
+    ("_verifier", "_frozen", "recipes", "weights"),
+    ("plotting",),
+    ("__init__",),
+    ("_cli",),
+    ("__main__",),
+)
+LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
+# Subpackages that import nothing else of the package.
+LEAVES = {
+    "exceptions": set(),
+    "twin": {"exceptions"},
+    "model_selection": {"exceptions"},
+    "datasets": {"exceptions"},
+}
+WITHOUT_TORCH = (
+    "model_selection/",
+    "datasets/",
+    "exceptions.py",
     "_support.py",
-    "_callbacks.py",
-    "_validation.py",
-    "_persistence.py",
-}
-OF_ESTIMATORS = {
-    "__init__.py",
-    "_classifier.py",
-    "_cli.py",
-    "_verifier.py",
-    "recipes.py",
-    "weights/__init__.py",
-}
+    "_fitted.py",
+    "_params.py",
+    "_pairs.py",
+)
 TORCH = {"torch", "skorch", "torchvision"}
+JOIN_BOTH = {"_callbacks.py", "_validation.py"}
+
+
+def tree(path):
+    return ast.parse(path.read_text())
 
 
 def imports(name):
-    """Absolute names of the modules that a source file of the package imports, anywhere in it."""
+    """Return absolute names of the modules that a source file imports, anywhere in it."""
     place = ("sksiamese", *Path(name).with_suffix("").parts)
     found = set()
-    for node in ast.walk(ast.parse((PACKAGE / name).read_text())):
+    for node in ast.walk(tree(PACKAGE / name)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(place[: -node.level]) if node.level else ""
             module = ".".join(filter(None, [base, node.module]))
             found.add(module)
-            if module in ("sksiamese", "sksiamese.twin"):
+            if module.split(".")[0] == "sksiamese":  # a name may be a module
                 found |= {f"{module}.{alias.name}" for alias in node.names}
     return found
 
 
 def outside(name):
-    """First parts of the names of other packages' modules."""
+    """Return other packages that a file imports."""
     return {module.split(".")[0] for module in imports(name)} - {"sksiamese"}
 
 
+def unit(name):
+    """Return the layered unit that a file belongs to: its subpackage, or itself."""
+    return name.split("/")[0].removesuffix(".py")
+
+
 def inside(name):
-    return {module for module in imports(name) if module.split(".")[0] == "sksiamese"}
-
-
-def named(*prefixes):
-    chosen = [name for name in NAMES if name.startswith(prefixes)]
-    assert chosen
-    return pytest.mark.parametrize("name", chosen)
+    """Return other units of the package that a file imports."""
+    parts = [module.split(".") for module in imports(name)]
+    ours = {part[1] for part in parts if part[0] == "sksiamese" and len(part) > 1}
+    units = {module for module in ours if module in LAYER}
+    if ["sksiamese"] in parts and ours - units:  # a name of the package itself
+        units.add("__init__")
+    return units - {unit(name)}
 
 
 def test_imports_are_read_as_written():
-    assert {"sksiamese.twin", "sksiamese.twin.inference", "sklearn.base"} <= imports(
+    assert {"sksiamese._base", "sksiamese._base.embed", "sklearn.base"} <= imports(
         "_classifier.py"
     )
-    assert "torch" in imports("_fitting.py")
-    assert "sksiamese.twin.inference" in imports("twin/training.py")
+    assert "torch" in imports("_learning.py")
+    assert "sksiamese.twin.scaling" in imports("twin/training.py")
+    assert {"_base", "_callbacks", "_support"} <= inside("_classifier.py")
+    assert inside("twin/training.py") == {"exceptions"}
 
 
-@named("twin/")
-def test_the_twin_knows_neither_scikit_learn_nor_the_rest_of_the_package(name):
+def test_every_file_has_a_layer():
+    assert {unit(name) for name in NAMES} == LAYER.keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_go_one_way(name):
+    own = unit(name)
+    assert [other for other in inside(name) if LAYER[other] >= LAYER[own]] == []
+    if own in LEAVES:
+        assert inside(name) <= LEAVES[own]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("twin/")])
+def test_twin_does_not_import_scikit_learn(name):
     assert "sklearn" not in outside(name)
-    assert not [m for m in inside(name) if not m.startswith("sksiamese.twin")]
 
 
-@named("model_selection", "datasets/")
-def test_model_selection_and_datasets_are_leaves_without_torch(name):
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(WITHOUT_TORCH)])
+def test_files_without_a_network_do_not_import_torch(name):
     assert not outside(name) & TORCH
-    own = "sksiamese." + name.removesuffix(".py").split("/")[0]
-    assert not [m for m in inside(name) if not m.startswith(own)]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_the_joining_files_know_both_scikit_learn_and_torch(name):
+def test_only_the_joining_files_import_both_scikit_learn_and_torch(name):
     both = "sklearn" in outside(name) and bool(outside(name) & TORCH)
-    assert not both or name in JOIN_BOTH
+    assert both == (name in JOIN_BOTH)
 
 
-@pytest.mark.parametrize("name", sorted({*NAMES} - OF_ESTIMATORS))
-def test_what_the_estimators_stand_on_does_not_know_them(name):
-    assert "sksiamese._classifier" not in inside(name)
+# What no file does
+
+
+def dotted(node):
+    """Return the name of an attribute of an attribute ..., such as ``torch.ops.mkldnn``."""
+    if isinstance(node, ast.Name):
+        return node.id
+    return f"{dotted(node.value)}.{node.attr}" if isinstance(node, ast.Attribute) else "?"
+
+
+def forbidden(node):
+    """Return what a node of the syntax tree does that no file may do; None if nothing."""
+    if isinstance(node, ast.Call):
+        called = dotted(node.func)
+        first = dotted(node.args[0]) if node.args else ""
+        if called == "print":
+            return "print"
+        if called in ("copy.copy", "copy") and first == "self":
+            return "copy.copy(self)"
+        if called == "hasattr" and first == "self":
+            return "hasattr(self, ...)"
+        if called == "object.__new__":
+            return "object.__new__"
+    if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if any(dotted(target) == "self.__dict__" for target in targets):
+            return "self.__dict__ ="
+    if isinstance(node, ast.Attribute) and dotted(node) == "torch.ops":
+        return "torch.ops"
+    if isinstance(node, ast.FunctionDef) and node.name in ("__getattr__", "__getattribute__"):
+        return node.name
+    # The stand-in for scikit-learn's mixin, where scikit-learn has none.
+    if isinstance(node, ast.ClassDef) and node.name.endswith("Mixin"):
+        return None if node.name == "CallbackSupportMixin" else f"class {node.name}"
+    return None
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("print(1)", "print"),
+        ("copy.copy(self)", "copy.copy(self)"),
+        ("copy(self)", "copy.copy(self)"),
+        ("self.__dict__ = {}", "self.__dict__ ="),
+        ("self.__dict__ |= {}", "self.__dict__ ="),
+        ("if hasattr(self, 'a'): pass", "hasattr(self, ...)"),
+        ("object.__new__(A)", "object.__new__"),
+        ("torch.ops.mkldnn._linear(x)", "torch.ops"),
+        ("onednn = torch.ops.mkldnn", "torch.ops"),
+        ("class A:\n  def __getattr__(self, name): pass", "__getattr__"),
+        ("class SaveMixin: pass", "class SaveMixin"),
+    ],
+)
+def test_forbidden_patterns_are_found(code, found):
+    assert found in {forbidden(node) for node in ast.walk(ast.parse(code))}
+
+
+# Operators private to torch are faster in prediction; `can_pack` checks them, with a fallback.
+ALLOWED = {"twin/encoders.py": {"torch.ops"}}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_has_400_lines_at_most(name):
-    assert len((PACKAGE / name).read_text().splitlines()) <= 400
+def test_no_file_has_a_forbidden_pattern(name):
+    nodes = ast.walk(tree(PACKAGE / name))
+    found = {(forbidden(node), node.lineno) for node in nodes if forbidden(node)}
+    assert {(what, line) for what, line in found if what not in ALLOWED.get(name, ())} == set()
+
+
+# Public methods are where a reader looks for them
+
+
+@pytest.mark.parametrize(
+    "estimator", [SiameseOneShotClassifier, SiameseVerifier, FrozenTwinClassifier]
+)
+def test_public_members_are_defined_in_the_file_of_the_estimator(estimator):
+    path = inspect.getsourcefile(estimator)
+    for name in dir(estimator):
+        if name.startswith("_"):
+            continue
+        owner = next(cls for cls in estimator.__mro__ if name in vars(cls))
+        if owner.__module__.split(".")[0] == "sklearn":
+            continue
+        assert owner is estimator, name
+        member = vars(owner)[name]
+        if isinstance(member, (classmethod, staticmethod)):
+            member = member.__func__
+        if isinstance(member, property):
+            member = member.fget
+        if type(member).__module__.split(".")[0] == "sklearn":  # metadata requests
+            continue
+        if inspect.isfunction(member):
+            member = inspect.unwrap(member)
+            assert member.__qualname__ == f"{estimator.__name__}.{name}"
+            assert inspect.getsourcefile(member) == path
+
+
+@pytest.mark.parametrize(
+    "estimator", [SiameseOneShotClassifier, SiameseVerifier, FrozenTwinClassifier]
+)
+def test_estimators_derive_from_scikit_learn_alone(estimator):
+    others = [cls for cls in estimator.__mro__[1:-1] if cls.__module__.split(".")[0] != "sklearn"]
+    assert [cls.__name__ for cls in others] in ([], ["CallbackSupportMixin"])
+
+
+# Nothing outside the package uses its private names
+
+# Of other packages, and of Python.
+KNOWN_PRIVATE = {
+    "_repr_html_",  # scikit-learn, IPython
+    "_asdict",  # namedtuple
+    "_replace",
+    "_fields",
+}
+OUTSIDE = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in ("tests", "benchmarks", "examples", "tools")
+    for path in (ROOT / folder).rglob("*.py")
+)
+
+
+def is_private(name):
+    return name.startswith("_") and not (name.startswith("__") and name.endswith("__"))
+
+
+def private_uses(code):
+    """Return private modules that are imported, and private attributes of other objects."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        modules = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            modules = [f"{node.module}.{alias.name}" for alias in node.names]
+        for module in modules:
+            package, *parts = module.split(".")
+            if package == "sksiamese" and any(map(is_private, parts)):
+                found.append(module)
+        if (
+            isinstance(node, ast.Attribute)
+            and is_private(node.attr)
+            and node.attr not in KNOWN_PRIVATE
+            and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+        ):
+            found.append(f"{dotted(node)}, line {node.lineno}")
+        # getattr(x, "_name"), and monkeypatch.setattr(x, "_name", ...)
+        if isinstance(node, ast.Call) and dotted(node.func).split(".")[-1] in (
+            "getattr",
+            "setattr",
+            "delattr",
+        ):
+            found += [
+                f"{arg.value}, line {arg.lineno}"
+                for arg in node.args
+                if isinstance(arg, ast.Constant)
+                and isinstance(arg.value, str)
+                and is_private(arg.value.rsplit(".", 1)[-1])
+                and arg.value not in KNOWN_PRIVATE
+            ]
+    return found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from sksiamese._base import embed",
+        "import sksiamese._base",
+        "from sksiamese import _base",
+        "from sksiamese.model_selection._split import EpisodeSplit",
+        "from sksiamese.plotting import _trials",
+        "clf._hidden(X)",
+        "clf.fitted_._calibrated(X)",
+        "clf.predict(X)._hidden",
+        "getattr(clf, '_hidden')",
+        "monkeypatch.setattr(SiameseVerifier, '_logits', None)",
+        "monkeypatch.setattr('sksiamese.twin.inference._joined', None)",
+    ],
+)
+def test_private_uses_are_found(code):
+    assert private_uses(code)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from sksiamese.twin.inference import NeuralComparer",
+        "from sksiamese import __version__",
+        "self._own = 1",
+        "estimator._repr_html_()",
+        "cls.__name__",
+        "from sklearn.utils._testing import ignore_warnings",
+        "getattr(clf, 'classes_')",
+    ],
+)
+def test_public_uses_are_not_taken_for_private_ones(code):
+    assert private_uses(code) == []
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_no_file_outside_the_package_uses_private_names(name):
+    assert private_uses((ROOT / name).read_text()) == []
+
+
+# Tests, and what importing costs
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("__.py")])
 def test_each_file_has_its_test_file(name):
-    """A private module of a public subpackage is tested by the subpackage's file."""
+    """A private module of a public subpackage is tested by a file of the subpackage."""
     *folders, stem = name.removesuffix(".py").split("/")
     parts = folders if folders and stem.startswith("_") else [*folders, stem.removeprefix("_")]
     assert (TESTS / f"test_{'_'.join(parts)}.py").exists()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_nothing_prints(name):
-    calls = [
-        n for n in ast.walk(ast.parse((PACKAGE / name).read_text())) if isinstance(n, ast.Call)
-    ]
-    assert not [c.lineno for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
-
-
-def test_importing_the_package_draws_in_no_more_than_torch_skorch_and_scikit_learn_do():
-    """pandas comes by way of skorch or scikit-learn where it is installed, so they go first."""
+def test_import_of_the_package_loads_no_optional_dependency():
+    """pandas comes with skorch or scikit-learn where it is installed, so they go first."""
     code = (
         "import sys, json, skorch.callbacks, sklearn.utils.validation\n"
         "theirs = set(sys.modules)\n"

@@ -98,7 +98,7 @@ def test_affine_draw_applies_each_component_independently_with_probability_p():
     assert ((counts - 1 / 128).abs() < 5 * (1 / 128 / N) ** 0.5).all()  # independent
 
 
-@pytest.mark.parametrize("height, width", [(12, 12), (9, 30), (31, 8), (105, 105), (1, 5)])
+@pytest.mark.parametrize(("height", "width"), [(12, 12), (9, 30), (31, 8), (105, 105), (1, 5)])
 @EACH
 def test_augmentation_changes_nothing_at_p_zero(name, height, width):
     augmentation = AUGMENTATIONS[name]
@@ -129,7 +129,7 @@ def test_augmentation_changes_half_of_the_images_at_p_one_half():
         assert changed.float().mean() == pytest.approx(0.5, abs=0.06)
 
 
-@pytest.mark.parametrize("height, width", [(16, 16), (12, 20)])
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (12, 20)])
 def test_affine_shift_moves_by_its_pixels_and_brings_in_background(height, width):
     """Mistake 5: background is 0, and so is what comes in at the border."""
     moved = known(torch.ones(1, 1, height, width), shifts=(2.0, -1.0))[0, 0]
@@ -141,7 +141,7 @@ def test_affine_shift_moves_by_its_pixels_and_brings_in_background(height, width
     assert not rows[0] or not rows[-1]
 
 
-@pytest.mark.parametrize("height, width", [(24, 24), (24, 40), (40, 24)])
+@pytest.mark.parametrize(("height", "width"), [(24, 24), (24, 40), (40, 24)])
 def test_affine_shift_moves_a_blob_by_its_pixels(height, width):
     image = blob(height, width, 1.0, -2.0)
     moved = place(known(image, shifts=(1.5, 2.0))) - place(image)
@@ -149,7 +149,7 @@ def test_affine_shift_moves_a_blob_by_its_pixels(height, width):
     assert moved[0] * moved[1] > 0
 
 
-@pytest.mark.parametrize("height, width", [(64, 64), (64, 96), (96, 64)])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 96), (96, 64)])
 @pytest.mark.parametrize("angle", [10.0, 30.0])
 def test_affine_rotation_keeps_lengths_and_angles_on_oblong_images(height, width, angle):
     across = place(known(blob(height, width, 18.0, 0.0), angle=angle))
@@ -160,7 +160,7 @@ def test_affine_rotation_keeps_lengths_and_angles_on_oblong_images(height, width
     assert abs(math.degrees(math.atan2(across[1], across[0]))) == pytest.approx(angle, abs=0.5)
 
 
-@pytest.mark.parametrize("height, width", [(64, 64), (64, 96)])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 96)])
 def test_affine_scale_stretches_its_own_axis(height, width):
     components = {"scales": (1.2, 0.8)}
     across = place(known(blob(height, width, 15.0, 0.0), **components))
@@ -208,11 +208,13 @@ def strokes():
 def test_thickness_adds_and_removes_foreground_within_its_range():
     images = strokes()
     changed = Thickness(p=1.0)(images, generator())
-    assert changed.min() >= 0 and changed.max() <= 1
+    assert changed.min() >= 0
+    assert changed.max() <= 1
     after, before = changed.sum((1, 2, 3)), images[0].sum()
     assert (after > before + 1).float().mean() == pytest.approx(1 / 1.4, abs=0.12)
     assert (after < before - 1).any()
-    assert after.max() <= 10 * 5 and after.min() >= before - 0.4 * (8 * 3 - 6)
+    assert after.max() <= 10 * 5
+    assert after.min() >= before - 0.4 * (8 * 3 - 6)
 
 
 def test_thickness_blends_with_the_dilation_or_erosion():
@@ -266,8 +268,10 @@ def test_augmentation_leaves_its_input_unchanged(name):
 def test_augmentation_keeps_shape_dtype_and_range_of_any_image(name, n, channels, height, width):
     images = random_images(n, channels, height, width)
     augmented = AUGMENTATIONS[name](images, generator())
-    assert augmented.shape == images.shape and augmented.dtype == images.dtype
-    assert augmented.min() >= 0 and augmented.max() <= 1 + 1e-6
+    assert augmented.shape == images.shape
+    assert augmented.dtype == images.dtype
+    assert augmented.min() >= 0
+    assert augmented.max() <= 1 + 1e-6
 
 
 @EACH
@@ -303,7 +307,7 @@ def test_turn_turns_oblong_images_by_half():
 
 
 @pytest.mark.parametrize(
-    "class_augmentation, shape, expected",
+    ("class_augmentation", "shape", "expected"),
     [
         (None, (1, 8, 8), (0,)),
         ("rotate", (1, 8, 8), (0, 1, 2, 3)),

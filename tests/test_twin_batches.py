@@ -65,15 +65,11 @@ def kinds(seed):
     """Return both kinds of batches, augmented, over the same 8x8 images."""
     images = torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     classes, groups = labels_of(2, 3, 4)
+    options = {"augmentation": Augmentation(), "seed": seed, "store": ArrayStore(images)}
     return {
-        "classes": class_batches(
-            classes, groups, turns=(0, 1, 2, 3), augmentation=Augmentation(), seed=seed,
-            store=ArrayStore(images),
-        ),
-        "pairs": pair_batches(
-            random_pairs(30, 24), 24, augmentation=Augmentation(), seed=seed, store=ArrayStore(images)
-        ),
-    }  # fmt: skip
+        "classes": class_batches(classes, groups, turns=(0, 1, 2, 3), **options),
+        "pairs": pair_batches(random_pairs(30, 24), 24, **options),
+    }
 
 
 @pytest.mark.parametrize("kind", ["classes", "pairs"])
@@ -158,7 +154,6 @@ def test_class_batches_targets_are_right_for_every_pair(
     batches = class_batches(classes, groups, batch_shape, seed=seed)
     for inputs, same in batches.epoch(0):
         rows = inputs["images"][:, 0].long().numpy()
-        n = len(rows)
         same_class = classes[rows][:, None] == classes[rows]
         same_group = groups[rows][:, None] == groups[rows]
         itself = rows[:, None] == rows
@@ -184,7 +179,8 @@ def test_class_batches_separate_a_group_drawn_twice():
     classes, groups = labels_of(2, 3, 2)
     for _, same in class_batches(classes, groups, (4, 3, 2)).epoch(0):
         assert len(same) == 24
-        assert (same[:6, 6:] == -1).all() and (same[6:12, 12:] == -1).all()
+        assert (same[:6, 6:] == -1).all()
+        assert (same[6:12, 12:] == -1).all()
 
 
 def test_class_batches_repeat_a_single_sample_but_do_not_pair_it_with_itself():
@@ -205,7 +201,8 @@ def test_class_batches_leave_out_groups_without_positives_or_negatives():
     for epoch in range(5):
         for inputs, same in batches.epoch(epoch):
             assert (groups[inputs["images"][:, 0].long().numpy()] == 2).all()
-            assert (same == 1).any() and (same == 0).any()
+            assert (same == 1).any()
+            assert (same == 0).any()
 
 
 def test_class_batches_draw_all_groups_equally_often():
@@ -229,7 +226,8 @@ def test_class_batches_take_every_image_about_once_an_epoch():
         assert sum(len(same) for _, same in batches.epoch(epoch)) in range(120, 120 + 16)
     per_epoch = store.taken / n_epochs
     assert per_epoch.mean() == pytest.approx(128 / 120)
-    assert per_epoch.min() > 0.5 and per_epoch.max() < 1.7
+    assert per_epoch.min() > 0.5
+    assert per_epoch.max() < 1.7
 
 
 def test_class_batches_fill_the_batch_with_the_classes_of_a_single_group():
@@ -303,7 +301,8 @@ def test_epoch_augments_both_twins_independently():
     )
     first, second = inputs["images"]
     assert (first - second).abs().max() > 0.05
-    assert (first - image).abs().max() > 0.05 and (second - image).abs().max() > 0.05
+    assert (first - image).abs().max() > 0.05
+    assert (second - image).abs().max() > 0.05
 
 
 @settings(deadline=None, max_examples=15)
@@ -343,7 +342,7 @@ def test_epoch_scales_the_images():
 
 
 @pytest.mark.parametrize(
-    "augmentation, got",
+    ("augmentation", "got"),
     [
         (lambda images, generator: images[:, :1, 1:], r"torch.Size\(\[12, 1, 7, 8\]\)"),
         (lambda images, generator: images.double(), "torch.float64"),

@@ -1,7 +1,6 @@
 """Encoders: the paper's figures, any image size, and weights from the generator alone."""
 
 import math
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,9 +8,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from training_runs import equal, network_of, seen_network, weights
 
-from sksiamese.twin.encoders import KochEncoder, build_encoder, feature_shape
+from sksiamese.twin import encoders
+from sksiamese.twin.encoders import (
+    KochEncoder,
+    PackedConvNorm,
+    build_encoder,
+    can_pack,
+    feature_shape,
+    fuse,
+    pack,
+)
 from sksiamese.twin.heads import HEADS
+from sksiamese.twin.network import TwinEnsemble
 
 PAPER = (1, 105, 105)
 SHAPES = {"conv": (1, 28, 28), "mlp": (20,)}
@@ -22,8 +32,7 @@ def generator(seed=0):
 
 
 def same_weights(a, b):
-    a, b = a.state_dict(), b.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    return equal(a.state_dict(), b.state_dict())
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +42,13 @@ def koch():
 
 @pytest.fixture
 def small_koch():
-    """The smallest image and few units: the paper's layers in milliseconds."""
+    """The paper's layers for the smallest image, with few units."""
     encoder = KochEncoder((1, 65, 65), n_units=8)
     encoder.initialise(generator())
     return encoder.eval()
 
 
-def test_koch_has_the_paper_s_sides(koch):
+def test_koch_encoder_has_the_paper_s_sides(koch):
     sides = [105]
     hooks = [
         layer.register_forward_hook(lambda _, __, out: sides.append(out.shape[-1]))
@@ -47,14 +56,13 @@ def test_koch_has_the_paper_s_sides(koch):
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d)
     ]
     with torch.no_grad():
-        features = koch(torch.zeros(1, *PAPER))
+        koch(torch.zeros(1, *PAPER))
     for hook in hooks:
         hook.remove()
     assert sides == [105, 96, 48, 42, 21, 18, 9, 6]
-    assert features.shape == (1, 4096)
 
 
-def test_koch_has_the_paper_s_layers(koch):
+def test_koch_encoder_has_the_paper_s_layers(koch):
     convs = [layer for layer in koch.convs if isinstance(layer, nn.Conv2d)]
     assert [(c.out_channels, c.kernel_size[0]) for c in convs] == [
         (64, 10),
@@ -62,16 +70,16 @@ def test_koch_has_the_paper_s_layers(koch):
         (128, 4),
         (256, 4),
     ]
-    assert koch.units[0].in_features == 9216
+    assert (koch.units[0].in_features, koch.units[0].out_features) == (9216, 4096)
 
 
 @pytest.mark.parametrize("head", ["weighted_l1", "signed_l1"])
-def test_koch_twin_has_the_paper_s_number_of_parameters(koch, head):
-    twin = nn.ModuleList([koch, HEADS[head]((4096,))])
-    assert sum(p.numel() for p in twin.parameters()) == 38_951_745
+def test_koch_encoder_and_head_have_the_paper_s_number_of_parameters(koch, head):
+    network = nn.ModuleList([koch, HEADS[head]((4096,))])
+    assert sum(p.numel() for p in network.parameters()) == 38_951_745
 
 
-def test_koch_starts_with_the_paper_s_moments(koch):
+def test_koch_encoder_initialise_has_the_paper_s_moments(koch):
     biases = []
     for module in koch.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -86,20 +94,24 @@ def test_koch_starts_with_the_paper_s_moments(koch):
     assert biases.std() == pytest.approx(0.01, rel=5 / (2 * len(biases)) ** 0.5)
 
 
-def test_koch_ends_in_sigmoids(small_koch):
+def test_koch_encoder_features_are_between_0_and_1(small_koch):
     features = small_koch(torch.rand(3, 1, 65, 65))
-    assert features.min() > 0 and features.max() < 1
+    assert features.min() > 0
+    assert features.max() < 1
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 64), (1, 105, 64), (3, 28, 28)])
-def test_koch_names_its_smallest_image(shape):
+def test_koch_encoder_refuses_small_images(shape):
     with pytest.raises(ValueError, match=rf"at least 65x65 pixels, got {shape[1]}x{shape[2]}"):
         build_encoder("koch", shape, generator())
 
 
 @pytest.mark.parametrize("shape", [(1, 65, 65), (3, 65, 80)])
-def test_koch_takes_any_image_from_65_pixels(shape):
-    assert KochEncoder(shape, n_units=8)(torch.rand(2, *shape)).shape == (2, 8)
+def test_koch_encoder_sees_every_channel_of_any_image_from_65_pixels(shape):
+    encoder = build_encoder("koch", shape, generator(), n_units=8).eval()
+    images = torch.rand(2, *shape, generator=generator()).requires_grad_()
+    encoder(images).sum().backward()
+    assert (images.grad.abs().amax((2, 3)) > 0).all()
 
 
 @settings(deadline=None, max_examples=12)
@@ -109,27 +121,29 @@ def test_koch_takes_any_image_from_65_pixels(shape):
     width=st.integers(1, 60),
     n=st.integers(1, 3),
 )
-def test_conv_adapts_to_any_size_and_channels(channels, height, width, n):
+def test_conv_encoder_adapts_to_any_size_and_channels(channels, height, width, n):
     shape = (channels, height, width)
     encoder = build_encoder("conv", shape, generator()).eval()
-    with torch.no_grad():
-        features = encoder(torch.rand(n, *shape))
+    images = torch.rand(n, *shape, generator=generator(1)).requires_grad_()
+    features = encoder(images)
+    features.sum().backward()
+    assert (images.grad.abs().amax((2, 3)) > 0).all()  # every channel counts
     assert features.shape == (n, 128, *(min(3, -(-side // 8)) for side in (height, width)))
     assert features.isfinite().all()
     assert features.shape[1:] == feature_shape(encoder, shape)
 
 
 @pytest.mark.parametrize("shape", [(7,), (1, 6, 5), (3, 4, 4)])
-def test_mlp_takes_rows_and_images(shape):
+def test_mlp_encoder_starts_as_the_flattened_input(shape):
     encoder = build_encoder("mlp", shape, generator())
     n_features = math.prod(shape)
     assert feature_shape(encoder, shape) == (n_features,)
-    rows = torch.rand(4, *shape)
-    torch.testing.assert_close(encoder(rows), rows.flatten(1))  # where it starts
+    rows = torch.rand(4, *shape, generator=generator())
+    torch.testing.assert_close(encoder(rows), rows.flatten(1))
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_weights_depend_on_the_generator_alone(name):
+def test_build_encoder_depends_on_the_generator_alone(name):
     torch.manual_seed(1)
     first = build_encoder(name, SHAPES[name], generator(5))
     torch.manual_seed(2)
@@ -140,25 +154,25 @@ def test_weights_depend_on_the_generator_alone(name):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_building_leaves_torch_s_generator_alone(name):
+def test_build_encoder_leaves_the_global_generator_alone(name):
     before = torch.get_rng_state()
     build_encoder(name, SHAPES[name], generator())
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_building_in_threads_gives_the_same_weights():
+def test_build_encoder_in_threads_gives_the_same_weights():
     with ThreadPoolExecutor(4) as pool:
         built = list(
             pool.map(lambda seed: build_encoder("conv", (1, 28, 28), generator(seed)), range(16))
         )
     for seed, encoder in enumerate(built):
         assert same_weights(encoder, build_encoder("conv", (1, 28, 28), generator(seed)))
-    assert torch.zeros(1).device.type == "cpu"
+    assert torch.zeros(1).device.type == "cpu"  # not meta
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_every_parameter_is_set(name):
-    """Layers come from the meta device, so memory that no initialisation fills would be noise."""
+def test_build_encoder_sets_every_parameter(name):
+    """Layers come from the meta device: memory that nothing fills would be noise."""
     built = build_encoder(name, SHAPES[name], generator())
     for parameter in [*built.parameters(), *built.buffers()]:
         assert parameter.device.type == "cpu"
@@ -176,7 +190,7 @@ def test_every_parameter_is_set(name):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_in_evaluation_a_row_does_not_depend_on_the_others(name):
+def test_encoder_features_do_not_depend_on_other_rows_in_evaluation(name):
     encoder = build_encoder(name, SHAPES[name], generator())
     x = torch.rand(6, *SHAPES[name], generator=generator())
     with torch.no_grad():
@@ -191,12 +205,12 @@ def test_in_evaluation_a_row_does_not_depend_on_the_others(name):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_feature_shape_restores_the_mode_and_changes_nothing(training):
+def test_feature_shape_leaves_the_encoder_unchanged(training):
     encoder = build_encoder("conv", (2, 9, 12), generator()).train(training)
-    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    before = weights(encoder)
     assert feature_shape(encoder, (2, 9, 12)) == (128, 2, 2)
     assert all(module.training == training for module in encoder.modules())
-    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+    assert equal(before, weights(encoder))
 
 
 class Returns(nn.Module):
@@ -209,7 +223,7 @@ class Returns(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "value, got",
+    ("value", "got"),
     [
         (torch.zeros(5), r"\(5,\)"),
         (torch.zeros(2, 5), r"\(2, 5\)"),
@@ -225,48 +239,131 @@ def test_feature_shape_refuses_a_wrong_encoder(value, got):
     assert encoder.training
 
 
-def seen_encoder(input_shape):
-    """A conv encoder whose batch-norm has running statistics of its own."""
-    encoder = build_encoder("conv", input_shape, torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for _ in range(3):
-            encoder(torch.rand(16, *input_shape))
-    return encoder.eval()
+EACH_NETWORK = pytest.mark.parametrize(
+    ("encoder", "shape", "head", "params"),
+    [
+        pytest.param("conv", (1, 28, 28), "weighted_l1", {}, id="conv"),
+        pytest.param("conv", (3, 20, 28), "weighted_l1", {}, id="conv-channels"),
+        pytest.param("conv", (2, 7, 5), "signed_l1", {}, id="conv-small"),
+        pytest.param("conv", (1, 1, 1), "weighted_l1", {}, id="conv-pixel"),
+        pytest.param(
+            "conv", (1, 36, 36), "aligned", {"width": 48, "max_cells": 5}, id="conv-wide"
+        ),
+        pytest.param("koch", (1, 65, 70), "signed_l1", {"n_units": 16}, id="koch"),
+        pytest.param("mlp", (20,), "weighted_l1", {}, id="mlp"),
+        pytest.param("mlp", (2, 4, 4), "signed_l1", {}, id="mlp-images"),
+    ],
+)
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN")
-@pytest.mark.parametrize("input_shape", [(1, 36, 36), (3, 20, 28), (2, 7, 5)])
-def test_the_folded_encoder_computes_the_same_but_for_rounding(input_shape):
-    encoder = seen_encoder(input_shape)
-    folded = encoder.folded()
-    with torch.no_grad():
-        for n_images in (1, 5, 300):
-            images = torch.rand(n_images, *input_shape).contiguous(
-                memory_format=torch.channels_last
+@pytest.mark.parametrize("then", [fuse, lambda network: pack(fuse(network))], ids=["fuse", "pack"])
+@EACH_NETWORK
+def test_fuse_computes_the_same_as_the_network(encoder, shape, head, params, then):
+    network = seen_network(encoder, shape, head, **params)
+    fused = then(network)
+    for n_images in (1, 5, 70):
+        images = torch.rand(n_images, *shape, generator=generator(n_images))
+        with torch.no_grad():
+            torch.testing.assert_close(
+                fused.embed(images), network.embed(images), rtol=1e-5, atol=1e-5
             )
-            torch.testing.assert_close(folded(images), encoder(images), rtol=1e-4, atol=1e-4)
-    assert any(isinstance(m, nn.BatchNorm2d) for m in encoder.modules())
-    assert not any(isinstance(m, nn.Conv2d | nn.BatchNorm2d) for m in folded.modules())
+            torch.testing.assert_close(fused(images), network(images), rtol=1e-5, atol=1e-5)
 
 
-def test_without_onednn_the_encoder_itself_predicts(monkeypatch):
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    encoder = seen_encoder((1, 12, 12))
-    assert encoder.folded() is encoder
+def test_fuse_of_an_ensemble_fuses_every_member():
+    members = [seen_network("conv", (1, 16, 16), seed=seed) for seed in range(3)]
+    ensemble = TwinEnsemble(members).eval()
+    images = torch.rand(5, 1, 16, 16, generator=generator())
+    with torch.no_grad():
+        for fused in (fuse(ensemble), pack(fuse(ensemble))):
+            assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+            torch.testing.assert_close(fused(images), ensemble(images), rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(
+                fused.embed(images), ensemble.embed(images), rtol=1e-5, atol=1e-5
+            )
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
-@pytest.mark.parametrize(("width", "side"), [(32, 36), (48, 40)])
-def test_the_folded_encoder_is_not_the_slower_one(width, side):
-    """Weights in an order that oneDNN does not want made it fifty times slower, an image."""
-    encoder = build_encoder("conv", (1, side, side), generator(), width=width)
-    encoder.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    image = torch.rand(1, 1, side, side).to(memory_format=torch.channels_last)
-    durations = {encoder: [], encoder.folded(): []}
-    for _ in range(10):
-        for one, taken in durations.items():
-            start = time.perf_counter()
-            one(image)
-            taken.append(time.perf_counter() - start)
-    plain, folded = (min(taken[1:]) for taken in durations.values())
-    assert folded < 5 * plain
+@EACH_NETWORK
+def test_fuse_leaves_the_original_unchanged(encoder, shape, head, params):
+    network = network_of(encoder, shape, head, **params)
+    modules, before = [type(module) for module in network.modules()], weights(network)
+    fused = pack(fuse(network))
+    with torch.no_grad():
+        fused.embed(torch.rand(2, *shape))
+    assert [type(module) for module in network.modules()] == modules
+    assert equal(weights(network), before)
+    assert all(module.training for module in network.modules())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    network(torch.rand(4, *shape, generator=generator())).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_fuse_returns_a_network_without_batch_norm_or_gradients():
+    fused = fuse(network_of("conv", (1, 12, 12)))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+    assert not any(parameter.requires_grad for parameter in fused.parameters())
+
+
+def test_fuse_keeps_a_module_without_batch_norm():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(9, 4))
+    fused = fuse(module)
+    x = torch.rand(3, 1, 3, 3, generator=generator())
+    assert fused is not module
+    assert torch.equal(fused(x), module(x))
+
+
+@pytest.mark.parametrize("shape", [(1, 12, 12), (3, 20, 28)])
+def test_pack_embeds_nan_as_nan(shape):
+    """oneDNN's own ReLU makes 0 of NaN."""
+    packed = pack(fuse(seen_network("conv", shape)))
+    images = torch.rand(2, *shape, generator=generator())
+    images[1, 0, 3, 4] = torch.nan
+    embeddings = packed.embed(images)
+    assert embeddings[0].isfinite().all()
+    assert embeddings[1].isnan().any()
+
+
+@pytest.mark.skipif(not can_pack(), reason="torch has no usable oneDNN operators")
+def test_pack_does_not_depend_on_the_size_of_the_first_batch():
+    network = seen_network("conv", (1, 28, 28))
+    images = torch.rand(40, 1, 28, 28, generator=generator())
+    single, many = pack(fuse(network)), pack(fuse(network))
+    assert any(isinstance(module, PackedConvNorm) for module in single.modules())
+    single.embed(images[:1])
+    assert torch.equal(single.embed(images), many.embed(images))
+
+
+def test_pack_leaves_modules_as_they_are_where_torch_cannot(monkeypatch):
+    monkeypatch.setattr(encoders, "can_pack", lambda: False)
+    fused = fuse(seen_network("conv", (1, 12, 12)))
+    modules = list(fused.modules())
+    images = torch.rand(3, 1, 12, 12, generator=generator())
+    before = fused(images)
+    assert pack(fused) is fused
+    assert list(fused.modules()) == modules
+    assert torch.equal(fused(images), before)
+
+
+class Operators:
+    """oneDNN's operators with other results, or errors."""
+
+    def __init__(self, convolution):
+        self._reorder_convolution_weight = lambda weight, *geometry: weight
+        self._convolution_pointwise = convolution
+
+
+def failing(*args):
+    raise NotImplementedError("no kernel for this device")
+
+
+def wrong(x, *args):
+    return x
+
+
+wrong.binary = wrong
+
+
+@pytest.mark.parametrize("operators", [object(), Operators(failing), Operators(wrong)])
+def test_can_pack_is_false_if_operators_lack_fail_or_disagree(monkeypatch, operators):
+    monkeypatch.setattr(torch.ops, "mkldnn", operators)
+    assert can_pack.__wrapped__() is False

@@ -1,4 +1,4 @@
-"""Heads: the matrix forms are the paper's formula, without its (A, B, D) temporary."""
+"""Heads: matrix forms equal the formulas, without a temporary of all pairs by all features."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.profiler import profile
 
 from sksiamese.twin import heads
-from sksiamese.twin.heads import TILE, Aligned, SignedL1, build_head, l1_distances
+from sksiamese.twin.heads import TILE, Aligned, MeanHead, SignedL1, build_head, l1_distances
 
 BOTH = pytest.mark.parametrize("name", ["weighted_l1", "signed_l1"])
 ANY = pytest.mark.parametrize(
@@ -31,9 +31,9 @@ def random_features(n, feature_shape, seed=0, dtype=torch.float64):
 
 
 def naive(head, a, b):
-    """b + sum_j alpha_j |a_j - b_j| by broadcasting; codes of ones are WeightedL1's -alpha."""
+    """b + sum_j alpha_j |a_j - b_j| by broadcasting."""
     a, b = a.flatten(1), b.flatten(1)
-    alpha = head.alpha if isinstance(head, SignedL1) else -head.codes(torch.ones_like(a[:1]))[0]
+    alpha = head.alpha if isinstance(head, SignedL1) else -heads.GAIN * head.log_weight.exp()
     return (a[:, None] - b[None]).abs() @ alpha + head.bias
 
 
@@ -48,8 +48,7 @@ def naive(head, a, b):
 def test_logits_are_the_paper_s_formula(name, n_a, n_b, shape, seed):
     head = random_head(name, shape, seed)
     a, b = random_features(n_a, shape, seed + 1), random_features(n_b, shape, seed + 2)
-    logits = head.logits(head.codes(a), head.codes(b))
-    assert logits.shape == (n_a, n_b)
+    logits = head.logits(head.embed(a), head.embed(b))
     torch.testing.assert_close(logits, naive(head, a, b))
 
 
@@ -57,14 +56,14 @@ def test_logits_are_the_paper_s_formula(name, n_a, n_b, shape, seed):
 def test_logits_are_the_paper_s_formula_in_float32(name):
     head = random_head(name, (256,), dtype=torch.float32)
     a, b = (random_features(20, (256,), seed, torch.float32) for seed in (1, 2))
-    logits = head.logits(head.codes(a), head.codes(b))
+    logits = head.logits(head.embed(a), head.embed(b))
     torch.testing.assert_close(logits, naive(head, a, b), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("n_a", [1, TILE // 4 - 1, TILE // 4, TILE, 2 * TILE + 3])
 @pytest.mark.parametrize("n_b", [1, TILE, TILE + 1])
 def test_l1_distances_of_any_number_of_rows(n_a, n_b):
-    """By cdist or in tiles, and of a block with itself."""
+    """By cdist, in tiles, and of rows with themselves."""
     a, b = random_features(n_a, (5,), 1), random_features(n_b, (5,), 2)
     torch.testing.assert_close(l1_distances(a, b), (a[:, None] - b).abs().sum(2))
     torch.testing.assert_close(l1_distances(a, a), (a[:, None] - a).abs().sum(2))
@@ -73,31 +72,31 @@ def test_l1_distances_of_any_number_of_rows(n_a, n_b):
 @ANY
 def test_pair_logits_are_the_diagonal_of_logits(name, shape):
     head = random_head(name, shape)
-    a, b = (head.codes(random_features(6, shape, seed)) for seed in (1, 2))
+    a, b = (head.embed(random_features(6, shape, seed)) for seed in (1, 2))
     torch.testing.assert_close(head.pair_logits(a, b), head.logits(a, b).diagonal())
 
 
 @ANY
-def test_twins_are_symmetric(name, shape):
+def test_logits_are_symmetric(name, shape):
     head = random_head(name, shape)
-    a, b = (head.codes(random_features(5, shape, seed)) for seed in (1, 2))
+    a, b = (head.embed(random_features(5, shape, seed)) for seed in (1, 2))
     torch.testing.assert_close(head.logits(a, b), head.logits(b, a).T)
     torch.testing.assert_close(head.pair_logits(a, b), head.pair_logits(b, a))
 
 
 @BOTH
-def test_identical_images_give_the_bias(name):
+def test_logits_of_identical_images_are_the_bias(name):
     head = random_head(name, (9,))
-    codes = head.codes(random_features(5, (9,)))
-    assert torch.equal(head.logits(codes, codes).diagonal(), head.bias.expand(5))
-    assert torch.equal(head.pair_logits(codes, codes), head.bias.expand(5))
+    embeddings = head.embed(random_features(5, (9,)))
+    assert torch.equal(head.logits(embeddings, embeddings).diagonal(), head.bias.expand(5))
+    assert torch.equal(head.pair_logits(embeddings, embeddings), head.bias.expand(5))
 
 
 @pytest.mark.parametrize(("name", "shape"), [("weighted_l1", (50,)), ("aligned", (8, 4, 4))])
-def test_a_new_head_calls_identical_images_the_same_and_others_less_so(name, shape):
+def test_build_head_gives_identical_images_the_greatest_logits(name, shape):
     head = build_head(name, shape, torch.Generator().manual_seed(0))
-    codes = head.codes(random_features(4, shape, dtype=torch.float32))
-    logits = head.logits(codes, codes)
+    embeddings = head.embed(random_features(4, shape, dtype=torch.float32))
+    logits = head.logits(embeddings, embeddings)
     assert (logits.diagonal() > 0).all()
     assert (logits[~torch.eye(4, dtype=torch.bool)] < head.bias).all()
 
@@ -106,8 +105,8 @@ def test_a_new_head_calls_identical_images_the_same_and_others_less_so(name, sha
 @given(seed=SEEDS, scale=st.sampled_from([1e-3, 1.0, 1e3]))
 def test_weighted_l1_is_a_pseudo_metric(seed, scale):
     head = random_head("weighted_l1", (6,), seed)
-    codes = head.codes(scale * random_features(8, (6,), seed))
-    d = head.bias - head.logits(codes, codes)
+    embeddings = head.embed(scale * random_features(8, (6,), seed))
+    d = head.bias - head.logits(embeddings, embeddings)
     slack = 1e-9 * (1 + d.max())
     assert (d >= -slack).all()
     assert (d.diagonal().abs() <= slack).all()
@@ -115,16 +114,16 @@ def test_weighted_l1_is_a_pseudo_metric(seed, scale):
     assert (d[:, None, :] <= d[:, :, None] + d[None, :, :] + slack).all()  # x-z <= x-y + y-z
 
 
-def test_weighted_l1_codes_hold_the_metric():
-    """What `transform` promises: L1 between codes is bias - logit."""
+def test_weighted_l1_embeddings_hold_the_metric():
+    """What `transform` promises: their L1 distance is bias - logit."""
     head = random_head("weighted_l1", (6,))
-    a, b = (head.codes(random_features(5, (6,), seed)) for seed in (1, 2))
+    a, b = (head.embed(random_features(5, (6,), seed)) for seed in (1, 2))
     distances = (a[:, None] - b[None]).abs().sum(2)
     torch.testing.assert_close(head.bias - head.logits(a, b), distances)
 
 
-def test_signed_l1_may_call_a_difference_a_likeness():
-    head = SignedL1((1,))
+def test_signed_l1_logit_may_exceed_the_bias():
+    head = build_head("signed_l1", (1,), torch.Generator().manual_seed(0))
     with torch.no_grad():
         head.alpha.fill_(2.0)
     torch.testing.assert_close(
@@ -134,21 +133,20 @@ def test_signed_l1_may_call_a_difference_a_likeness():
 
 @settings(deadline=None, max_examples=10)
 @given(seed=SEEDS)
-def test_weighted_l1_has_no_positive_weight(seed):
-    """Whatever training makes of its parameters."""
+def test_weighted_l1_weights_are_negative_whatever_the_parameters(seed):
     head = random_head("weighted_l1", (6,), seed)
-    none, one = head.codes(torch.zeros(6, 6).double()), head.codes(torch.eye(6).double())
+    none, one = head.embed(torch.zeros(6, 6).double()), head.embed(torch.eye(6).double())
     assert (head.pair_logits(none, one) < head.bias).all()
 
 
 @BOTH
-def test_gradients_are_those_of_the_formula(name):
+def test_logits_gradients_are_those_of_the_formula(name):
     head = random_head(name, (7,))
     a, b = (random_features(4, (7,), seed).requires_grad_() for seed in (1, 2))
     upstream = random_features(4, (4,), 3)
     wanted = [a, b, *head.parameters()]
     ours = torch.autograd.grad(
-        (head.logits(head.codes(a), head.codes(b)) * upstream).sum(), wanted
+        (head.logits(head.embed(a), head.embed(b)) * upstream).sum(), wanted
     )
     theirs = torch.autograd.grad((naive(head, a, b) * upstream).sum(), wanted)
     assert all(gradient.abs().sum() > 0 for gradient in theirs)
@@ -156,13 +154,13 @@ def test_gradients_are_those_of_the_formula(name):
 
 
 @BOTH
-def test_gradients_are_finite_where_twins_meet(name):
-    """In a batch every image also meets itself, where |x| has its kink."""
+def test_logits_gradients_are_finite_for_identical_images(name):
+    """A batch compares every image with itself too, where |x| has its kink."""
     head = random_head(name, (7,))
     features = random_features(4, (7,)).requires_grad_()
-    codes = head.codes(features)
+    embeddings = head.embed(features)
     wanted = [features, *head.parameters()]
-    ours = torch.autograd.grad(head.logits(codes, codes).sum(), wanted)
+    ours = torch.autograd.grad(head.logits(embeddings, embeddings).sum(), wanted)
     theirs = torch.autograd.grad(naive(head, features, features).sum(), wanted)
     torch.testing.assert_close(ours, theirs)
 
@@ -174,7 +172,7 @@ def largest_allocation(function):
 
 
 @BOTH
-def test_no_temporary_of_all_pairs_by_all_features(name):
+def test_logits_need_no_temporary_of_all_pairs_by_all_features(name):
     n, n_features = 100, 1000
     head = random_head(name, (n_features,), dtype=torch.float32)
     a, b = (
@@ -183,12 +181,12 @@ def test_no_temporary_of_all_pairs_by_all_features(name):
     temporary = 4 * n * n * n_features
     assert largest_allocation(lambda: naive(head, a, b)) >= temporary
     largest = largest_allocation(
-        lambda: head.logits(head.codes(a), head.codes(b)).square().sum().backward()
+        lambda: head.logits(head.embed(a), head.embed(b)).square().sum().backward()
     )
     assert 0 < largest < temporary / 20
 
 
-def test_signed_l1_starts_as_the_paper_says():
+def test_signed_l1_initialise_has_the_paper_s_moments():
     """Section 3.2: weights N(0, 0.2), biases N(0.5, 0.01)."""
     head = build_head("signed_l1", (4096,), torch.Generator().manual_seed(0))
     assert abs(head.alpha.mean()) < 4 * 0.2 / 64
@@ -227,12 +225,12 @@ def naive_aligned(head, a, b, window=1):
 
 @pytest.mark.parametrize("window", [0, 1, 2])
 @pytest.mark.parametrize("shape", [(5, 3, 3), (4, 1, 2), (3, 4, 2)])
-def test_aligned_is_its_formula_and_so_are_its_gradients(shape, window):
+def test_aligned_logits_and_gradients_are_those_of_the_formula(shape, window):
     head = build_head("aligned", shape, torch.Generator().manual_seed(0), window=window).double()
     with torch.no_grad():
         head.saliency.copy_(torch.linspace(-1, 1, shape[0]))
     a, b = (random_features(3, shape, seed).requires_grad_() for seed in (1, 2))
-    ours = head.logits(head.codes(a), head.codes(b))
+    ours = head.logits(head.embed(a), head.embed(b))
     theirs = torch.stack([torch.stack([naive_aligned(head, x, y, window) for y in b]) for x in a])
     torch.testing.assert_close(ours, theirs)
     wanted = [a, b, *head.parameters()]
@@ -243,48 +241,47 @@ def test_aligned_is_its_formula_and_so_are_its_gradients(shape, window):
     )
 
 
-def test_aligned_finds_a_stroke_a_cell_away():
-    """What the window is for."""
+def test_aligned_window_finds_a_stroke_one_cell_away():
     features = torch.zeros(3, 2, 5, 5)
-    features[:, 0] = 1.0  # ground
+    features[:, 0] = 1.0  # background
     for image, column in enumerate((1, 2, 4)):
         features[image, :, 2, column] = torch.tensor([0.0, 3.0])
     near, wide = (
         build_head("aligned", (2, 5, 5), torch.Generator().manual_seed(0), window=window)
         for window in (0, 1)
     )
-    same, beside, away = (wide.logits(wide.codes(features), wide.codes(features)))[0]
+    same, beside, away = (wide.logits(wide.embed(features), wide.embed(features)))[0]
     assert beside > away
     assert same - beside < (same - away) / 2
-    same, beside, away = (near.logits(near.codes(features), near.codes(features)))[0]
+    same, beside, away = (near.logits(near.embed(features), near.embed(features)))[0]
     torch.testing.assert_close(beside, away)
 
 
 @settings(deadline=None, max_examples=20)
 @given(seed=SEEDS, scale=st.sampled_from([1e-6, 1.0, 1e6]))
-def test_no_logit_of_aligned_is_above_its_bias_nor_any_of_no_number(seed, scale):
+def test_aligned_logits_are_finite_and_at_most_the_bias(seed, scale):
     head = build_head("aligned", (4, 3, 3), torch.Generator().manual_seed(seed))
     features = scale * random_features(6, (4, 3, 3), seed, torch.float32)
     features[0] = 0  # an empty image
-    codes = head.codes(features)
-    assert codes.isfinite().all()
-    assert (head.logits(codes, codes) <= head.bias + 1e-3).all()
+    embeddings = head.embed(features)
+    assert embeddings.isfinite().all()
+    assert (head.logits(embeddings, embeddings) <= head.bias + 1e-3).all()
 
 
 def test_aligned_gradients_are_finite_for_empty_images():
     head = build_head("aligned", (4, 3, 3), torch.Generator().manual_seed(0))
     features = torch.zeros(4, 4, 3, 3, requires_grad=True)
-    codes = head.codes(features)
+    embeddings = head.embed(features)
     gradients = torch.autograd.grad(
-        head.logits(codes, codes).sum(), [features, *head.parameters()]
+        head.logits(embeddings, embeddings).sum(), [features, *head.parameters()]
     )
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-def test_aligned_compares_many_in_blocks(monkeypatch):
+def test_aligned_logits_of_many_are_computed_in_blocks(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     head = build_head("aligned", (4, 3, 3), generator, n_channels=2).double()
-    a, b = (head.codes(random_features(n, (4, 3, 3), n)) for n in (70, 110))
+    a, b = (head.embed(random_features(n, (4, 3, 3), n)) for n in (70, 110))
     whole = head.logits(a, b)
     temporary = largest_allocation(lambda: head.logits(a, b))
     monkeypatch.setattr(heads, "BLOCK", len(head.i) * 70 * 10)
@@ -292,6 +289,43 @@ def test_aligned_compares_many_in_blocks(monkeypatch):
     assert largest_allocation(lambda: head.logits(a, b)) < temporary / 5
 
 
-def test_aligned_needs_maps():
-    with pytest.raises(ValueError, match=r"head='aligned' compares feature maps.*gives \(9,\)"):
+def test_aligned_refuses_vectors():
+    with pytest.raises(ValueError, match=r"compares feature maps.*returns features of .* \(9,\)"):
         Aligned((9,))
+
+
+@pytest.mark.parametrize("params", [{"window": -1}, {"n_channels": 0}])
+def test_aligned_refuses_parameters_out_of_range(params):
+    with pytest.raises(ValueError, match="expected window >= 0 and n_channels >= 1"):
+        Aligned((4, 3, 3), **params)
+
+
+@pytest.mark.parametrize("name", ["signed_l1", "aligned"])
+def test_build_head_depends_on_the_generator_alone(name):
+    def drawn(seed):
+        head = build_head(name, (6, 3, 3), torch.Generator().manual_seed(seed))
+        return torch.cat([parameter.flatten() for parameter in head.parameters()])
+
+    torch.manual_seed(1)
+    first = drawn(5)
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    assert torch.equal(first, drawn(5))
+    assert not torch.equal(first, drawn(6))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@ANY
+def test_mean_head_logits_are_the_mean_of_its_heads(name, shape):
+    members = [random_head(name, shape, seed) for seed in range(3)]
+    mean = MeanHead(members)
+    a, b = (
+        [head.embed(random_features(4, shape, 10 * seed + n)) for n, head in enumerate(members)]
+        for seed in (1, 2)
+    )
+    logits = [head.logits(x, y) for head, x, y in zip(members, a, b, strict=True)]
+    expected = torch.stack(logits).mean(0)
+    a, b = torch.stack(a, 1), torch.stack(b, 1)
+    torch.testing.assert_close(mean.logits(a, b), expected)
+    torch.testing.assert_close(mean.pair_logits(a, b), expected.diagonal())
+    torch.testing.assert_close(mean.bias, torch.stack([head.bias for head in members]).mean())

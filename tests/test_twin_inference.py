@@ -1,103 +1,339 @@
-"""Inference: codes that depend on nothing but their image, and matrices in blocks."""
+"""Inference: embeddings depend on nothing but their sample; matrices are made in blocks."""
+
+import copy
+import pickle
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from training_runs import ArrayStore, equal, identity_scaling, seen_network, weights
 
+from sksiamese.exceptions import InvertedImageError, ValueRangeWarning
 from sksiamese.twin import inference
-from sksiamese.twin.encoders import build_encoder, feature_shape
-from sksiamese.twin.heads import HEADS
-from sksiamese.twin.inference import encode, logits, pair_logits
-from sksiamese.twin.network import TwinNetwork
-from sksiamese.twin.scaling import InputScaling
+from sksiamese.twin.inference import NeuralComparer
+from sksiamese.twin.network import TwinEnsemble
+from sksiamese.twin.scaling import InputScaling, learn_scaling
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+KINDS = {
+    "conv": ("conv", (2, 10, 13), "weighted_l1"),
+    "signed": ("conv", (2, 10, 13), "signed_l1"),
+    "aligned": ("conv", (1, 17, 20), "aligned"),
+    "mlp": ("mlp", (7,), "weighted_l1"),
+    "ensemble": ("conv", (1, 10, 13), "weighted_l1"),
+}
 
 
-class Store:
-    def __init__(self, images):
-        self.images = images
+def comparer_of(kind):
+    """Return a comparer whose scaling and running statistics are not at their start."""
+    encoder, shape, head = KINDS[kind]
+    if kind == "ensemble":
+        network = TwinEnsemble(seen_network(encoder, shape, head, seed) for seed in range(2))
+        network = network.eval()
+    else:
+        network = seen_network(encoder, shape, head)
+    channels = shape if len(shape) == 1 else (shape[0], 1, 1)
+    offset, scale = torch.full(channels, 100.0).double(), torch.full(channels, 200.0).double()
+    size = None if len(shape) == 1 else shape[1:]
+    return NeuralComparer(network, InputScaling(offset, scale, size, size))
 
-    def __len__(self):
-        return len(self.images)
 
-    def take(self, indices):
-        return self.images[torch.as_tensor(np.asarray(indices))]
+def store_of(shape, n=11, seed=0):
+    return ArrayStore(200 * np.random.default_rng(seed).random((n, *shape)))
 
 
-@pytest.fixture(scope="module", params=[("conv", (2, 10, 13)), ("mlp", (7,))])
+@pytest.fixture(scope="module", params=KINDS)
 def scene(request):
-    """A network whose running statistics are not at their start, and a store of 11 images."""
-    name, shape = request.param
-    generator = torch.Generator().manual_seed(0)
-    encoder = build_encoder(name, shape, generator)
-    images = 200 * torch.rand(11, *shape, generator=generator, dtype=torch.float64)
-    scaling = InputScaling(torch.tensor(100.0), torch.tensor(50.0))
-    network = TwinNetwork(scaling, encoder, HEADS["weighted_l1"](feature_shape(encoder, shape)))
-    with torch.no_grad():
-        network.train()(scaling(images))
-    return network.eval(), Store(images)
+    """A comparer and a store of 11 samples."""
+    return comparer_of(request.param), store_of(KINDS[request.param][1])
+
+
+def test_embed_is_that_of_the_scaled_images(scene):
+    comparer, store = scene
+    scaled = ((store.samples - 100) / 200).float()
+    embeddings = comparer.embed(store)
+    assert embeddings.dtype == np.float32
+    np.testing.assert_allclose(embeddings, comparer.network.embed(scaled), **CLOSE)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 11])
-def test_codes_do_not_depend_on_the_batch_size(scene, batch_size):
-    network, store = scene
-    whole = encode(network, store)
-    assert len(whole) == len(store)
-    torch.testing.assert_close(
-        encode(network, store, batch_size=batch_size), whole, rtol=1e-5, atol=1e-5
-    )
+def test_embed_does_not_depend_on_the_batch_size(scene, batch_size, monkeypatch):
+    comparer, store = scene
+    whole = comparer.embed(store)
+    monkeypatch.setattr(inference, "BATCH_SIZE", batch_size)
+    np.testing.assert_allclose(comparer.embed(store), whole, **CLOSE)
 
 
-def test_a_row_never_depends_on_the_others(scene):
+def test_embed_does_not_depend_on_other_samples(scene):
     """Mistake 8: batch-norm uses running statistics at prediction."""
-    network, store = scene
-    others = Store(torch.cat([store.images[:1], 1e4 * store.images[1:]]))
-    torch.testing.assert_close(
-        encode(network, others)[0], encode(network, store)[0], rtol=1e-5, atol=1e-5
-    )
+    comparer, store = scene
+    others = store.samples.clone()
+    others[1:] *= 1e4
+    changed = comparer.embed(ArrayStore(others), check=False)
+    np.testing.assert_allclose(changed[0], comparer.embed(store)[0], **CLOSE)
+    assert np.abs(changed[1:] - comparer.embed(store)[1:]).max() > 0.01
 
 
-@pytest.mark.parametrize("indices", [[4], [7, 0, 7, 3], np.arange(10, -1, -2)])
-def test_indices_choose_the_images_in_their_order(scene, indices):
-    network, store = scene
-    chosen = encode(network, store, indices=indices, batch_size=2)
-    torch.testing.assert_close(chosen, encode(network, store)[indices], rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("rows", [[4], [7, 0, 7, 3], range(10, -1, -2)])
+def test_embed_takes_rows_in_their_order(scene, rows, monkeypatch):
+    comparer, store = scene
+    monkeypatch.setattr(inference, "BATCH_SIZE", 2)
+    rows = np.array(rows)
+    np.testing.assert_allclose(comparer.embed(store, rows), comparer.embed(store)[rows], **CLOSE)
 
 
-def test_codes_are_those_of_the_scaled_image(scene):
-    network, store = scene
-    expected = network.codes(network.scaling(store.images))
-    torch.testing.assert_close(encode(network, store), expected, rtol=1e-5, atol=1e-5)
+def test_embed_takes_every_sample_once(scene):
+    comparer, _ = scene
+    store = store_of(scene[1].input_shape)
+    comparer.embed(store, check=False)
+    np.testing.assert_array_equal(store.taken, 1)
 
 
-def test_inference_keeps_no_graph_and_changes_nothing(scene):
-    network, store = scene
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    codes = encode(network, store)
-    answers = logits(network, codes, codes), pair_logits(network, codes, codes)
-    assert not any(result.requires_grad for result in (codes, *answers))
-    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+def test_neural_comparer_changes_nothing_of_the_network(scene):
+    comparer, store = scene
+    before = weights(comparer.network)
+    modules = [type(module) for module in comparer.network.modules()]
+    embeddings = comparer.embed(store)
+    comparer.logits(embeddings, embeddings)
+    comparer.distances(embeddings, embeddings)
+    assert equal(weights(comparer.network), before)
+    assert [type(module) for module in comparer.network.modules()] == modules
+    assert not comparer.network.training
+
+
+def slow_logits(comparer, store):
+    """Return the logits of all pairs of samples, each by the network's own forward pass."""
+    scaled = comparer.scaling(store.samples)
+    pairs = [[comparer.network(torch.stack([x, y]))[0, 1] for y in scaled] for x in scaled]
+    return np.array(pairs)
+
+
+def test_logits_pair_logits_and_distances_agree_with_the_network(scene):
+    comparer, store = scene
+    embeddings, expected = comparer.embed(store), slow_logits(comparer, store)
+    scale = {"rtol": 1e-4, "atol": 1e-4}
+    logits = comparer.logits(embeddings, embeddings[:4])
+    np.testing.assert_allclose(logits, expected[:, :4], **scale)
+    i, j = np.array([0, 3, 9, 2]), np.array([3, 0, 9, 10])
+    pairs = comparer.pair_logits(embeddings[i], embeddings[j])
+    np.testing.assert_allclose(pairs, expected[i, j], **scale)
+    distances = comparer.distances(embeddings, embeddings)
+    bias = comparer.network.head.bias.item()
+    np.testing.assert_allclose(distances, bias - expected, **scale)
+    assert {a.dtype for a in (logits, pairs, distances)} == {np.dtype(np.float32)}
+
+
+def test_distances_are_zero_for_the_same_sample_and_positive_for_others():
+    comparer = comparer_of("conv")
+    embeddings = comparer.embed(store_of((2, 10, 13)))
+    distances = comparer.distances(embeddings, embeddings)
+    np.testing.assert_allclose(distances.diagonal(), 0, atol=1e-4)
+    assert (distances[~np.eye(11, dtype=bool)] > 0.01).all()
 
 
 @pytest.mark.parametrize("block", [1, 4, 11, 1000])
-def test_blocks_make_the_whole(scene, block, monkeypatch):
-    network, store = scene
-    codes = encode(network, store)
-    matrix, pairs = logits(network, codes, codes[:5]), pair_logits(network, codes, codes.flip(0))
+def test_logits_and_pair_logits_in_blocks_are_those_of_the_whole(scene, block, monkeypatch):
+    comparer, store = scene
+    embeddings = comparer.embed(store)
+    matrix = comparer.logits(embeddings, embeddings[:5])
+    pairs = comparer.pair_logits(embeddings, embeddings[::-1])
     monkeypatch.setattr(inference, "BLOCK_ROWS", block)
-    blocks = logits(network, codes, codes[:5])
-    assert blocks.shape == (11, 5)
-    torch.testing.assert_close(blocks, matrix, rtol=1e-5, atol=1e-5)
-    blocks = pair_logits(network, codes, codes.flip(0))
-    torch.testing.assert_close(blocks, pairs, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(comparer.logits(embeddings, embeddings[:5]), matrix, **CLOSE)
+    np.testing.assert_allclose(comparer.pair_logits(embeddings, embeddings[::-1]), pairs, **CLOSE)
 
 
-def test_pair_logits_are_entries_of_the_matrix(scene):
-    network, store = scene
-    codes = encode(network, store)
-    i, j = torch.tensor([0, 3, 9, 2]), torch.tensor([3, 0, 9, 10])
-    torch.testing.assert_close(
-        pair_logits(network, codes, codes, i, j),
-        logits(network, codes, codes)[i, j],
-        rtol=1e-5,
-        atol=1e-5,
+def test_pair_logits_refuses_different_numbers_of_rows():
+    comparer = comparer_of("mlp")
+    embeddings = comparer.embed(store_of((7,)))
+    with pytest.raises((ValueError, RuntimeError)):
+        comparer.pair_logits(embeddings, embeddings[:3])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_embeddings_may_be_read_only_and_memory_mapped(kind, tmp_path):
+    comparer = comparer_of(kind)
+    embeddings = comparer.embed(store_of(KINDS[kind][1]))
+    np.save(tmp_path / "embeddings.npy", embeddings)
+    mapped = np.load(tmp_path / "embeddings.npy", mmap_mode="r")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        logits = comparer.logits(mapped, mapped[:3])
+        pairs = comparer.pair_logits(mapped, mapped)
+        distances = comparer.distances(mapped, mapped)
+    np.testing.assert_array_equal(logits, comparer.logits(embeddings, embeddings[:3]))
+    np.testing.assert_array_equal(pairs, comparer.pair_logits(embeddings, embeddings))
+    np.testing.assert_allclose(distances, comparer.distances(embeddings, embeddings), **CLOSE)
+
+
+@pytest.mark.parametrize("device", ["cpu:0", torch.device("cpu"), torch.device("cpu", 0)])
+def test_to_a_device_embeds_and_compares_alike(scene, device):
+    comparer, store = scene
+    other = comparer.to(device)
+    assert str(other.device) == str(device)
+    assert comparer.device == "cpu"
+    assert other.network is comparer.network
+    embeddings = comparer.embed(store)
+    np.testing.assert_allclose(other.embed(store), embeddings, **CLOSE)
+    np.testing.assert_allclose(
+        other.logits(embeddings, embeddings), comparer.logits(embeddings, embeddings), **CLOSE
     )
+
+
+@pytest.mark.parametrize("device", ["meta", torch.device("meta")])
+def test_to_reaches_the_fused_copy_alone(scene, device):
+    comparer, _ = scene
+    assert {p.device.type for p in comparer.fused.parameters()} == {"cpu"}
+    other = comparer.to(device)
+    assert {p.device.type for p in other.fused.parameters()} == {"meta"}
+    assert {p.device.type for p in comparer.fused.parameters()} == {"cpu"}
+    assert {p.device.type for p in comparer.network.parameters()} == {"cpu"}
+    assert comparer.scaling.offset.device.type == "cpu"
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_to_the_same_device_is_the_same_comparer(device):
+    comparer = comparer_of("mlp").to(device)
+    assert comparer.to(device) is comparer
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch has no CUDA device")
+def test_to_cuda_embeds_and_compares_alike(scene):
+    comparer, store = scene
+    other = comparer.to("cuda")
+    embeddings = comparer.embed(store)
+    assert {p.device.type for p in other.fused.parameters()} == {"cuda"}
+    np.testing.assert_allclose(other.embed(store), embeddings, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        other.logits(embeddings, embeddings[:3]),
+        comparer.logits(embeddings, embeddings[:3]),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+def test_pickle_holds_the_network_but_not_the_fused_copy(scene):
+    _, store = scene
+    comparer = copy.deepcopy(scene[0])
+    fresh = len(pickle.dumps(comparer))
+    embeddings = comparer.embed(store)
+    comparer.logits(embeddings, embeddings)
+    assert isinstance(comparer.n_features, int)
+    pickled = pickle.dumps(comparer)
+    assert len(pickled) == fresh
+    again = pickle.loads(pickled)
+    assert again.device == comparer.device
+    np.testing.assert_array_equal(again.embed(store), embeddings)
+    np.testing.assert_array_equal(
+        again.distances(embeddings, embeddings), comparer.distances(embeddings, embeddings)
+    )
+
+
+def test_deepcopy_shares_no_weights(scene):
+    comparer, store = copy.deepcopy(scene[0]), scene[1]
+    embeddings = comparer.embed(store)
+    again = copy.deepcopy(comparer)
+    with torch.no_grad():
+        for parameter in comparer.network.parameters():
+            parameter.zero_()
+    np.testing.assert_array_equal(again.embed(store), embeddings)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_n_features_is_the_length_of_an_embedding(kind):
+    comparer = comparer_of(kind)
+    embeddings = comparer.embed(store_of(KINDS[kind][1]))
+    assert comparer.n_features == embeddings[0].size
+
+
+def test_n_features_is_that_of_the_working_size():
+    network = seen_network("conv", (1, 24, 24), "aligned", max_cells=5)
+    scaling = identity_scaling((1, 60, 40), size=(60, 40), working_size=(24, 24))
+    comparer = NeuralComparer(network, scaling)
+    embeddings = comparer.embed(store_of((1, 60, 40), 3), check=False)
+    assert comparer.n_features == embeddings[0].size
+
+
+class Doubling(nn.Module):
+    """An encoder that is not one of ours."""
+
+    def forward(self, x):
+        return 2 * x.flatten(1)
+
+
+def test_embed_by_an_encoder_of_another_kind():
+    store = store_of((1, 4, 4))
+    comparer = NeuralComparer(
+        seen_network(Doubling(), (1, 4, 4)),
+        identity_scaling((1, 4, 4), size=(4, 4), working_size=(4, 4)),
+    )
+    expected = comparer.network.head.embed(2 * store.samples.float().flatten(1))
+    np.testing.assert_allclose(comparer.embed(store, check=False), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e42])
+def test_embed_refuses_embeddings_that_are_not_finite(scene, value):
+    comparer, store = scene
+    samples = store.samples.clone()
+    samples[6] = value
+    with pytest.raises(ValueError, match=r"X\[6\] has an embedding with NaN or infinity"):
+        comparer.embed(ArrayStore(samples), check=False)
+    with pytest.raises(ValueError, match=r"X\[6\] has an embedding with NaN or infinity"):
+        comparer.embed(ArrayStore(samples), np.array([3, 6, 1]), check=False)
+
+
+@pytest.fixture
+def cropped(glyphs):
+    """A comparer that crops the foreground, and drawings of the kind that it knows."""
+    images = glyphs[0][:12, None]
+    scaling = InputScaling(*learn_scaling(ArrayStore(images)), (16, 16), (16, 16), "foreground")
+    return NeuralComparer(seen_network("conv", (1, 16, 16)), scaling), images
+
+
+def test_embed_raises_inverted_image_error_that_names_the_row(cropped):
+    comparer, images = cropped
+    comparer.embed(ArrayStore(images))
+    images = images.copy()
+    images[[5, 8]] = 255 - images[[5, 8]]
+    store = ArrayStore(images)
+    with pytest.raises(InvertedImageError, match=r"X\[5\] appears to have inverted polarity"):
+        comparer.embed(store)
+    with pytest.raises(InvertedImageError, match=r"X\[8\]"):
+        comparer.embed(store, np.array([0, 8, 5]))
+    assert np.isfinite(comparer.embed(store, check=False)).all()
+
+
+def test_embed_does_not_check_polarity_without_crop(cropped):
+    comparer, images = cropped
+    scaling = InputScaling(comparer.scaling.offset, comparer.scaling.scale, (16, 16), (16, 16))
+    whole = NeuralComparer(comparer.network, scaling)
+    assert np.isfinite(whole.embed(ArrayStore(255 - images))).all()
+
+
+@pytest.mark.parametrize("units", [1 / 255, 255.0])
+def test_embed_warns_of_images_in_other_units(cropped, units):
+    comparer, images = cropped
+    store = ArrayStore((images * units).astype(np.float32))
+    with pytest.warns(ValueRangeWarning, match="times the range of the training images"):
+        NeuralComparer(comparer.network, without_crop(comparer.scaling)).embed(store)
+
+
+def without_crop(scaling):
+    return InputScaling(scaling.offset, scaling.scale, scaling.size, scaling.working_size)
+
+
+@pytest.mark.parametrize("factor", [0.2, 1.0, 4.0])
+def test_embed_does_not_warn_of_images_of_similar_range(cropped, factor):
+    comparer, images = cropped
+    faint = (255 - factor * (255.0 - images)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        NeuralComparer(comparer.network, without_crop(comparer.scaling)).embed(ArrayStore(faint))
+
+
+def test_embed_does_not_check_units_if_told(cropped):
+    comparer, images = cropped
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        comparer.embed(ArrayStore((images / 255).astype(np.float32)), check=False)

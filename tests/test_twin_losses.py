@@ -1,4 +1,4 @@
-"""Losses against their formulas written out in loops."""
+"""Losses against their formulas, written as loops."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def batch(seed, n_groups=2, n_classes=3, n_drawings=2):
-    """Logits (B, B) and targets of a batch of groups x classes x drawings."""
+    """Return logits (B, B) and targets of a batch of groups x classes x drawings."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n_groups * n_classes).repeat_interleave(n_drawings)
     group = labels // n_classes
@@ -31,7 +31,7 @@ def batch(seed, n_groups=2, n_classes=3, n_drawings=2):
 
 
 def looped_episodic(logits, same):
-    """Cross-entropy of each positive against the negatives of its row, by an explicit loop."""
+    """Return the mean cross-entropy of each positive against the negatives of its row."""
     terms = []
     for i in range(len(logits)):
         negatives = logits[i][same[i] == 0]
@@ -44,7 +44,7 @@ def looped_episodic(logits, same):
 
 @settings(deadline=None, max_examples=10)
 @given(seed=SEEDS)
-def test_verification_is_the_mean_of_both_sides_binary_cross_entropy(seed):
+def test_verification_loss_is_the_mean_binary_cross_entropy_of_both_sides(seed):
     logits, same = batch(seed)
     sides = [
         F.binary_cross_entropy_with_logits(
@@ -55,7 +55,7 @@ def test_verification_is_the_mean_of_both_sides_binary_cross_entropy(seed):
     torch.testing.assert_close(verification_loss(logits, same), sum(sides) / 2)
 
 
-def test_verification_weighs_both_sides_alike_however_many_pairs():
+def test_verification_loss_weighs_both_sides_alike():
     logits = torch.tensor([2.0, -1.0])
     same = torch.tensor([1, 0])
     many = torch.tensor([0, 1, 1, 1, 1, 1])
@@ -65,7 +65,7 @@ def test_verification_weighs_both_sides_alike_however_many_pairs():
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_verification_of_one_side_alone_is_its_mean(side):
+def test_verification_loss_of_one_side_is_its_mean(side):
     logits = torch.tensor([0.5, -2.0, 3.0])
     expected = F.binary_cross_entropy_with_logits(logits, torch.full((3,), float(side)))
     loss = verification_loss(logits, torch.full((3,), side))
@@ -79,47 +79,54 @@ def test_verification_of_one_side_alone_is_its_mean(side):
     n_classes=st.integers(2, 4),
     n_drawings=st.integers(2, 3),
 )
-def test_episodic_is_cross_entropy_of_each_positive(seed, n_groups, n_classes, n_drawings):
+def test_episodic_loss_is_the_cross_entropy_of_each_positive(
+    seed, n_groups, n_classes, n_drawings
+):
     logits, same = batch(seed, n_groups, n_classes, n_drawings)
     torch.testing.assert_close(episodic_loss(logits, same), looped_episodic(logits, same))
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_what_is_no_pair_of_the_task_has_no_say(name):
+def test_losses_ignore_what_is_not_a_pair_of_the_task(name):
     logits, same = batch(0)
-    changed = torch.where(same == -1, 1e3 * torch.randn_like(logits), logits).requires_grad_()
+    noise = 1e3 * torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype).view_as(logits)
+    changed = torch.where(same == -1, noise, logits).requires_grad_()
     loss = LOSSES[name](changed, same)
     assert loss.item() == LOSSES[name](logits, same).item()
     (gradient,) = torch.autograd.grad(loss, changed)
     assert (gradient[same == -1] == 0).all()
-    assert (gradient[same == 1] < 0).all() and (gradient[same == 0] > 0).all()
+    assert (gradient[same == 1] < 0).all()
+    assert (gradient[same == 0] > 0).all()
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_gradients_are_right(name):
+def test_losses_have_the_right_gradients(name):
     logits, same = batch(1)
     assert torch.autograd.gradcheck(lambda x: LOSSES[name](x, same), logits.requires_grad_())
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_extreme_logits_stay_finite(name):
+def test_losses_are_finite_for_extreme_logits(name):
     logits, same = batch(2)
     logits = (1e4 * logits).float().requires_grad_()
     loss = LOSSES[name](logits, same)
     (gradient,) = torch.autograd.grad(loss, logits)
-    assert loss.isfinite() and gradient.isfinite().all()
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_perfect_twin_has_no_loss_and_a_wrong_one_has(name):
+def test_losses_are_zero_for_perfect_logits_and_large_for_wrong_ones(name):
     _, same = batch(0)
     perfect = torch.where(same == 1, 50.0, -50.0)
     assert LOSSES[name](perfect, same) < 1e-6
     assert LOSSES[name](-perfect, same) > 10
 
 
-def test_a_lone_class_of_its_group_gives_zero_loss_and_finite_gradients():
-    logits = torch.randn(3, 3, requires_grad=True)
+def test_episodic_loss_of_a_single_class_is_zero_with_zero_gradients():
+    logits = torch.tensor(
+        [[0.0, 2.0, -1.0], [3.0, 0.0, 1.0], [-2.0, 1.0, 0.0]], requires_grad=True
+    )
     same = torch.ones(3, 3, dtype=torch.long).fill_diagonal_(-1)
     loss = episodic_loss(logits, same)
     (gradient,) = torch.autograd.grad(loss, logits)
@@ -127,10 +134,11 @@ def test_a_lone_class_of_its_group_gives_zero_loss_and_finite_gradients():
     assert (gradient == 0).all()
 
 
-def test_a_lone_class_does_not_dilute_the_others():
+def test_episodic_loss_is_not_diluted_by_a_group_of_one_class():
     logits, same = batch(3, n_groups=1)
     n = len(logits)
-    wider, wider_same = torch.randn(n + 2, n + 2).double(), torch.full((n + 2, n + 2), -1)
+    wider, wider_same = torch.full((n + 2, n + 2), 3.0), torch.full((n + 2, n + 2), -1)
+    wider = wider.double()
     wider[:n, :n], wider_same[:n, :n] = logits, same
     wider_same[n, n + 1] = wider_same[n + 1, n] = 1  # a group of one class
     wider.requires_grad_()
@@ -140,13 +148,13 @@ def test_a_lone_class_does_not_dilute_the_others():
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_loss_of_a_network_that_diverged_is_not_a_number(name):
-    """Else training would go on with NaN weights and a loss of zero."""
+def test_losses_of_nan_logits_are_nan(name):
+    """Otherwise training would continue with NaN weights and a loss of zero."""
     logits, same = batch(0)
     assert LOSSES[name](torch.full_like(logits, float("nan")), same).isnan()
 
 
-def test_both_is_episodic_plus_half_the_verification():
+def test_both_losses_is_episodic_plus_half_the_verification():
     logits, same = batch(4)
     expected = episodic_loss(logits, same) + verification_loss(logits, same) / 2
     torch.testing.assert_close(both_losses(logits, same), expected)
@@ -162,10 +170,7 @@ def test_twin_loss_takes_a_batch_by_name_and_pairs_by_verification(name):
     torch.testing.assert_close(TwinLoss(name)(pairs, targets), verification_loss(pairs, targets))
 
 
-# A loss of one's own
-
-
-def test_a_callable_gets_logits_and_targets_of_batches_and_of_pairs():
+def test_twin_loss_passes_logits_and_targets_to_a_callable():
     logits, same = batch(0)
     logits.requires_grad_()
     loss = TwinLoss(lambda logits, same: (logits[same == 0]).mean())
@@ -174,6 +179,6 @@ def test_a_callable_gets_logits_and_targets_of_batches_and_of_pairs():
 
 
 @pytest.mark.parametrize("wrong", [0.5, torch.tensor(0.5), torch.zeros(2, requires_grad=True)])
-def test_a_callable_that_returns_no_loss_is_said(wrong):
+def test_twin_loss_refuses_what_a_callable_may_not_return(wrong):
     with pytest.raises(TypeError, match="loss returned .*expected a tensor of one number"):
         TwinLoss(lambda logits, same: wrong)(*batch(0))

@@ -13,7 +13,7 @@ from sksiamese.twin.optimizers import OPTIMIZERS, Muon, orthogonalised
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**31 - 1))
-def test_singular_values_are_brought_near_one_and_vectors_kept(rows, columns, seed):
+def test_orthogonalised_brings_singular_values_near_one_and_keeps_vectors(rows, columns, seed):
     generator = torch.Generator().manual_seed(seed)
     u = torch.linalg.qr(torch.randn(rows, rows, generator=generator))[0]
     v = torch.linalg.qr(torch.randn(columns, columns, generator=generator))[0]
@@ -27,7 +27,7 @@ def test_singular_values_are_brought_near_one_and_vectors_kept(rows, columns, se
     assert found.diag().max() < 1.3
 
 
-def test_a_zero_matrix_stays_zero():
+def test_orthogonalised_keeps_a_zero_matrix():
     assert torch.equal(orthogonalised(torch.zeros(3, 5)), torch.zeros(3, 5))
 
 
@@ -40,7 +40,7 @@ def layer(shape=(6, 4, 3, 3)):
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
-def test_a_matrix_moves_by_the_learning_rate_whatever_its_gradient(scale):
+def test_muon_moves_a_matrix_by_the_learning_rate_whatever_its_gradient(scale):
     module = layer()
     before = module.weight.detach().clone()
     module.weight.grad *= scale
@@ -49,7 +49,7 @@ def test_a_matrix_moves_by_the_learning_rate_whatever_its_gradient(scale):
     assert 0.6 * 0.01 < moved < 1.3 * 0.01
 
 
-def test_vectors_are_stepped_as_adamw_steps_them():
+def test_muon_steps_vectors_as_adamw_does():
     module, other = layer(), layer()
     muon = Muon(module.parameters(), lr=0.01, weight_decay=0.1)
     adamw = torch.optim.AdamW(other.parameters(), lr=0.01, weight_decay=0.1)
@@ -64,7 +64,7 @@ def test_vectors_are_stepped_as_adamw_steps_them():
     assert not torch.allclose(module.weight, other.weight, atol=1e-3)
 
 
-def test_weight_decay_is_decoupled():
+def test_muon_decouples_weight_decay():
     module, free = layer(), layer()
     before = module.weight.detach().clone()
     Muon(module.parameters(), lr=0.01, weight_decay=0.5).step()
@@ -72,14 +72,24 @@ def test_weight_decay_is_decoupled():
     torch.testing.assert_close(module.weight, free.weight - 0.005 * before)
 
 
-def test_momentum_may_differ_by_group():
-    module = layer()
-    groups = [{"params": [module.weight], "momentum": 0.5}, {"params": [module.bias]}]
-    optimizer = Muon(groups, momentum=0.9)
-    assert [group["momentum"] for group in optimizer.param_groups] == [0.5, 0.9]
+def test_muon_takes_a_momentum_of_each_group():
+    """With the group's own momentum a second step of another gradient differs."""
+
+    def after_two_steps(momentum):
+        module = layer()
+        groups = [{"params": [module.weight], **momentum}, {"params": [module.bias]}]
+        optimizer = Muon(groups, momentum=0.9, weight_decay=0.0)
+        optimizer.step()
+        torch.manual_seed(1)
+        module.weight.grad = torch.randn_like(module.weight)
+        optimizer.step()
+        return module.weight.detach()
+
+    assert torch.equal(after_two_steps({}), after_two_steps({"momentum": 0.9}))
+    assert not torch.allclose(after_two_steps({}), after_two_steps({"momentum": 0.0}), atol=1e-4)
 
 
-def test_a_frozen_weight_stays():
+def test_muon_leaves_a_weight_without_gradient():
     module = layer()
     module.weight.grad = None
     before = module.weight.detach().clone()
@@ -87,7 +97,7 @@ def test_a_frozen_weight_stays():
     assert torch.equal(module.weight.detach(), before)
 
 
-def test_a_closure_is_called_once_with_gradients():
+def test_muon_step_calls_a_closure_once_with_gradients():
     module, calls = layer(), []
 
     def closure():
@@ -99,7 +109,7 @@ def test_a_closure_is_called_once_with_gradients():
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_going_on_from_a_saved_state_is_going_on(name):
+def test_optimizers_continue_from_a_saved_state(name):
     module = layer()
     optimizer = OPTIMIZERS[name](module.parameters(), lr=0.01)
     optimizer.step()

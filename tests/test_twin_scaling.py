@@ -1,23 +1,34 @@
-"""Scaling: raw inputs to ground 0 and ink 1, at the working size."""
+"""Scaling: raw inputs to background 0 and foreground 1, at the working size."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_runs import ArrayStore
 
-from sksiamese._validation import ImageStore
-from sksiamese.twin import scaling as scaling_module
-from sksiamese.twin.scaling import InputScaling, learn_scaling
+from sksiamese.twin.scaling import InputScaling, evenly_spaced, learn_scaling
 
 
-def scaled(X, **options):
-    store = ImageStore(X, **options)
+def store_of(X):
+    """Return a store of rows (n, d) or images (n, h, w) or (n, c, h, w)."""
+    return ArrayStore(X[:, None] if X.ndim == 3 else X)
+
+
+def scaled(X):
+    store = store_of(X)
     return InputScaling(*learn_scaling(store))(store.take(np.arange(len(store)))).numpy()
 
 
+def drawn_of(glyphs, n=10):
+    """Return which pixels of the first drawings are foreground."""
+    return glyphs[0][:n] < 128
+
+
 @pytest.mark.parametrize(
-    ("ground", "ink", "dtype"),
+    ("background", "foreground", "dtype"),
     [
         (0, 1, np.float32),
         (0, 255, np.uint8),
@@ -26,34 +37,38 @@ def scaled(X, **options):
         (-3, 5, np.float64),
     ],
 )
-def test_ground_becomes_zero_and_ink_one(glyphs, ground, ink, dtype):
-    drawn = glyphs[0][:10] > 0.5
-    images = np.where(drawn, ink, ground).astype(dtype)
+def test_learn_scaling_brings_background_to_0_and_foreground_to_1(
+    glyphs, background, foreground, dtype
+):
+    drawn = drawn_of(glyphs)
+    images = np.where(drawn, foreground, background).astype(dtype)
     np.testing.assert_allclose(scaled(images)[:, 0], drawn, atol=1e-6)
 
 
-def test_light_and_dark_drawings_look_the_same_to_the_encoder(glyphs):
+def test_learn_scaling_makes_light_and_dark_drawings_alike(glyphs):
     X = glyphs[0][:10]
-    np.testing.assert_allclose(scaled(1 - X), scaled(X), atol=1e-6)
+    np.testing.assert_allclose(scaled(255 - X), scaled(X), atol=1e-6)
+    assert scaled(X).max() == 1
 
 
-def test_all_channels_turn_the_same_way(glyphs):
-    drawn = glyphs[0][:10] > 0.5
-    ground, ink = np.array([250, 240, 20]), np.array([10, 200, 60])  # blue ink is the lighter
-    images = np.where(drawn[..., None], ink, ground).astype(np.uint8)
+def test_learn_scaling_turns_all_channels_the_same_way(glyphs):
+    drawn = drawn_of(glyphs)
+    background, foreground = np.array([250, 240, 20]), np.array([10, 200, 60])  # lighter in blue
+    images = np.where(drawn[..., None], foreground, background).astype(np.uint8)
+    images = np.moveaxis(images, 3, 1)
     expected = np.stack([drawn, drawn, -1.0 * drawn], 1)
     np.testing.assert_allclose(scaled(images), expected, atol=1e-6)
 
 
-def test_a_colour_image_keeps_its_order_of_channels():
+def test_learn_scaling_keeps_the_order_of_channels():
     images = np.zeros((4, 3, 8, 8), np.float32)
     images[:, 1, 3:5, 3:5] = 4.0
-    offset, scale = learn_scaling(ImageStore(images))
+    offset, scale = learn_scaling(store_of(images))
     assert offset.shape == scale.shape == (3, 1, 1)
     assert scale.flatten().tolist() == [1, 4, 1]
 
 
-def test_flat_rows_are_standardised_feature_by_feature():
+def test_learn_scaling_standardises_flat_rows_feature_by_feature():
     X = np.random.default_rng(0).normal(3, [1, 10, 1e-3], size=(200, 3))
     rows = scaled(X)
     np.testing.assert_allclose(rows.mean(0), 0, atol=1e-5)
@@ -61,85 +76,99 @@ def test_flat_rows_are_standardised_feature_by_feature():
 
 
 @pytest.mark.parametrize("X", [np.full((3, 5, 5), 7.0), np.full((3, 4), 7.0)])
-def test_constant_input_becomes_zero(X):
+def test_learn_scaling_brings_constant_input_to_0(X):
     assert (scaled(X) == 0).all()
 
 
-def test_images_of_a_single_pixel_have_a_border():
-    assert np.isfinite(scaled(np.arange(4.0).reshape(4, 1, 1))).all()
+def test_learn_scaling_takes_images_of_a_single_pixel():
+    pixels = np.arange(5.0).reshape(5, 1, 1)
+    np.testing.assert_allclose(scaled(pixels), (pixels[:, None] - 2) / 2)
 
 
-def test_large_images_are_sampled_within_memory():
+def test_learn_scaling_reads_few_of_large_images():
     class Large:
         input_shape = (3, 1000, 1000)
 
         def __len__(self):
             return 500
 
-        def take(self, indices):
-            self.taken = len(indices)
-            return torch.rand(len(indices), 3, 8, 8)
+        def take(self, rows):
+            self.taken = len(rows)
+            return torch.rand(len(rows), 3, 8, 8)
 
     store = Large()
     learn_scaling(store)
     assert store.taken == 8
 
 
-def test_many_images_are_sampled():
-    class Counting(ImageStore):
-        taken = 0
-
-        def take(self, indices):
-            self.taken += len(indices)
-            return super().take(indices)
-
-    store = Counting(np.zeros((5000, 2, 2), np.uint8))
+def test_learn_scaling_reads_at_most_a_thousand_images_from_first_to_last():
+    store = store_of(np.zeros((5000, 2, 2), np.uint8))
     learn_scaling(store)
-    assert store.taken == 1000
+    assert store.taken.sum() == 1000
+    assert store.taken.max() == 1
+    assert store.taken[[0, -1]].tolist() == [1, 1]
 
 
-def image_scaling(offset, scale, size=None, image_size=None):
+@pytest.mark.parametrize("shape", [(4, 3), (4, 1, 3, 3)])
+def test_learn_scaling_refuses_values_beyond_float64(shape):
+    X = np.full(shape, 1e308)
+    X[::2] = -1e308
+    with pytest.raises(ValueError, match="spread exceeds float64"):
+        learn_scaling(store_of(X))
+
+
+@pytest.mark.parametrize(("n", "n_most"), [(1, 10), (5, 10), (10, 10), (11, 10), (5000, 64)])
+def test_evenly_spaced_are_distinct_from_first_to_last(n, n_most):
+    rows = evenly_spaced(n, n_most)
+    assert len(rows) == min(n, n_most)
+    assert (rows[0], rows[-1]) == (0, n - 1)
+    steps = np.diff(rows)
+    assert (steps > 0).all()
+    assert len(steps) == 0 or steps.max() - steps.min() <= 1
+
+
+def image_scaling(offset, scale, size=None, working_size=None):
     offset, scale = (
         torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (offset, scale)
     )
-    return InputScaling(offset, scale, size, image_size)
+    return InputScaling(offset, scale, size, working_size)
 
 
-def test_dark_ink_on_white_paper_becomes_ink_one_on_ground_zero():
+def test_input_scaling_of_dark_foreground_on_white():
     pixels = torch.tensor([[[[255.0, 255.0], [0.0, 51.0]]]])  # uint8 as the store gives it
     scaled = image_scaling([255.0], [-255.0])(pixels)
     assert scaled.dtype == torch.float32
     torch.testing.assert_close(scaled.flatten(), torch.tensor([0.0, 0.0, 1.0, 0.8]))
 
 
-def test_each_channel_has_its_own_ground():
+def test_input_scaling_of_each_channel_by_its_own_offset_and_scale():
     scaled = image_scaling([10.0, 20.0], [5.0, -10.0])(torch.full((3, 2, 4, 4), 15.0))
     assert (scaled[:, 0] == 1).all()
     assert (scaled[:, 1] == 0.5).all()
 
 
 @pytest.mark.parametrize("offset", [1e9, -3e12])
-def test_large_float64_offsets_keep_their_digits(offset):
-    ink = torch.linspace(0, 1, 16, dtype=torch.float64).view(1, 1, 4, 4)
-    scaled = image_scaling([offset], [1.0])(offset + ink)
+def test_input_scaling_keeps_the_digits_of_large_float64_offsets(offset):
+    drawing = torch.linspace(0, 1, 16, dtype=torch.float64).view(1, 1, 4, 4)
+    scaled = image_scaling([offset], [1.0])(offset + drawing)
     assert scaled.dtype == torch.float32
-    torch.testing.assert_close(scaled, ink.float(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(scaled, drawing.float(), rtol=0, atol=1e-3)
 
 
-def test_flat_rows_are_scaled_feature_by_feature():
+def test_input_scaling_of_flat_rows_feature_by_feature():
     scaling = InputScaling(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 4.0]))
     scaled = scaling(torch.tensor([[1.0, 2.0, 3.0], [2.0, 4.0, 7.0]]))
     assert scaled.tolist() == [[0, 0, 0], [1, 1, 1]]
 
 
-def test_images_of_the_working_size_stay_as_they_are():
-    x = torch.rand(2, 1, 6, 9)
+def test_input_scaling_keeps_images_of_the_working_size():
+    x = torch.rand(2, 1, 6, 9, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(image_scaling([0.0], [1.0], (6, 9), (6, 9))(x), x)
     torch.testing.assert_close(image_scaling([0.0], [1.0])(x), x)
 
 
-def test_smaller_images_are_areas_of_the_larger():
-    x = torch.rand(2, 3, 12, 8)
+def test_input_scaling_shrinks_by_area_means():
+    x = torch.rand(2, 3, 12, 8, generator=torch.Generator().manual_seed(0))
     scaled = image_scaling([0.0] * 3, [1.0] * 3, (12, 8), (4, 4))(x)
     areas = x.view(2, 3, 4, 3, 4, 2).mean((3, 5))
     torch.testing.assert_close(scaled, areas)
@@ -151,152 +180,195 @@ def test_smaller_images_are_areas_of_the_larger():
     width=st.integers(1, 20),
     size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
 )
-def test_any_size_becomes_the_working_size_within_the_range_of_the_ink(height, width, size):
-    x = torch.rand(2, 1, height, width)
+def test_input_scaling_resizes_any_size_within_the_value_range(height, width, size):
+    x = torch.rand(2, 1, height, width, generator=torch.Generator().manual_seed(0))
     scaled = image_scaling([0.0], [1.0], (height, width), size)(x)
     assert scaled.shape == (2, 1, *size)
-    assert x.min() - 1e-6 <= scaled.min() and scaled.max() <= x.max() + 1e-6
+    assert x.min() - 1e-6 <= scaled.min()
+    assert scaled.max() <= x.max() + 1e-6
 
 
-def test_larger_images_keep_ground_ink_and_place():
+def test_input_scaling_enlarges_by_interpolation():
     x = torch.zeros(1, 1, 4, 4)
-    x[..., :2] = 1  # ink on the left
+    x[..., :2] = 1  # foreground on the left
     scaled = image_scaling([0.0], [1.0], (4, 4), (8, 12))(x)[0, 0]
-    assert (scaled[:, :4] == 1).all() and (scaled[:, -4:] == 0).all()
+    assert (scaled[:, :4] == 1).all()
+    assert (scaled[:, -4:] == 0).all()
     assert (scaled.diff(dim=1) <= 0).all()
 
 
-def test_scaling_moves_images_to_its_own_device():
-    """Stores give CPU tensors; training on another device scales there."""
-    scaling = image_scaling([0.0], [1.0]).to("meta")
-    assert scaling(torch.zeros(2, 1, 4, 4)).device.type == "meta"
+def test_input_scaling_is_immutable():
+    scaling = image_scaling([255.0], [-255.0], (12, 12), (6, 6))
+    x = torch.rand(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    before = scaling(x)
+    for field in dataclasses.fields(scaling):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(scaling, field.name, None)
+    other = dataclasses.replace(scaling, offset=scaling.offset + 1)
+    assert not torch.equal(other(x), before)
+    assert torch.equal(scaling(x), before)
 
 
-def ink_frame(size=(20, 20), image_size=(10, 10)):
+@pytest.mark.parametrize("options", [{}, {"size": (4, 4), "working_size": (2, 6)}])
+@pytest.mark.parametrize("device", ["meta", torch.device("meta")])
+def test_input_scaling_to_scales_images_on_that_device(device, options):
+    """Stores return CPU tensors; a network on another device gets them scaled there."""
+    scaling = image_scaling([0.0], [1.0], **options)
+    scaling(torch.zeros(2, 1, 4, 4))  # what it has computed does not stay behind
+    there = scaling.to(device)
+    assert there(torch.zeros(2, 1, 4, 4)).device.type == "meta"
+    assert scaling(torch.zeros(2, 1, 4, 4)).device.type == "cpu"
+
+
+@pytest.mark.parametrize("crop", [None, "foreground"])
+def test_input_scaling_to_keeps_its_values(crop):
+    scaling = image_scaling([255.0], [-200.0], (12, 12), (6, 8))
+    scaling = dataclasses.replace(scaling, crop=crop)
+    x = 255 * torch.rand(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(scaling.to("cpu:0")(x), scaling(x))
+
+
+def cropping(size=(20, 20), working_size=(10, 10)):
     zero, one = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
-    return InputScaling(zero, one, size, image_size, frame="ink")
+    return InputScaling(zero, one, size, working_size, crop="foreground")
 
 
-def test_neither_place_nor_size_of_the_ink_counts():
+def test_crop_makes_place_and_size_of_the_foreground_irrelevant():
     images = torch.zeros(3, 1, 40, 40)
     images[0, 0, 2:18, 3:19] = 1  # a square of 16
     images[1, 0, 20:36, 22:38] = 1
     images[2, 0, 4:36, 8:40] = 1  # of 32
-    framed = ink_frame((40, 40), (20, 20))(images)
-    torch.testing.assert_close(framed[0], framed[1])
-    torch.testing.assert_close(framed[0], framed[2])
+    cropped = cropping((40, 40), (20, 20))(images)
+    torch.testing.assert_close(cropped[0], cropped[1])
+    torch.testing.assert_close(cropped[0], cropped[2])
     expected = torch.zeros(20, 20)
     expected[2:18, 2:18] = 1  # 0.8 of 20, in the middle
-    torch.testing.assert_close(framed[0, 0], expected)
+    torch.testing.assert_close(cropped[0, 0], expected)
 
 
 @pytest.mark.parametrize("size", [(30, 17), (17, 30), (16, 16)])
-def test_proportions_stay(size):
+def test_crop_keeps_proportions(size):
     height, width = size
     images = torch.zeros(1, 1, *size)
     images[..., 3:13, 5:10] = 1  # 10 x 5
-    framed = ink_frame(size, (25, 25))(images)[0, 0]
-    assert framed.sum(0).max() == pytest.approx(20, abs=1e-4)
-    assert framed.sum(1).max() == pytest.approx(10, abs=1e-4)
+    cropped = cropping(size, (25, 25))(images)[0, 0]
+    assert cropped.sum(0).max() == pytest.approx(20, abs=1e-4)
+    assert cropped.sum(1).max() == pytest.approx(10, abs=1e-4)
 
 
-def test_specks_are_enlarged_no_more_than_three_times():
+def test_crop_enlarges_specks_at_most_three_times():
     images = torch.zeros(1, 1, 20, 20)
     images[0, 0, 7, 9] = 1
-    framed = ink_frame(image_size=(20, 20))(images)
-    assert framed.sum() == pytest.approx(scaling_module.INK_ZOOM**2, rel=1e-4)
+    cropped = cropping(working_size=(20, 20))(images)
+    assert cropped.sum() == pytest.approx(3**2, rel=1e-4)
 
 
-def test_what_has_no_ink_stays_empty_and_noise_is_in_its_place():
+def test_crop_keeps_blank_images_blank_and_noise_in_its_place():
     images = torch.zeros(2, 1, 20, 20)
     images[1, 0, 10:] = 0.1
-    framed = ink_frame()(images)
-    assert framed.isfinite().all()
-    assert (framed[0] == 0).all()
-    assert framed[1, 0, :5].max() == 0 and framed[1, 0, 6:8, 4:6].min() == pytest.approx(0.1)
+    cropped = cropping()(images)
+    assert cropped.isfinite().all()
+    assert (cropped[0] == 0).all()
+    assert cropped[1, 0, :5].max() == 0
+    assert cropped[1, 0, 6:8, 4:6].min() == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("ink", [0.25, 0.45])
-def test_a_faint_drawing_is_read_by_the_strongest_of_its_ink(ink):
+@pytest.mark.parametrize("strongest", [0.25, 0.45])
+def test_crop_scales_a_faint_drawing_by_its_strongest_pixel(strongest):
     images = torch.zeros(2, 1, 20, 20)
     images[:, :, 4:12, 3:9] = 1
-    images[1] *= ink
-    framed = ink_frame()(images)
-    torch.testing.assert_close(framed[1], framed[0])
+    images[1] *= strongest
+    cropped = cropping()(images)
+    torch.testing.assert_close(cropped[1], cropped[0])
 
 
-def test_each_image_has_its_own_frame_whatever_the_others():
+def test_crop_of_an_image_does_not_depend_on_the_others():
     images = (torch.rand(6, 1, 20, 20, generator=torch.Generator().manual_seed(0)) > 0.97).float()
-    together = ink_frame()(images)
+    together = cropping()(images)
     for k in range(6):
-        torch.testing.assert_close(ink_frame()(images[k : k + 1]), together[k : k + 1])
+        torch.testing.assert_close(cropping()(images[k : k + 1]), together[k : k + 1])
 
 
 @settings(deadline=None, max_examples=20)
 @given(
     size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
-    image_size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    working_size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
     seed=st.integers(0, 1000),
 )
-def test_any_frame_is_within_the_range_of_the_ink(size, image_size, seed):
+def test_crop_of_any_image_is_within_the_value_range(size, working_size, seed):
     generator = torch.Generator().manual_seed(seed)
     images = (torch.rand(3, 2, *size, generator=generator) > 0.9).float()
-    framed = ink_frame(size, image_size)(images)
-    assert framed.shape == (3, 2, *image_size)
-    assert framed.min() >= 0 and framed.max() <= 1 + 1e-5
-    drawn = (images.amax((2, 3)) > images.amin((2, 3))).any(1)  # what is all ink is blank
-    assert (framed.amax((1, 2, 3)) > 0).equal(drawn)
+    cropped = cropping(size, working_size)(images)
+    assert cropped.shape == (3, 2, *working_size)
+    assert cropped.min() >= 0
+    assert cropped.max() <= 1 + 1e-5
+    drawn = (images.amax((2, 3)) > images.amin((2, 3))).any(1)  # all foreground is blank
+    assert (cropped.amax((1, 2, 3)) > 0).equal(drawn)
 
 
-def test_inverted_images_are_recognised_one_by_one(glyphs):
+def test_is_inverted_judges_each_image(glyphs):
     X = torch.tensor(glyphs[0][:10]).float()[:, None]
-    scaling = InputScaling(*learn_scaling(ImageStore(X.numpy())))
+    scaling = InputScaling(*learn_scaling(ArrayStore(X)))
     assert not scaling.is_inverted(X).any()
-    X[3:5] = 1 - X[3:5]
+    X[3:5] = 255 - X[3:5]
     assert scaling.is_inverted(X).nonzero().flatten().tolist() == [3, 4]
 
 
-@pytest.mark.parametrize("ink", [1, 0.7])  # 0.7: whose mean is rounded
-def test_images_of_ink_alone_are_not_inverted_but_blank(ink):
-    images = torch.full((1, 1, 20, 20), ink)
-    assert not ink_frame().is_inverted(images).any()
-    assert (ink_frame()(images) == 0).all()
+@pytest.mark.parametrize("value", [1, 0.7])  # 0.7: its mean is rounded
+def test_is_inverted_is_false_for_images_of_foreground_alone(value):
+    images = torch.full((1, 1, 20, 20), value)
+    assert not cropping().is_inverted(images).any()
+    assert (cropping()(images) == 0).all()
 
 
-def test_a_drawing_in_a_tight_box_is_not_taken_for_inverted():
+def test_is_inverted_is_false_for_a_drawing_that_fills_its_image():
     box = torch.ones(1, 1, 20, 20)
-    box[..., 3:-3, 3:-3] = 0  # ink all along the border
-    assert not ink_frame().is_inverted(box).any()
+    box[..., 3:-3, 3:-3] = 0  # foreground all along the border
+    assert not cropping().is_inverted(box).any()
     padded = torch.nn.functional.pad(box, (10, 10, 10, 10))
-    torch.testing.assert_close(ink_frame()(box), ink_frame((40, 40))(padded))
+    torch.testing.assert_close(cropping()(box), cropping((40, 40))(padded))
 
 
 @pytest.mark.parametrize("paper", [-0.3, 0.1, 0.45])
-def test_each_image_has_its_own_paper(paper):
+def test_crop_takes_the_background_of_each_image_from_its_border(paper):
     images = torch.zeros(2, 1, 20, 20)
     images[:, :, 4:12, 3:9] = 1
     images[1] += paper
-    framed = ink_frame()(images)
-    torch.testing.assert_close(framed[1], framed[0])
+    cropped = cropping()(images)
+    torch.testing.assert_close(cropped[1], cropped[0])
 
 
 @pytest.mark.parametrize("speck", [255, 0])
-def test_specks_in_a_few_images_are_neither_ink_nor_its_measure(glyphs, speck):
-    drawn = glyphs[0][:20] > 0.5
-    images = np.where(drawn, 60, 120).astype(np.uint8)
+def test_learn_scaling_ignores_specks_in_a_few_images(glyphs, speck):
+    images = np.where(drawn_of(glyphs, 20), 60, 120).astype(np.uint8)
     images[3, 0, 0] = images[7, 1, 1] = speck
-    offset, scale = learn_scaling(ImageStore(images))
+    offset, scale = learn_scaling(store_of(images))
     assert (offset.item(), scale.item()) == (120, -60)
 
 
-def test_noise_of_blank_images_is_no_measure_of_ink(glyphs):
+def test_learn_scaling_ignores_noise_of_blank_images(glyphs):
     images = np.full((400, 16, 16), 128, np.uint8)
     images += np.random.default_rng(0).integers(0, 2, images.shape, dtype=np.uint8)
-    images[::20] = np.where(glyphs[0][:20] > 0.5, 250, images[::20])
-    assert learn_scaling(ImageStore(images))[1].item() > 100
+    images[::20] = np.where(drawn_of(glyphs, 20), 250, images[::20])
+    assert learn_scaling(store_of(images))[1].item() > 100
 
 
-def test_noise_of_every_image_does_not_turn_ink_to_ground(glyphs):
-    images = np.where(glyphs[0] > 0.5, 20, 120).astype(np.uint8)
+def test_learn_scaling_finds_the_polarity_of_noisy_images(glyphs):
+    images = np.where(drawn_of(glyphs, None), 20, 120).astype(np.uint8)
     images[np.random.default_rng(0).random(images.shape) < 3e-3] = 255
-    assert learn_scaling(ImageStore(images))[1].item() < 0
+    assert learn_scaling(store_of(images))[1].item() < 0
+
+
+def test_spread_is_the_median_value_range_in_units_of_the_scale():
+    images = torch.zeros(3, 2, 4, 4)
+    images[:, :, 1, 1] = torch.tensor([[10.0, 1.0], [20.0, 2.0], [90.0, 9.0]])
+    scaling = image_scaling([5.0, 5.0], [20.0, -4.0])
+    assert scaling.spread(images).tolist() == [1.0, 0.5]
+
+
+def test_input_scaling_refuses_to_resize_flat_rows():
+    rows = dataclasses.replace(
+        InputScaling(torch.zeros(4), torch.ones(4)), size=(2, 2), working_size=None
+    )
+    with pytest.raises(ValueError, match="flat rows cannot be resized"):
+        rows(torch.zeros(3, 4))

@@ -151,7 +151,9 @@ def test_predict_follows_probabilities_and_logits(verifier, new):
     np.testing.assert_allclose(p.sum(1), 1, rtol=1e-6)
     np.testing.assert_allclose(p[:, 1], expit(logits), rtol=1e-6)
     np.testing.assert_array_equal(verifier.predict(X), (p[:, 1] >= 0.5).astype(int))
-    np.testing.assert_array_equal(verifier.predict(X), verifier.classes_[(logits >= 0).astype(int)])
+    np.testing.assert_array_equal(
+        verifier.predict(X), verifier.classes_[(logits >= 0).astype(int)]
+    )
 
 
 def test_decision_function_does_not_depend_on_the_order_in_a_pair(verifier, new):
@@ -241,7 +243,9 @@ def test_siamese_verifier_is_the_last_step_of_a_pipeline(known):
     images, X, y = known
     verifier = SiameseVerifier(preprocessor=images, max_iter=2, random_state=0)
     piped = make_pipeline(FunctionTransformer(), verifier).fit(X, y)
-    np.testing.assert_array_equal(piped.predict_proba(X), clone(verifier).fit(X, y).predict_proba(X))
+    np.testing.assert_array_equal(
+        piped.predict_proba(X), clone(verifier).fit(X, y).predict_proba(X)
+    )
 
 
 # Single samples

@@ -1,6 +1,5 @@
-"""The twins that ship: they are what their cards say, and take the images that users have."""
+"""load_pretrained: networks are as their cards say, and take the images that users have."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 import sksiamese
 from sksiamese import SiameseVerifier, load_pretrained
 from sksiamese.datasets import fetch_omniglot_runs, make_glyphs
+from sksiamese.exceptions import InvertedImageError
 from sksiamese.model_selection import one_shot_score, score_runs
 
 WEIGHTS = Path(sksiamese.__file__).parent / "weights"
@@ -29,171 +29,217 @@ def pretrained():
     return load_pretrained("omniglot")
 
 
-def test_they_are_small():
+def drawn(images):
+    """Where the foreground is."""
+    return np.asarray(images) < 128
+
+
+# The network
+
+
+def test_shipped_files_are_small():
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*.safetensors")) <= 4 * 2**20
 
 
-def test_the_shipped_twin_reproduces_its_card(pretrained, runs):
-    results = Path(__file__).parents[1] / "benchmarks/results/accuracy.json"
-    (row,) = (row for row in json.loads(results.read_text()) if row["model"] == "shipped")
-    score = score_runs(pretrained, runs)
-    # Another number of threads may round one of 400 trials the other way.
-    assert float(score) == pytest.approx(row["scores"]["official"]["accuracy"], abs=0.0026)
+def test_load_pretrained_has_the_accuracy_of_its_card(pretrained, runs):
+    assert float(score_runs(pretrained, runs)) == 0.9925
     card = (WEIGHTS / "omniglot.md").read_text()
-    assert f"400 trials | {100 * row['scores']['official']['accuracy']:.2f} (" in card
-    assert sum(p.numel() for p in pretrained.network_.parameters()) == row["parameters"]
+    assert "400 trials | 99.25 (" in card
+    assert f"{sum(p.numel() for p in pretrained.network_.parameters()):,} parameters" in card
 
 
-def test_it_has_no_support_and_says_so(pretrained):
-    with pytest.raises(NotFittedError, match="no support yet: call set_support"):
-        pretrained.predict(X)
-
-
-@pytest.mark.parametrize("side", [20, 28, 64, 150])
-@pytest.mark.parametrize("paper", ["ink is 1", "dark on white", "grey pencil"])
-def test_any_size_and_either_ink_give_about_the_same(pretrained, side, paper):
-    images = torch.nn.functional.interpolate(
-        torch.from_numpy(X).float()[:, None], (side, side), mode="bilinear", antialias=True
-    )[:, 0].numpy()
-    if paper == "dark on white":
-        images = (255 - 255 * images).astype(np.uint8)
-    if paper == "grey pencil":
-        images = 0.8 - 0.3 * images
-    pretrained.set_support(images[SUPPORT], y[SUPPORT])
-    assert pretrained.score(images, y) > 0.9
-    assert pretrained.input_shape_ == (1, side, side)
-
-
-def test_ink_the_other_way_round_is_refused(pretrained):
-    pretrained.set_support(X[SUPPORT], y[SUPPORT])
-    for call in (pretrained.predict, pretrained.transform, lambda X: pretrained.add_support(X, y)):
-        with pytest.raises(
-            ValueError, match="border of X looks like ink, in image 0 at .*Invert it"
-        ):
-            call(1 - X)
-    assert len(pretrained.support_) == len(SUPPORT)
-    mixed = np.concatenate([X[:5], 1 - X[5:7]])
-    with pytest.raises(ValueError, match="looks like ink, in image 5 at first"):
-        pretrained.predict(mixed)
-    with pytest.raises(ValueError, match="looks like ink, in image 5 at first"):
-        pretrained.set_support(mixed, y[:7])
-    verifier = SiameseVerifier.from_classifier(pretrained)
-    with pytest.raises(ValueError, match="border of X looks like ink"):
-        verifier.predict(np.stack([1 - X[:3], 1 - X[5:8]], axis=1))
-
-
-@pytest.mark.parametrize("kind", ["paper", "exposure"])
-def test_each_photograph_has_its_own_light(pretrained, runs, kind):
-    """Other paper, or the same in less light, is read as that of the support."""
-    run = runs[0]
-
-    def photographs(drawn, seed):
-        light = np.random.default_rng(seed).uniform(0.75, 1, (len(drawn), 1, 1))
-        ground = 250 * light
-        ink = 30 * light if kind == "exposure" else 30
-        return np.where(np.asarray(drawn) > 0.5, ink, ground).astype(np.uint8)
-
-    pretrained.set_support(photographs(run.support_images, 0), run.support_labels)
-    assert pretrained.score(photographs(run.query_images, 1), run.query_labels) >= 0.95
-
-
-@pytest.mark.parametrize(("paper", "ink"), [(150, 10), (130, 10), (110, 0)])
-def test_dark_paper_is_not_taken_for_inverted(pretrained, runs, paper, ink):
-    run = runs[0]
-    drawn, queries = np.asarray(run.support_images) > 0.5, np.asarray(run.query_images) > 0.5
-    support = np.where(drawn, 55, 255).astype(np.uint8)
-    pretrained.set_support(support, run.support_labels)
-    queries = np.where(queries, ink, paper).astype(np.uint8)
-    assert pretrained.score(queries, run.query_labels) >= 0.95
-
-
-def test_specks_do_not_turn_ink_to_paper(pretrained, runs):
-    run = runs[0]
-    support, query = (
-        np.where(np.asarray(drawn) > 0.5, 30, 120).astype(np.uint8)
-        for drawn in (run.support_images, run.query_images)
-    )
-    support[0, 0, 0] = 255
-    pretrained.set_support(support, run.support_labels)
-    assert pretrained.score(query, run.query_labels) >= 0.95
-
-
-def test_before_its_first_support_it_does_not_guess_at_the_kind_of_images(pretrained, runs):
-    run = runs[0]
-    support = np.uint8(255) * np.asarray(run.support_images, dtype=np.uint8)
-    for call in (
-        pretrained.transform,
-        lambda X: pretrained.pair_proba(X, X),
-        lambda X: pretrained.similarity(X, X),
-    ):
-        with pytest.raises(NotFittedError, match="ships trained .*set_support"):
-            call(support)
-    added = load_pretrained().add_support(support, run.support_labels)
-    pretrained.set_support(support, run.support_labels)
-    assert torch.equal(added.support_.codes, pretrained.support_.codes)
-
-
-def test_oblong_images_are_taken_too(pretrained):
-    wide = np.pad(X, ((0, 0), (0, 3), (9, 20)))
-    pretrained.set_support(wide[SUPPORT], y[SUPPORT])
-    expected = load_pretrained().set_support(X[SUPPORT], y[SUPPORT])
-    assert np.array_equal(pretrained.predict(wide), expected.predict(X))
-
-
-@pytest.mark.parametrize("shape", [(3, 28, 28)])
-def test_other_shapes_are_refused_and_nothing_changes(pretrained, shape):
-    pretrained.set_support(X[SUPPORT], y[SUPPORT])
-    before = pretrained.predict(X)
-    with pytest.raises(ValueError, match="this twin was trained on images of 1 channel"):
-        pretrained.set_support(np.zeros((2, *shape)), [0, 1])
-    assert np.array_equal(pretrained.predict(X), before)
-
-
-def test_a_new_support_may_be_of_another_kind(pretrained):
-    pretrained.set_support(X[SUPPORT], y[SUPPORT])
-    before = pretrained.predict(X)
-    assert np.array_equal(
-        pretrained.set_support(5 - X[SUPPORT], y[SUPPORT]).predict(5 - X), before
-    )
-
-
-def test_flat_rows_need_their_shape(pretrained):
-    flat = X.reshape(len(X), -1)
-    with pytest.raises(ValueError, match=r"set_params\(image_shape=\(height, width\)\)"):
-        pretrained.set_support(flat[SUPPORT], y[SUPPORT])
-    pretrained.set_params(image_shape=(28, 28)).set_support(flat[SUPPORT], y[SUPPORT])
-    expected = load_pretrained().set_support(X[SUPPORT], y[SUPPORT]).predict(X)
-    assert np.array_equal(pretrained.predict(flat), expected)
-
-
-def test_trials_of_other_images_can_be_scored_at_once(pretrained):
-    score = one_shot_score(pretrained, 1 - X, y, n_way=5, n_episodes=10, random_state=0)
-    assert float(score) > 0.9
-    assert pretrained.support_ is None
-
-
-def test_two_that_are_loaded_share_nothing(pretrained):
-    other = load_pretrained("omniglot")
-    pretrained.set_support(X[SUPPORT], y[SUPPORT])
-    assert other.support_ is None
-    assert other.input_shape_ == (1, 105, 105)
-
-
-def test_its_parameters_are_the_recipe_s(pretrained):
+def test_load_pretrained_has_the_parameters_of_the_recipe(pretrained):
     expected = sksiamese.recipes.omniglot(random_state=0).get_params()
     assert pretrained.get_params() == expected
     assert clone(pretrained).get_params() == expected
 
 
-def test_other_names_are_refused_with_those_there_are():
+def test_load_pretrained_is_calibrated(pretrained):
+    assert np.isfinite(pretrained.rejection_threshold_)
+    assert pretrained.fitted_.calibration != (1.0, 0.0)
+
+
+def test_load_pretrained_shares_nothing_between_calls(pretrained):
+    other = load_pretrained("omniglot")
+    pretrained.set_support(X[SUPPORT], y[SUPPORT])
+    assert not hasattr(other, "support_")
+    assert other.input_shape_ == (1, 105, 105)
+    assert other.network_ is not pretrained.network_
+
+
+def test_load_pretrained_raises_for_other_names():
     with pytest.raises(
         ValueError, match="name='imagenet' is not known; expected one of 'omniglot'"
     ):
         load_pretrained("imagenet")
 
 
-def test_fitting_it_anew_makes_an_ordinary_classifier(pretrained):
+# Before the first support
+
+
+def test_pretrained_predict_raises_without_support(pretrained):
+    with pytest.raises(NotFittedError, match="no support yet. Call set_support"):
+        pretrained.predict(X)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda clf: clf.transform(X),
+        lambda clf: clf.pair_proba(X, X),
+        lambda clf: clf.similarity(X, X),
+        lambda clf: SiameseVerifier.from_classifier(clf),
+    ],
+)
+def test_pretrained_embedding_raises_before_images_are_known(pretrained, call):
+    with pytest.raises(NotFittedError, match="pretrained .*set_support"):
+        call(pretrained)
+
+
+def test_pretrained_add_support_begins_a_support(pretrained):
+    added = load_pretrained().add_support(X[SUPPORT], y[SUPPORT])
+    pretrained.set_support(X[SUPPORT], y[SUPPORT])
+    np.testing.assert_array_equal(added.support_.embeddings, pretrained.support_.embeddings)
+    np.testing.assert_array_equal(added.predict(X), pretrained.predict(X))
+
+
+def test_one_shot_score_of_a_pretrained_network_needs_no_support(pretrained):
+    score = one_shot_score(pretrained, 255 - X, y, n_way=5, n_episodes=10, random_state=0)
+    assert float(score) > 0.9
+    assert not hasattr(pretrained, "support_")
+
+
+# Images of any size, range and polarity
+
+
+@pytest.mark.parametrize("side", [20, 28, 64, 150])
+@pytest.mark.parametrize("kind", ["light on dark", "dark on light", "grey pencil"])
+def test_pretrained_set_support_infers_size_range_and_polarity(pretrained, side, kind):
+    images = torch.nn.functional.interpolate(
+        1 - torch.from_numpy(X).float()[:, None] / 255,
+        (side, side),
+        mode="bilinear",
+        antialias=True,
+    )[:, 0].numpy()
+    if kind == "dark on light":
+        images = (255 - 255 * images).astype(np.uint8)
+    if kind == "grey pencil":
+        images = 0.8 - 0.3 * images
+    pretrained.set_support(images[SUPPORT], y[SUPPORT])
+    assert pretrained.score(images, y) > 0.9
+    assert pretrained.input_shape_ == (1, side, side)
+
+
+def test_pretrained_set_support_accepts_oblong_images(pretrained):
+    wide = np.pad(X, ((0, 0), (0, 3), (9, 20)), constant_values=255)
+    pretrained.set_support(wide[SUPPORT], y[SUPPORT])
+    expected = load_pretrained().set_support(X[SUPPORT], y[SUPPORT])
+    np.testing.assert_array_equal(pretrained.predict(wide), expected.predict(X))
+
+
+def test_pretrained_set_support_may_change_the_range_of_images(pretrained):
+    pretrained.set_support(X[SUPPORT], y[SUPPORT])
+    before = pretrained.predict(X)
+    other = 5 + (255 - X.astype(float)) / 255
+    after = pretrained.set_support(other[SUPPORT], y[SUPPORT]).predict(other)
+    np.testing.assert_array_equal(after, before)
+
+
+def test_pretrained_set_support_needs_the_image_shape_of_flat_rows(pretrained):
+    flat = X.reshape(len(X), -1)
+    with pytest.raises(ValueError, match=r"set_params\(image_shape=\(height, width\)\)"):
+        pretrained.set_support(flat[SUPPORT], y[SUPPORT])
+    pretrained.set_params(image_shape=(28, 28)).set_support(flat[SUPPORT], y[SUPPORT])
+    expected = load_pretrained().set_support(X[SUPPORT], y[SUPPORT]).predict(X)
+    np.testing.assert_array_equal(pretrained.predict(flat), expected)
+
+
+def test_pretrained_set_support_raises_for_colours_and_changes_nothing(pretrained):
+    pretrained.set_support(X[SUPPORT], y[SUPPORT])
+    before = pretrained.predict(X)
+    with pytest.raises(ValueError, match="this network was trained on images of 1 channel"):
+        pretrained.set_support(np.zeros((2, 3, 28, 28)), [0, 1])
+    np.testing.assert_array_equal(pretrained.predict(X), before)
+
+
+def test_pretrained_predict_raises_for_inverted_images(pretrained):
+    pretrained.set_support(X[SUPPORT], y[SUPPORT])
+    for call in (pretrained.predict, pretrained.transform, lambda X: pretrained.add_support(X, y)):
+        with pytest.raises(
+            InvertedImageError, match=r"X\[0\] appears to have inverted polarity .*Invert it"
+        ):
+            call(255 - X)
+    assert len(pretrained.support_) == len(SUPPORT)
+
+
+def test_inverted_image_error_names_the_first_row(pretrained):
+    pretrained.set_support(X[SUPPORT], y[SUPPORT])
+    before = pretrained.support_
+    mixed = np.concatenate([X[:5], 255 - X[5:7]])
+    with pytest.raises(InvertedImageError, match=r"X\[5\] appears to have inverted polarity"):
+        pretrained.predict(mixed)
+    with pytest.raises(InvertedImageError, match=r"X\[5\] appears to have inverted polarity"):
+        pretrained.set_support(mixed, y[:7])
+    assert pretrained.support_ is before
+    verifier = SiameseVerifier.from_classifier(pretrained)
+    with pytest.raises(InvertedImageError, match="inverted polarity"):
+        verifier.predict(np.stack([255 - X[:3], 255 - X[5:8]], axis=1))
+
+
+# Photographs of drawings
+
+
+@pytest.mark.parametrize("kind", ["paper", "exposure"])
+def test_pretrained_predict_accepts_images_in_different_light(pretrained, runs, kind):
+    """Other paper, or the same in less light, is read as that of the support."""
+    run = runs[0]
+
+    def photographs(images, seed):
+        light = np.random.default_rng(seed).uniform(0.75, 1, (len(images), 1, 1))
+        dark = 30 * light if kind == "exposure" else 30
+        return np.where(drawn(images), dark, 250 * light).astype(np.uint8)
+
+    pretrained.set_support(photographs(run.support_images, 0), run.support_labels)
+    assert pretrained.score(photographs(run.query_images, 1), run.query_labels) >= 0.95
+
+
+@pytest.mark.parametrize(("paper", "stroke"), [(150, 10), (130, 10), (110, 0)])
+def test_pretrained_predict_accepts_darker_paper(pretrained, runs, paper, stroke):
+    run = runs[0]
+    support = np.where(drawn(run.support_images), 55, 255).astype(np.uint8)
+    pretrained.set_support(support, run.support_labels)
+    queries = np.where(drawn(run.query_images), stroke, paper).astype(np.uint8)
+    assert pretrained.score(queries, run.query_labels) >= 0.95
+
+
+def test_pretrained_set_support_accepts_a_speck(pretrained, runs):
+    run = runs[0]
+    support, query = (
+        np.where(drawn(images), 30, 120).astype(np.uint8)
+        for images in (run.support_images, run.query_images)
+    )
+    support[0, 0, 0] = 255
+    pretrained.set_support(support, run.support_labels)
+    assert pretrained.score(query, run.query_labels) >= 0.95
+
+
+# Training
+
+
+def test_pretrained_fit_makes_an_ordinary_classifier(pretrained):
     pretrained.set_params(max_iter=1, encoder_params={"width": 8}).fit(X, y)
     assert pretrained.input_shape_ == (1, 28, 28)
-    with pytest.raises(ValueError, match="bring X to that shape"):
+    assert not hasattr(pretrained, "rejection_threshold_")
+    with pytest.raises(ValueError, match="Bring X to that shape"):
         pretrained.set_support(np.zeros((2, 20, 20)), [0, 1])
+
+
+def test_pretrained_warm_start_continues_from_its_weights(pretrained):
+    before = pretrained.set_support(X, y).similarity(X[:20], X[20:])
+    pretrained.set_params(warm_start=True, max_iter=1, learning_rate=1e-12, precision="float32")
+    pretrained.fit(X, y)
+    # Its logits are no longer calibrated, but nearly those of the same weights.
+    slope, intercept = load_pretrained().fitted_.calibration
+    after = slope * pretrained.similarity(X[:20], X[20:]) + intercept
+    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.95
+    assert pretrained.n_iter_ == load_pretrained().n_iter_ + 1

@@ -1,11 +1,11 @@
-"""Make the pretrained network of one that `benchmarks/accuracy.py omniglot --keep FOLDER` trained.
+"""Make the pretrained network from a file of `benchmarks/accuracy.py omniglot --keep FOLDER`.
 
     python tools/make_pretrained.py FOLDER/omniglot-0.safetensors
 
-Writes ``sksiamese/weights/omniglot.safetensors``: no support, weights in half precision. It is
-calibrated on the alphabets it was trained on. `benchmarks/open_world.py` holds six of them out from
-another network: slope and intercept of the two are nearly the same, and the threshold is lower
-on alphabets seen in training.
+Calibrates the network on its training alphabets, and writes it without a support and in half
+precision to ``sksiamese/weights/omniglot.safetensors``. `benchmarks/open_world.py` shows what
+calibration on training alphabets changes, compared with alphabets held out of training: slope and
+intercept are nearly the same, and the rejection threshold is lower.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from sksiamese import SiameseOneShotClassifier
 from sksiamese.datasets import fetch_omniglot
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("trained", type=Path)
+parser.add_argument("trained", type=Path, help="safetensors file of the trained network")
 shared = Path("../shared/omniglot")
 parser.add_argument("--data-home", default=shared if shared.exists() else None)
 args = parser.parse_args()

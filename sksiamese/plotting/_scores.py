@@ -125,7 +125,7 @@ class TrainingCurveDisplay(Display):
         if other is not None:
             other.set_ylabel("one-shot accuracy, held-out classes", color=ORANGE)
         if len(self.history) > 1:
-            ax.legend()
+            ax.legend(loc="center right")
 
 
 class ThresholdDisplay(Display):

@@ -461,9 +461,10 @@ class SimilarityDisplay(Display):
             ("labels_a", labels_a, "XA", n_a),
             ("labels_b", labels_b, "XB", n_b),
         ):
-            if labels is not None and len(np.asarray(labels)) != n:
+            n_labels = n if labels is None else len(np.asarray(labels))
+            if n_labels != n:
                 raise ValueError(
-                    f"{name} has {len(np.asarray(labels))} values for {n} samples in {of}; expected one label "
+                    f"{name} has {n_labels} values for {n} samples in {of}; expected one label "
                     "for each sample."
                 )
         return cls(probabilities=probabilities, labels_a=labels_a, labels_b=labels_b).plot(ax=ax)

@@ -57,13 +57,16 @@ class Affine:
         Parameters
         ----------
         n : int
+            Number of images.
         generator : torch.Generator
+            Decides every draw.
 
         Returns
         -------
         angle : Tensor of shape (n,)
             In radians.
         shear, scale, shift : Tensor of shape (n, 2)
+            Of each axis; the shift is in pixels.
         """
         angle = _uniform(-self.rotation, self.rotation, (n, 1), generator) * (math.pi / 180)
         shear = _uniform(-self.shear, self.shear, (n, 2), generator)
@@ -82,13 +85,16 @@ class Affine:
         Parameters
         ----------
         n : int
+            Number of images.
         size : tuple of 2 ints
             (height, width) of the images, in pixels.
         generator : torch.Generator
+            Decides every draw.
 
         Returns
         -------
         matrices : Tensor of shape (n, 2, 3)
+            Linear part and shift of each map.
         """
         angle, shear, scale, shift = self.draw(n, generator)
         cos, sin = angle.cos(), angle.sin()
@@ -134,9 +140,11 @@ class Elastic:
         Parameters
         ----------
         n : int
+            Number of images.
         size : tuple of 2 ints
-            (height, width), in pixels.
+            (height, width) of the images, in pixels.
         generator : torch.Generator
+            Decides every draw.
 
         Returns
         -------
@@ -196,8 +204,15 @@ class Augmentation:
     Parameters
     ----------
     affine : Affine or None, default=Affine()
+        Rotation, shear, scale and shift.
     elastic : Elastic or None, default=None
+        Smooth random displacements.
     thickness : Thickness or None, default=None
+        Thicker or thinner strokes.
+
+    See Also
+    --------
+    sksiamese.SiameseOneShotClassifier : Takes it as the parameter `augmentation`.
 
     Examples
     --------

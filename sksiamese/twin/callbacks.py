@@ -66,6 +66,10 @@ class MomentumRamp(Callback):
     n_epochs : int, default=20
         Epochs until it is reached.
 
+    See Also
+    --------
+    sksiamese.recipes.koch2015 : Uses it.
+
     Examples
     --------
     >>> from sksiamese import SiameseOneShotClassifier

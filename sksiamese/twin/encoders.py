@@ -245,7 +245,7 @@ def fuse(module: M) -> M:
     """
     fused = copy.deepcopy(module).eval().requires_grad_(False)
     for block in fused.modules():
-        if isinstance(block, ConvNorm):
+        if isinstance(block, ConvNorm) and not isinstance(block.norm, nn.Identity):
             block.conv = fuse_conv_bn_eval(block.conv, cast(nn.BatchNorm2d, block.norm))
             block.norm = nn.Identity()
     return fused

@@ -230,7 +230,9 @@ class Aligned(nn.Module):
         """Project the cells and append their saliency: (B, C, h, w) -> (B, h * w, D)."""
         cells = features.flatten(2).transpose(1, 2)  # (B, h * w, C)
         vectors = F.normalize(cells @ self.projection, dim=2, eps=1e-6)
-        return torch.cat([vectors, (cells @ self.saliency).softmax(1)[..., None]], 2)
+        # A column: onnxruntime fuses a transpose and a product with a vector to wrong numbers.
+        scores = (cells @ self.saliency[:, None]).squeeze(2)
+        return torch.cat([vectors, scores.softmax(1)[..., None]], 2)
 
     def logits(self, a: Tensor, b: Tensor) -> Tensor:
         """Compare all pairs: (A, h * w, D), (B, h * w, D) -> (A, B)."""

@@ -38,9 +38,17 @@ class NeuralComparer:
     scaling: InputScaling
     device: str = "cpu"
 
-    def to(self, device: str) -> "NeuralComparer":
+    def to(self, device: str | torch.device) -> "NeuralComparer":
         """Return a comparer that works on `device`; this one if it does already."""
-        return self if device == self.device else replace(self, device=device)
+        device = str(device)
+        if device == self.device:
+            return self
+        return self._elsewhere.setdefault(device, replace(self, device=device))
+
+    @cached_property
+    def _elsewhere(self) -> dict[str, "NeuralComparer"]:
+        """Comparers on other devices, with their copies of the network."""
+        return {}
 
     @cached_property
     def fused(self) -> Network:
@@ -155,9 +163,8 @@ class NeuralComparer:
             )
 
     def _tensor(self, embeddings: np.ndarray) -> Tensor:
-        if not embeddings.flags.writeable:  # torch has no read-only tensors
-            embeddings = embeddings.copy()
-        return torch.from_numpy(embeddings).to(self.device)
+        # Tensors have no negative strides and are never read-only.
+        return torch.from_numpy(np.require(embeddings, requirements=["C", "W"])).to(self.device)
 
 
 def _joined(blocks: Iterable[Tensor]) -> np.ndarray:

@@ -1,0 +1,56 @@
+"""sksiamese.augmentation: what it exports can be given as `augmentation`."""
+
+import numpy as np
+import pytest
+import torch
+
+from sksiamese import SiameseOneShotClassifier, augmentation
+from sksiamese.augmentation import AUGMENTATIONS, Affine, Augmentation, Elastic, Thickness
+
+
+@pytest.fixture
+def data(glyphs):
+    X, y = glyphs
+    return X[y < 6], y[y < 6]
+
+
+def fitted(data, augmentation):
+    clf = SiameseOneShotClassifier(augmentation=augmentation, max_iter=1, random_state=0)
+    return clf.fit(*data)
+
+
+def test_augmentation_exports_what_the_names_stand_for():
+    assert set(augmentation.__all__) == {
+        "AUGMENTATIONS",
+        "Affine",
+        "Augmentation",
+        "Elastic",
+        "Thickness",
+    }
+    assert set(AUGMENTATIONS) == {"affine", "warp", "strokes"}
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_augmentations_are_the_callables_of_their_names(data, name):
+    named, given = fitted(data, name), fitted(data, AUGMENTATIONS[name])
+    np.testing.assert_array_equal(named.transform(data[0]), given.transform(data[0]))
+    plain = fitted(data, None)
+    assert not np.array_equal(named.transform(data[0]), plain.transform(data[0]))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{"affine": Affine()}, {"elastic": Elastic()}, {"thickness": Thickness()}],
+    ids=lambda parts: next(iter(parts)),
+)
+def test_augmentation_composes_its_parts(data, parts):
+    own = Augmentation(**parts)
+    images = 1 - torch.from_numpy(data[0][:8, None]).float() / 255
+    generator = torch.Generator().manual_seed(0)
+    changed = own(images, generator)
+    assert changed.shape == images.shape
+    assert not torch.allclose(changed, images)
+    again = own(images, torch.Generator().manual_seed(0))
+    assert torch.equal(again, changed)
+    clf = fitted(data, own)
+    assert not np.array_equal(clf.transform(data[0]), fitted(data, None).transform(data[0]))
