@@ -14,7 +14,7 @@ from ._learning import Monitor, TrainingData, check_device, learn, neural, resto
 from ._params import LearningParams
 from ._validation import ImageStore, as_array, check_images, describe_shape
 from .twin.inference import NeuralComparer
-from .twin.network import members_of
+from .twin.network import Network, members_of
 from .twin.scaling import InputScaling, learn_scaling
 
 T = TypeVar("T")
@@ -44,6 +44,22 @@ class FittedAttribute(Generic[T]):
             name = type(estimator).__name__
             raise AttributeError(f"{name!r} object has no attribute {self.name!r}")
         return value
+
+    def __set__(self, estimator: Any, value: Any) -> None:
+        raise AttributeError(
+            f"{self.name!r} of {type(estimator).__name__} is read from fitted_ and cannot be set. "
+            "Call set_support, clear_support or calibrate, or replace fitted_."
+        )
+
+
+def network_of(fitted: Fitted) -> Network | None:
+    """Return the network of a fitted value; None if it compares by something else."""
+    return fitted.comparer.network if isinstance(fitted.comparer, NeuralComparer) else None
+
+
+def n_features_out_of(fitted: Fitted) -> int | None:
+    """Return the length of an embedding; None if the comparer has no network."""
+    return fitted.comparer.n_features if isinstance(fitted.comparer, NeuralComparer) else None
 
 
 def fitted_of(estimator: Any) -> Fitted:

@@ -24,6 +24,8 @@ from ._base import (
     embed_both,
     fitted_of,
     learn_watched,
+    n_features_out_of,
+    network_of,
     raise_if_interrupted,
     read,
     read_training,
@@ -33,7 +35,7 @@ from ._base import (
 )
 from ._callbacks import CallbackSupportMixin, with_callbacks
 from ._fitted import Fitted, check_unknown_label, scores_of
-from ._learning import LabelledData, check_params, neural, training_data
+from ._learning import LabelledData, check_params, training_data
 from ._params import LearningParams, check_choice, check_n_neighbors, check_number
 from ._persistence import read_fitted, write_fitted
 from ._support import AGGREGATIONS, SupportSet
@@ -149,6 +151,7 @@ class SiameseOneShotClassifier(
         If True, `fit` continues from the current weights instead of reinitialising them.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of training. "auto": bfloat16 where the processor has instructions for it.
+        Images with a side below 5 pixels are always trained in float32.
     device : str, default="cpu"
         Torch device of training and prediction. `network_` stays on the CPU.
     callbacks : list of skorch callbacks or None, default=None
@@ -218,7 +221,7 @@ class SiameseOneShotClassifier(
 
     # What was learned is read from `fitted_`, which is replaced in one assignment.
     fitted_: Fitted
-    network_ = FittedAttribute(lambda fitted: neural(fitted).network)
+    network_ = FittedAttribute(network_of)
     history_ = FittedAttribute(lambda fitted: list(fitted.history))
     n_iter_ = FittedAttribute(lambda fitted: max(map(len, fitted.history), default=0))
     held_out_classes_ = FittedAttribute(lambda fitted: fitted.held_out_classes)
@@ -229,7 +232,7 @@ class SiameseOneShotClassifier(
     classes_ = FittedAttribute(lambda fitted: fitted.support.classes if fitted.support else None)
     rejection_threshold_ = FittedAttribute(lambda fitted: fitted.rejection_threshold)
     # By which scikit-learn names the features that `transform` returns.
-    _n_features_out = FittedAttribute(lambda fitted: neural(fitted).n_features)
+    _n_features_out = FittedAttribute(n_features_out_of)
 
     def __init__(
         self,

@@ -45,6 +45,9 @@ from .twin.training import History, TrainingOptions, Validation, supports_bfloat
 
 AUTO_SIDE = 36
 VALIDATION_TRIALS = 320
+# Of maps one pixel wide, which narrower images lead to, torch's bfloat16 gradients on the CPU are
+# not deterministic, and sometimes NaN.
+NARROW = 5
 
 
 @dataclass(frozen=True)
@@ -393,6 +396,8 @@ def _train_member(
     bfloat16 = params.precision == "bfloat16" or (
         params.precision == "auto" and supports_bfloat16(params.device)
     )
+    if len(shape) == 3 and min(shape[1:]) < NARROW:
+        bfloat16 = False
     with nullcontext() if isinstance(params.encoder, str) else _lent_generator(seed):
         network = build_network(params, shape, seed)
         if start is not None:

@@ -27,7 +27,7 @@ def pairs_of(X: Any, preprocessor: Any) -> tuple[Any, np.ndarray, np.ndarray]:
                 "rows, or (n_pairs, 2) row numbers of the images given as preprocessor."
             )
         numbers = np.arange(2 * len(X))
-        return X.reshape(-1, *X.shape[2:]), numbers[::2], numbers[1::2]
+        return X.reshape(2 * len(X), *X.shape[2:]), numbers[::2], numbers[1::2]
     X = np.asarray(X)
     if X.ndim != 2 or X.shape[1] != 2:
         raise ValueError(

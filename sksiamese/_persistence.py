@@ -81,8 +81,8 @@ def read_fitted(path: Any, cls: type) -> Any:
         about = json.loads(metadata.get("sksiamese", "{}"))
         if about.get("format") != FORMAT:
             raise ValueError(
-                f"{path} has format {about.get('format')!r}; expected {FORMAT!r}, a file that save "
-                "wrote."
+                f"{path} has format {about.get('format')!r}; expected {FORMAT!r}, a file that "
+                "save wrote."
             )
         if about["class"] != cls.__name__:
             raise ValueError(f"{path} holds a {about['class']}: load it by that class.")

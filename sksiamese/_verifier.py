@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import TransformerTags
 
 from ._base import (
     FittedAttribute,
@@ -17,6 +18,7 @@ from ._base import (
     embed_both,
     fitted_of,
     learn_watched,
+    network_of,
     raise_if_interrupted,
     read,
     read_training,
@@ -27,7 +29,7 @@ from ._base import (
 from ._callbacks import CallbackSupportMixin, with_callbacks
 from ._classifier import SiameseOneShotClassifier
 from ._fitted import Fitted
-from ._learning import PairData, check_params, neural
+from ._learning import PairData, check_params
 from ._pairs import calibrated_threshold, check_different, check_same, items_of, pairs_of
 from ._params import LearningParams
 from ._persistence import read_fitted, write_fitted
@@ -141,7 +143,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     # What was learned is read from `fitted_`, which is replaced in one assignment.
     fitted_: Fitted
-    network_ = FittedAttribute(lambda fitted: neural(fitted).network)
+    network_ = FittedAttribute(network_of)
     history_ = FittedAttribute(lambda fitted: list(fitted.history))
     n_iter_ = FittedAttribute(lambda fitted: max(map(len, fitted.history), default=0))
     input_shape_ = FittedAttribute(lambda fitted: fitted.input_shape)
@@ -562,4 +564,5 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         tags.input_tags.two_d_array = self.preprocessor is not None
         tags.input_tags.three_d_array = True
         tags.classifier_tags.multi_class = False
+        tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
         return tags

@@ -2,7 +2,6 @@
 
 import sys
 import warnings
-from pathlib import Path
 from types import FrameType
 
 __all__ = [
@@ -12,6 +11,9 @@ __all__ = [
     "UnreadableImageWarning",
     "ValueRangeWarning",
 ]
+
+# Packages that call each other between a user's line and a warning.
+_BETWEEN = {"contextlib", "joblib", "sklearn", "skorch", "sksiamese", "torch"}
 
 
 class CollapseWarning(UserWarning):
@@ -35,10 +37,9 @@ class DivergedError(FloatingPointError):
 
 
 def warn(message: str, category: type[Warning]) -> None:
-    """Issue a warning that points to the line outside this package that led to it."""
-    package = str(Path(__file__).parent)
+    """Issue a warning that points to the user's line that led to it."""
     level = 1
     frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code.co_filename.startswith(package):
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in _BETWEEN:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)

@@ -148,6 +148,7 @@ class ProgressBar(Callback):
     def __init__(self, n_epochs: int, description: str) -> None:
         self.n_epochs = n_epochs
         self.description = description
+        self.bar_: Any = None
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Open the bar."""
@@ -165,7 +166,7 @@ class ProgressBar(Callback):
 
     def close(self) -> None:
         """Close the bar, however training ended."""
-        if hasattr(self, "bar_"):
+        if self.bar_ is not None:
             self.bar_.close()
 
 
