@@ -43,6 +43,13 @@ CONTRACT = Path(__file__).parents[1] / "benchmarks" / "contract.py"
 # scikit-learn's own checks. SCIPY_ARRAY_API is read on import, so they run in a new interpreter.
 
 
+class Absent:
+    """An attribute that is absent until it is set on the instance."""
+
+    def __get__(self, instance, owner=None):
+        raise AttributeError
+
+
 class PairsOfRows(TransformerMixin, SiameseVerifier):
     """A verifier that scikit-learn's checks can use: its X is (n, d), its y has any two labels.
 
@@ -50,6 +57,9 @@ class PairsOfRows(TransformerMixin, SiameseVerifier):
     X and y; it checks the labels, because a verifier has no labels of its own. The verifier checks
     the values, the dtype and the shape of X.
     """
+
+    # Those of rows and of any labels, instead of the verifier's.
+    classes_ = n_features_in_ = feature_names_in_ = Absent()
 
     def fit(self, X, y=None):
         pairs, classes = self.pairs(X), None
