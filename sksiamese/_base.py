@@ -251,7 +251,7 @@ def adapted(estimator: Any, X: Any, fitted: Fitted) -> tuple[Fitted, ImageStore]
     scaling = InputScaling(*learn_scaling(store), shape[1:], size, scaling.crop)
     fitted = replace(
         fitted,
-        comparer=replace(comparer, scaling=scaling),
+        comparer=comparer.with_scaling(scaling),
         input_shape=shape,
         flat=store.flat,
         feature_names=names,

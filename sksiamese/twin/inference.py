@@ -45,6 +45,12 @@ class NeuralComparer:
             return self
         return self._elsewhere.setdefault(device, replace(self, device=device))
 
+    def with_scaling(self, scaling: InputScaling) -> "NeuralComparer":
+        """Return a comparer with another input scaling and the same fused copy."""
+        other = replace(self, scaling=scaling)
+        vars(other)["fused"] = self.fused  # where `cached_property` looks for it
+        return other
+
     @cached_property
     def _elsewhere(self) -> dict[str, "NeuralComparer"]:
         """Comparers on other devices, with their copies of the network."""
