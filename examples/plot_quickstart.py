@@ -68,7 +68,7 @@ certainty = np.array(certainty)  # (run, query)
 # class with its probability.
 
 order = certainty.argsort(axis=None)
-figure, axes = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(12, 4.8), layout="constrained")
 for ax, title, place in (
     (axes[0], "a typical trial", order[len(order) // 2]),
     (axes[1], "the least certain trial", order[0]),

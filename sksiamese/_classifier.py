@@ -1,4 +1,4 @@
-"""SiameseOneShotClassifier: learn a metric once, then classify from one exemplar a class."""
+"""SiameseOneShotClassifier: learn a metric once, then classify from one exemplar per class."""
 
 from __future__ import annotations
 
@@ -104,17 +104,17 @@ class SiameseOneShotClassifier(
         position and size of a drawing do not matter; suits drawings on plain background. None:
         the whole image.
     batch_size : "auto", int or tuple of 3 ints, default="auto"
-        Size of a training step. (groups, classes, samples): so many groups, classes of each and
-        samples of each class, whose pairs inside a group are all compared. An int: so many pairs,
-        if `fit` is given pairs or `n_pairs` is set. "auto": (1, 20, 2), or 128 pairs.
+        Size of a training step. (groups, classes, samples): number of groups, of classes per
+        group and of samples per class; all pairs inside a group are compared. An int: number of
+        pairs, if `fit` is given pairs or `n_pairs` is set. "auto": (1, 20, 2), or 128 pairs.
     n_pairs : int or None, default=None
-        If an int, learn from labels as the paper does: draw so many pairs once, half of them of
+        If an int, learn from labels as the paper does: draw this many pairs once, half of them of
         one class, equally many from each group. None: compare all pairs inside each batch.
     max_iter : int, default=30
         Number of epochs. An epoch shows about as many images as X has, or each pair once.
     n_estimators : int, default=1
-        Number of networks, trained one after another with different seeds. Their mean logit
-        decides: fewer errors at so many times the cost.
+        Number of networks, trained one after another with different seeds. Predictions use their
+        mean logit. Training and prediction cost `n_estimators` times as much.
     optimizer : {"adamw", "adam", "sgd", "muon"} or type, default="adamw"
         "muon" often needs fewer steps where most weights are convolutions. A type is a subclass of
         ``torch.optim.Optimizer``.
@@ -175,10 +175,10 @@ class SiameseOneShotClassifier(
     network_ : torch.nn.Module
         The trained network, in evaluation mode on the CPU. It takes scaled images.
     history_ : list of list of dict
-        For each network a list with one dict an epoch: train_loss, dur in seconds and, with early
+        For each network a list with one dict per epoch: train_loss, dur in seconds and, with early
         stopping, one_shot_accuracy.
     n_iter_ : int
-        Number of epochs trained, of the network with most.
+        Number of epochs of the network that was trained longest.
     held_out_classes_ : ndarray
         Labels of the training classes that early stopping and calibration held out. Present if
         there are any.
@@ -191,7 +191,7 @@ class SiameseOneShotClassifier(
     feature_names_in_ : ndarray of str
         Names of the columns of X in `fit`. Present if X had only string column names.
     fitted_ : Fitted
-        All that was learned, as one value that never changes.
+        Everything that was learned, as one immutable value.
 
     See Also
     --------
@@ -212,7 +212,7 @@ class SiameseOneShotClassifier(
     >>> training, new = y < 10, y >= 10
     >>> clf = SiameseOneShotClassifier(max_iter=10, random_state=0)
     >>> clf = clf.fit(X[training], y[training])
-    >>> clf = clf.set_support(X[new][::8], y[new][::8])  # one exemplar a class
+    >>> clf = clf.set_support(X[new][::8], y[new][::8])  # one exemplar per class
     >>> clf.classes_
     array([10, 11, 12, 13, 14])
     >>> clf.predict_proba(X[new]).shape

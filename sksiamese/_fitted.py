@@ -21,7 +21,8 @@ BLOCK_PAIRS = 1024
 class Fitted:
     """All that `fit`, `set_support` and `calibrate` learned.
 
-    An estimator holds one in ``fitted_``, reads it once a call and replaces it in one assignment.
+    An estimator holds one in ``fitted_``, reads it once per call, and replaces it in one
+    assignment.
 
     Attributes
     ----------
@@ -37,17 +38,17 @@ class Fitted:
         Slope and intercept that turn the comparer's logits into log-odds.
     support : SupportSet or None, default=None
     rejection_threshold : float or None, default=None
-        Of the classifier's `score_samples`; None before calibration.
+        Lowest `score_samples` that the classifier accepts; None before calibration.
     decision_threshold : float, default=0.0
-        Of the verifier's logits.
+        Lowest logit that the verifier predicts same.
     negative_label : int, default=0
         Label of different pairs in the verifier, 0 or -1.
     held_out_classes : ndarray or None, default=None
         Labels that `fit` kept from training.
     history : tuple of lists of dict, default=()
-        Of each network, one dict an epoch.
+        For each network, one dict per epoch.
     adapts : bool, default=False
-        Whether `set_support` estimates the input scaling anew, as in a pretrained network.
+        Whether `set_support` re-estimates the input scaling, as in a pretrained network.
     """
 
     comparer: Comparer

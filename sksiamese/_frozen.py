@@ -24,7 +24,7 @@ class Parts(NamedTuple):
     """What X passes through: fitted transformers, or None, and the classifier."""
 
     transformers: Pipeline | None
-    twin: SiameseOneShotClassifier
+    classifier: SiameseOneShotClassifier
 
     def transform(self, X: Any) -> Any:
         """Return X as the classifier takes it."""
@@ -33,7 +33,7 @@ class Parts(NamedTuple):
     @property
     def first(self) -> Any:
         """The first step, which knows the names and number of the features."""
-        return self.twin if self.transformers is None else self.transformers
+        return self.classifier if self.transformers is None else self.transformers
 
 
 class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
@@ -53,7 +53,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
 
     Attributes
     ----------
-    twin_ : SiameseOneShotClassifier
+    classifier_ : SiameseOneShotClassifier
         Copy of the classifier, with a support of its own.
     transformers_ : Pipeline or None
         Fitted transformers that X passes through first.
@@ -66,6 +66,8 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         Number of values in one sample.
     feature_names_in_ : ndarray of str
         Names of the columns of X, if the first step knows them.
+    fitted_ : Parts
+        Transformers and classifier, as one immutable value.
 
     See Also
     --------
@@ -87,11 +89,11 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
 
     # What `fit` found is read from `fitted_`, which is replaced in one assignment.
     fitted_: Parts
-    twin_ = FittedAttribute(lambda parts: parts.twin)
-    classes_ = FittedAttribute(lambda parts: parts.twin.classes_)
-    rejection_threshold_ = FittedAttribute(lambda parts: parts.twin.rejection_threshold_)
+    classifier_ = FittedAttribute(lambda parts: parts.classifier)
+    classes_ = FittedAttribute(lambda parts: parts.classifier.classes_)
+    rejection_threshold_ = FittedAttribute(lambda parts: parts.classifier.rejection_threshold_)
     n_features_in_ = FittedAttribute(
-        lambda parts: getattr(parts.first, "n_features_in_", parts.twin.n_features_in_)
+        lambda parts: getattr(parts.first, "n_features_in_", parts.classifier.n_features_in_)
     )
     feature_names_in_ = FittedAttribute(lambda parts: parts.first.feature_names_in_)
 
@@ -144,7 +146,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         return type(self)(**self.get_params())
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> FrozenTwinClassifier:
-        """Make these exemplars the support.
+        """Set the support to these exemplars.
 
         Parameters
         ----------
@@ -181,7 +183,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         1.0
         """
         parts = _parts_of(self.estimator, self.aggregation)
-        parts.twin.set_support(parts.transform(X), y)
+        parts.classifier.set_support(parts.transform(X), y)
         self.fitted_ = parts
         return self
 
@@ -218,7 +220,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         array([0, 1, 2])
         """
         parts = fitted_parts(self)
-        return parts.twin.predict(parts.transform(X), return_logits)
+        return parts.classifier.predict(parts.transform(X), return_logits)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Return probability estimates for the provided data.
@@ -234,7 +236,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
             Class probabilities, in the order of `classes_`.
         """
         parts = fitted_parts(self)
-        return parts.twin.predict_proba(parts.transform(X))
+        return parts.classifier.predict_proba(parts.transform(X))
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Return the logit of each query with each class of the support.
@@ -251,7 +253,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
             the first.
         """
         parts = fitted_parts(self)
-        return parts.twin.decision_function(parts.transform(X))
+        return parts.classifier.decision_function(parts.transform(X))
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Return how likely each query is of some class in the support.
@@ -267,7 +269,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
             See `SiameseOneShotClassifier.score_samples`.
         """
         parts = fitted_parts(self)
-        return parts.twin.score_samples(parts.transform(X))
+        return parts.classifier.score_samples(parts.transform(X))
 
     def kneighbors(
         self, X: ArrayLike, n_neighbors: int = 5, return_distance: bool = True
@@ -291,7 +293,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
             Rows of the support.
         """
         parts = fitted_parts(self)
-        return parts.twin.kneighbors(parts.transform(X), n_neighbors, return_distance)
+        return parts.classifier.kneighbors(parts.transform(X), n_neighbors, return_distance)
 
     def match(self, X: ArrayLike) -> np.ndarray:
         """Predict labels by the best one-to-one assignment of queries to classes.
@@ -307,7 +309,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
             Different labels, whose logits have the greatest sum.
         """
         parts = fitted_parts(self)
-        return parts.twin.match(parts.transform(X))
+        return parts.classifier.match(parts.transform(X))
 
     def trial_function(self, X: ArrayLike) -> Any:
         """Embed X once and return a function that scores one-shot trials made of its rows.
@@ -323,7 +325,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
             See `SiameseOneShotClassifier.trial_function`.
         """
         parts = _parts_of(self.estimator, self.aggregation)
-        return parts.twin.trial_function(parts.transform(X))
+        return parts.classifier.trial_function(parts.transform(X))
 
     @property
     def transformers_(self) -> Pipeline | None:
@@ -351,22 +353,23 @@ def fitted_parts(frozen: FrozenTwinClassifier) -> Parts:
 
 def _parts_of(estimator: Any, aggregation: str | None) -> Parts:
     """Return the fitted transformers of `estimator`, and a copy of its classifier."""
-    transformers, twin = None, estimator
-    if isinstance(twin, Pipeline) and len(twin):
-        transformers = twin[:-1] if len(twin) > 1 else None
-        twin = twin[-1]
-    if not isinstance(twin, SiameseOneShotClassifier):
+    transformers, classifier = None, estimator
+    if isinstance(classifier, Pipeline) and len(classifier):
+        transformers = classifier[:-1] if len(classifier) > 1 else None
+        classifier = classifier[-1]
+    if not isinstance(classifier, SiameseOneShotClassifier):
         raise TypeError(
             f"estimator={estimator!r}; expected a fitted SiameseOneShotClassifier, or a fitted "
-            "Pipeline whose last step is one. Of a SiameseVerifier take to_classifier()."
+            "Pipeline whose last step is one. For a SiameseVerifier, pass "
+            "verifier.to_classifier()."
         )
-    if "fitted_" not in vars(twin):
+    if "fitted_" not in vars(classifier):
         raise NotFittedError(
             f"estimator, a {type(estimator).__name__}, is not fitted. Call its fit first, or use "
             "load_pretrained."
         )
-    twin = copy.copy(twin)
+    classifier = copy.copy(classifier)
     if aggregation is not None:
         check_choice(aggregation, "aggregation", AGGREGATIONS)
-        twin.aggregation = aggregation
-    return Parts(transformers, twin)
+        classifier.aggregation = aggregation
+    return Parts(transformers, classifier)

@@ -84,7 +84,7 @@ class LabelledData:
     groups: np.ndarray
 
     def subset(self, rows: np.ndarray) -> "LabelledData":
-        """Return the samples at `rows`, their classes and groups numbered anew from 0."""
+        """Return the samples at `rows`, with classes and groups renumbered from 0."""
         return LabelledData(
             SubStore(self.store, rows),
             self.labels[rows],
@@ -446,7 +446,7 @@ def build_scaling(
 ) -> InputScaling:
     """Return the scaling from inputs of this shape to what the encoder sees.
 
-    A pretrained network keeps its working size, whatever images it is used on.
+    A pretrained network keeps its working size for images of any size.
     """
     if len(input_shape) == 1:
         if params.crop is not None:

@@ -85,7 +85,7 @@ def _items(preprocessor: Any) -> Any:
 
 
 def check_rows(X: np.ndarray, n_items: int) -> None:
-    """Raise ValueError unless X holds row numbers of so many items."""
+    """Raise ValueError unless X holds row numbers from 0 to n_items - 1."""
     if X.dtype.kind not in "iu":
         raise ValueError(
             f"X has dtype {X.dtype}; with a preprocessor that is not callable, X holds integers, "
@@ -116,8 +116,8 @@ def check_same(y: Any, n_pairs: int) -> tuple[int, np.ndarray]:
     values = np.unique(y)
     if not any(np.isin(values, known).all() for known in ((0, 1), (-1, 1))):
         raise ValueError(
-            f"y has the values {values[:5].tolist()}; expected 1 for pairs of one class and 0, or "
-            "everywhere -1, for pairs of two classes."
+            f"y has the values {values[:5].tolist()}; expected 1 for pairs of the same class, "
+            "and 0 (or -1 throughout) for others."
         )
     if len(values) < 2:
         raise ValueError(

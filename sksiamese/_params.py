@@ -193,7 +193,7 @@ class LearningParams:
         return cls(**{name: value for name, value in params.items() if name in names})
 
     def check(self) -> None:
-        """Raise ValueError or TypeError for what no training could use, whatever the data."""
+        """Raise ValueError or TypeError for parameters that cannot be used with any data."""
         check_dict(self.encoder_params, "encoder_params")
         if self.encoder_params and not isinstance(self.encoder, str):
             raise ValueError(
@@ -252,12 +252,12 @@ class LearningParams:
             if self.n_pairs is not None:
                 raise ValueError(
                     f"batch_size={size!r} compares all pairs inside a batch, but n_pairs="
-                    f"{self.n_pairs} draws pairs once. Give batch_size as the number of pairs a "
+                    f"{self.n_pairs} draws pairs once. Give batch_size as the number of pairs per "
                     "step, or leave n_pairs=None."
                 )
 
     def pairs_per_step(self) -> int:
-        """Return how many of given pairs are learned a step.
+        """Return the number of given pairs per training step.
 
         Raises
         ------
@@ -269,12 +269,12 @@ class LearningParams:
         if not isinstance(self.batch_size, numbers.Integral):
             raise ValueError(
                 f"batch_size={self.batch_size!r} is for labels, but y has pairs: give the number "
-                "of pairs a step, or batch_size='auto'."
+                "of pairs per step, or batch_size='auto'."
             )
         return int(self.batch_size)
 
     def classes_per_step(self) -> tuple[int, int, int]:
-        """Return the groups, classes and samples of a step whose pairs are all compared.
+        """Return the numbers of groups, classes and samples per training step.
 
         Raises
         ------

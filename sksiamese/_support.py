@@ -18,7 +18,7 @@ class Comparer(Protocol):
     """What compares two samples: a neural network, a stroke model, a distance of point sets.
 
     Samples come from a store with ``len(store)``, ``store.input_shape`` and ``store.take(rows)``.
-    Embeddings are NumPy arrays, one row a sample, of any further shape and dtype (`object` for
+    Embeddings are NumPy arrays, one row per sample, of any further shape and dtype (`object` for
     embeddings of different sizes). Logits are log-odds that two samples are of one class, before
     calibration, and symmetric.
 
@@ -70,7 +70,7 @@ class SupportSet:
     @classmethod
     def of(cls, embeddings: np.ndarray, labels: np.ndarray) -> "SupportSet":
         """Return the support of these exemplars."""
-        return cls(((embeddings, labels.copy()),))  # whatever becomes of y
+        return cls(((embeddings, labels.copy()),))  # y may be changed later
 
     def __len__(self) -> int:
         return sum(len(labels) for _, labels in self.blocks)
@@ -112,7 +112,7 @@ class SupportSet:
         if dtype is None:
             raise ValueError(
                 f"y has labels of dtype {labels.dtype}, but the labels of the support have dtype "
-                f"{self.blocks[-1][1].dtype}. Give labels of the same type, or start anew with "
+                f"{self.blocks[-1][1].dtype}. Give labels of the same type, or call "
                 "set_support."
             )
         blocks = [*self.blocks, (embeddings, labels.astype(dtype))]

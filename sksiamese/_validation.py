@@ -138,7 +138,7 @@ def as_array(values: Any, name: str) -> np.ndarray:
         return np.asarray(values)
     except ValueError as error:
         images = name in ("X", "preprocessor")
-        what = "images of one size: resize them" if images else "one label a sample"
+        what = "images of one size: resize them" if images else "one label per sample"
         raise ValueError(
             f"{name} holds items of different shapes ({error}); expected {what}."
         ) from error
@@ -153,7 +153,8 @@ def is_pairs(y: Any, n_samples: int) -> bool:
         raise ValueError(
             f"y has shape {y.shape} and holds only 0 and 1, which looks like a multilabel "
             "indicator; expected (n_samples,) class labels, or (n_pairs, 3) rows (i, j, same) of "
-            "two different images. Multilabel targets are not supported: give one label a sample."
+            "two different images. Multilabel targets are not supported: give one label per "
+            "sample."
         )
     return True
 
@@ -211,7 +212,7 @@ def check_labels(y: Any, n_samples: int, name: str = "y") -> np.ndarray:
     # Of a list too, in which NumPy makes text of NaN beside text, and floats of large integers.
     items: Any = np.array(y, dtype=object).ravel() if not hasattr(y, "dtype") else ()
     y = column_or_1d(y, warn=True)
-    # scikit-learn's check_classification_targets would take one exemplar a class for regression.
+    # scikit-learn's check_classification_targets would take one exemplar per class for regression.
     strange: list[str] = []
     if y.dtype == object and not all(isinstance(value, str) for value in y):
         items = y
@@ -240,11 +241,11 @@ def check_labels(y: Any, n_samples: int, name: str = "y") -> np.ndarray:
 
 
 def check_length(values: Any, n_samples: int, name: str) -> None:
-    """Raise ValueError unless there is one value a sample."""
+    """Raise ValueError unless there is one value per sample."""
     if len(values) != n_samples:
         raise ValueError(
             f"{name} has {len(values)} values for {n_samples} samples in X: inconsistent numbers "
-            f"of samples; {name} needs one value a sample."
+            f"of samples; {name} needs one value per sample."
         )
 
 

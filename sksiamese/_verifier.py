@@ -48,8 +48,8 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         As in `SiameseOneShotClassifier`.
     preprocessor : array-like, ImageArray, callable or None, default=None
         If given, samples of X are pairs of row numbers of these images or flat rows. A
-        `sksiamese.datasets.ImageArray` is cloned without copying them. A callable takes an array
-        of what X holds, such as paths, each once, and returns their images.
+        `sksiamese.datasets.ImageArray` is cloned without copying them. A callable is
+        called with an array of the distinct items in X, such as paths, and returns their images.
     encoder_params : dict or None, default=None
         As in `SiameseOneShotClassifier`.
     head : {"weighted_l1", "signed_l1", "aligned"}, default="weighted_l1"
@@ -102,14 +102,14 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (2,)
         Labels of different and same pairs: 0 and 1, or -1 and 1, as in y.
     decision_threshold_ : float
-        Logit from which on `predict` returns same: 0, a probability of one half, until
-        `calibrate_threshold`.
+        Pairs with a logit of at least this value are predicted same. 0, a probability of 0.5,
+        until `calibrate_threshold` is called.
     network_ : torch.nn.Module
         The trained network, in evaluation mode on the CPU. It takes scaled images.
     history_ : list of list of dict
-        For each network a list with one dict an epoch: train_loss and dur in seconds.
+        For each network a list with one dict per epoch: train_loss and dur in seconds.
     n_iter_ : int
-        Number of epochs trained, of the network with most.
+        Number of epochs of the network that was trained longest.
     input_shape_ : tuple of int
         Shape of one image or row, (C, H, W) or (D,).
     n_features_in_ : int
@@ -117,7 +117,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     feature_names_in_ : ndarray of str
         Names of the columns of a `preprocessor` that is a DataFrame.
     fitted_ : Fitted
-        All that was learned, as one value that never changes.
+        Everything that was learned, as one immutable value.
 
     See Also
     --------
@@ -217,7 +217,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             The two images, or flat rows, of each pair; or, with `preprocessor`, their row numbers,
             integers of shape (n_pairs, 2).
         y : array-like of shape (n_pairs,)
-            1 where both are of the same class; 0, or everywhere -1, where they are not.
+            1 for pairs of the same class, 0 (or -1 throughout) for others.
 
         Returns
         -------
@@ -310,7 +310,9 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return np.where(logits >= fitted.decision_threshold, 1, fitted.negative_label)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """Return the probabilities of different and same, whatever the threshold.
+        """Return the probabilities of different and same.
+
+        The threshold has no effect.
 
         Parameters
         ----------

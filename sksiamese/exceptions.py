@@ -29,7 +29,7 @@ class UnreadableImageWarning(UserWarning):
 
 
 class InvertedImageError(ValueError):
-    """Error raised when an image is light on dark where dark on light is expected, or reverse."""
+    """Error raised when an image is light on dark instead of dark on light, or the reverse."""
 
 
 class DivergedError(FloatingPointError):

@@ -11,7 +11,7 @@ __all__ = ["keras2017", "koch2015", "omniglot"]
 
 
 def omniglot(*, max_iter: int = 30, random_state: Any = None) -> SiameseOneShotClassifier:
-    """Return the most accurate classifier we know for handwritten characters.
+    """Return the most accurate classifier of this package for handwritten characters.
 
     Its parameters were chosen on held-out alphabets of the training set; ``benchmarks/search.py``
     runs the variants that were compared.
@@ -62,7 +62,7 @@ def koch2015(*, n_pairs: int = 30_000, random_state: Any = None) -> SiameseOneSh
 
     The paper found a learning rate, a momentum and an L2 weight for each layer by Bayesian search
     and did not print them. The values here are ours, and so are the 20 epochs in which the
-    momentum rises. Affine distortions are drawn anew each epoch; the paper drew eight of each
+    momentum rises. Affine distortions are drawn again in each epoch; the paper drew eight of each
     pair, once.
 
     Parameters

@@ -69,7 +69,7 @@ FITS = {
     "labels of several lengths": (
         lambda X, y: (X, [*y[:-1].tolist(), [1, 2]]),
         {},
-        "y holds items of different shapes.*expected one label a sample",
+        "y holds items of different shapes.*expected one label per sample",
     ),
     "images too small for koch": (
         lambda X, y: (X, y),

@@ -68,14 +68,14 @@ def test_trial_function_scores_rows_without_a_support(fitted, frozen, new):
     logits, classes = frozen.trial_function(X)(support, query, y[support])
     np.testing.assert_array_equal(classes, expected.classes_)
     np.testing.assert_allclose(logits, expected.predict(X[query], True)[1], rtol=1e-4, atol=1e-4)
-    assert not hasattr(frozen, "twin_")
+    assert not hasattr(frozen, "classifier_")
 
 
 def test_clone_shares_the_network_and_no_support(fitted, frozen, new):
     X, y = new
     fits = [clone(frozen).fit(X[i::8], y[i::8]) for i in range(2)]
-    assert all(one.twin_.network_ is fitted.network_ for one in fits)
-    assert not hasattr(clone(fits[0]), "twin_")
+    assert all(one.classifier_.network_ is fitted.network_ for one in fits)
+    assert not hasattr(clone(fits[0]), "classifier_")
     assert clone(frozen).estimator is fitted
 
 
@@ -234,7 +234,7 @@ def test_set_params_raises_for_parameters_of_the_wrapped_estimator(frozen):
         (LogisticRegression(), TypeError, "expected a fitted SiameseOneShotClassifier"),
         (None, TypeError, "estimator=None; expected a fitted"),
         (SiameseOneShotClassifier, TypeError, "expected a fitted SiameseOneShotClassifier"),
-        (SiameseVerifier(), TypeError, "Of a SiameseVerifier take to_classifier"),
+        (SiameseVerifier(), TypeError, "For a SiameseVerifier, pass verifier.to_classifier"),
         (Pipeline([]), TypeError, "expected a fitted SiameseOneShotClassifier"),
     ],
 )
@@ -264,7 +264,7 @@ def test_frozen_twin_classifier_raises_before_fit(frozen, new, method):
 
 @pytest.mark.parametrize(
     "name",
-    ["classes_", "rejection_threshold_", "n_features_in_", "feature_names_in_", "twin_"],
+    ["classes_", "rejection_threshold_", "n_features_in_", "feature_names_in_", "classifier_"],
 )
 def test_frozen_twin_classifier_has_no_fitted_attributes_before_fit(frozen, name):
     assert not hasattr(frozen, name)

@@ -312,7 +312,7 @@ def test_groups_of_one_value_are_no_groups(table, groups):
             r"groups has shape \(12, 2\); expected \(n_samples,\)",
         ),
         ("a", r"groups has shape \(\)"),
-        ([0, 1], "groups has 2 values for 12 samples in X.*one value a sample"),
+        ([0, 1], "groups has 2 values for 12 samples in X.*one value per sample"),
         (np.full(12, np.nan), "groups contains NaN"),
     ],
 )

@@ -29,7 +29,7 @@ class TrainingCurveDisplay(Display):
     Parameters
     ----------
     history : list of list of dict
-        ``history_`` of an estimator: for each network, one dict an epoch.
+        ``history_`` of an estimator: for each network, one dict per epoch.
 
     Attributes
     ----------
@@ -138,7 +138,7 @@ class ThresholdDisplay(Display):
     scores : ndarray of shape (n_pairs,)
         Logit of each pair, as from `SiameseVerifier.decision_function`.
     threshold : float
-        Logit from which on a pair is accepted as the same class.
+        Lowest logit at which a pair is accepted as the same class.
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class ThresholdDisplay(Display):
         X : array-like of shape (n_pairs, 2, ...)
             Pairs, as in `SiameseVerifier.fit`.
         y : array-like of shape (n_pairs,)
-            1 for pairs of the same class; 0, or everywhere -1, for others.
+            1 for pairs of the same class, 0 (or -1 throughout) for others.
         ax : matplotlib Axes or None, default=None
             Axes to draw into. If None, a new figure is made.
 
@@ -237,11 +237,11 @@ class ThresholdDisplay(Display):
         Parameters
         ----------
         y : array-like of shape (n_pairs,)
-            1 for pairs of the same class; 0, or everywhere -1, for others.
+            1 for pairs of the same class, 0 (or -1 throughout) for others.
         scores : array-like of shape (n_pairs,)
             Logit of each pair.
         threshold : float, default=0.0
-            Logit from which on a pair is accepted as the same class.
+            Lowest logit at which a pair is accepted as the same class.
         ax : matplotlib Axes or None, default=None
             Axes to draw into. If None, a new figure is made.
 

@@ -320,7 +320,7 @@ class NeighborsDisplay(Display):
                 [[picture(X_support[row], channels) for row in nearest] for nearest in rows]
             ),
             distances=distances,
-            labels=clf.twin_.support_.labels[rows],
+            labels=clf.classifier_.support_.labels[rows],
         )
         return display.plot(ax=ax)
 
@@ -489,4 +489,4 @@ def _with_support(estimator: Any, X: np.ndarray, y: ArrayLike) -> FrozenTwinClas
 
 def _channels(clf: FrozenTwinClassifier) -> str:
     """Return where images have their channels; transformers may take other images."""
-    return "auto" if clf.transformers_ is not None else clf.twin_.channels
+    return "auto" if clf.transformers_ is not None else clf.classifier_.channels

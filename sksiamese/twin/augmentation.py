@@ -1,7 +1,8 @@
 """Augmentation: random changes that keep a drawing's class, and turns that make new classes.
 
-All functions work on batches of scaled images (B, C, H, W), background 0, and draw anew for each
-image, from the generator given. Warps bring in background at the borders.
+All functions work on batches of scaled images (B, C, H, W), background 0. Each image is changed
+independently, by random numbers from the given generator. Warps bring in background at the
+borders.
 """
 
 import math

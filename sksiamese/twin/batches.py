@@ -115,8 +115,8 @@ class ClassBatches(Batches):
         fill the whole batch, and with few classes more samples of each do. A class with fewer
         samples repeats them; a sample is never paired with itself.
     turns : sequence of int
-        The turns (`augmentation.turn`) that each group comes in; a turned group is a group of its
-        own with classes of its own. (0,) is the group as it is.
+        The turns (`augmentation.turn`) that each group comes in; a turned group is a separate
+        group, with classes of its own. (0,) uses each group unchanged.
     """
 
     def __init__(

@@ -259,7 +259,7 @@ class PackedConvNorm(nn.Module):
     private to torch: see `can_pack`.
     """
 
-    batch_size = 256  # whatever the first batch is: the order shall not depend on it
+    batch_size = 256  # fixed, so that the order does not depend on the first batch
 
     def __init__(self, fused: ConvNorm) -> None:
         super().__init__()

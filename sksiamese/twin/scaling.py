@@ -29,7 +29,7 @@ class Store(Protocol):
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the samples as they were given."""
+        """Data type of the samples as given."""
         ...
 
     def __len__(self) -> int: ...

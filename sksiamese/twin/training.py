@@ -123,7 +123,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train, whatever the network and the batches.
+    """Options of training that do not depend on the network or the data.
 
     Attributes
     ----------
@@ -180,7 +180,7 @@ def train(
     network : TwinNetwork
         On the CPU, in evaluation mode.
     history : list of dict
-        One dict an epoch: train_loss, dur and, with `validation`, one_shot_accuracy.
+        One dict per epoch: train_loss, dur and, with `validation`, one_shot_accuracy.
     interrupted : bool
         Whether Ctrl-C ended the training; the network is the one trained so far.
 
