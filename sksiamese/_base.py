@@ -9,10 +9,27 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._fitted import Fitted
-from ._learning import Monitor, TrainingData, check_device, learn, neural, restored_on_error
-from ._params import LearningParams
-from ._validation import ImageStore, as_array, check_images, describe_shape
+from ._fitted import Fitted, check_unknown_label
+from ._learning import (
+    Monitor,
+    PairData,
+    TrainingData,
+    check_device,
+    check_params,
+    learn,
+    neural,
+    restored_on_error,
+)
+from ._params import LearningParams, check_choice, check_number
+from ._support import AGGREGATIONS
+from ._validation import (
+    ImageStore,
+    as_array,
+    check_calibration_data,
+    check_images,
+    check_labels,
+    describe_shape,
+)
 from .twin.inference import NeuralComparer
 from .twin.network import Network, members_of
 from .twin.scaling import InputScaling, learn_scaling
@@ -47,8 +64,7 @@ class FittedAttribute(Generic[T]):
 
     def __set__(self, estimator: Any, value: Any) -> None:
         raise AttributeError(
-            f"{self.name!r} of {type(estimator).__name__} is read from fitted_ and cannot be set. "
-            "Call set_support, clear_support or calibrate, or replace fitted_."
+            f"{self.name!r} of {type(estimator).__name__} is learned and cannot be set."
         )
 
 
@@ -69,14 +85,16 @@ def fitted_of(estimator: Any) -> Fitted:
     ------
     NotFittedError
         Before `fit`.
+    ValueError
+        If torch does not have the device here.
     """
     check_is_fitted(estimator, "fitted_")
     fitted = estimator.fitted_
     comparer = fitted.comparer
-    if isinstance(comparer, NeuralComparer) and comparer.device != estimator.device:
-        check_device(estimator.device)
-        return replace(fitted, comparer=comparer.to(estimator.device))
-    return fitted
+    if not isinstance(comparer, NeuralComparer):
+        return fitted
+    check_device(estimator.device)
+    return replace(fitted, comparer=comparer.to(estimator.device))
 
 
 def supported(estimator: Any) -> Fitted:
@@ -97,6 +115,57 @@ def check_knows_input(fitted: Fitted) -> None:
             "This network is pretrained and estimates its input scaling from the support. Call "
             "set_support(X, y) first."
         )
+
+
+def checked_params(estimator: Any) -> LearningParams:
+    """Return the parameters that decide what is learned; raise for those that cannot be used."""
+    params = LearningParams.of(estimator)
+    check_params(params)
+    return params
+
+
+def calibration_rate(estimator: Any, data: TrainingData) -> float | None:
+    """Return the false-acceptance rate to calibrate for in `fit`; None: do not calibrate.
+
+    Raises
+    ------
+    ValueError
+        If a parameter of the classifier's answers cannot be used.
+    """
+    check_choice(estimator.aggregation, "aggregation", AGGREGATIONS)
+    rate = estimator.false_acceptance_rate
+    check_number(rate, "false_acceptance_rate", float, 0, 1, "neither")
+    if estimator.unknown_label is None or isinstance(data, PairData):
+        return None
+    check_unknown_label(estimator.unknown_label, np.unique(data.labels))
+    return rate
+
+
+def calibrated_on(estimator: Any, X: Any, y: Any, groups: Any, fitted: Fitted) -> Fitted:
+    """Return what was learned, calibrated on these samples; the rest is unchanged.
+
+    A pretrained network keeps the input scaling of its support.
+    """
+    rate = estimator.false_acceptance_rate
+    check_number(rate, "false_acceptance_rate", float, 0, 1, "neither")
+    for_these, store = adapted(estimator, X, fitted)
+    classes, numbers = check_calibration_data(y, groups, len(store))
+    learned = for_these.calibrated(for_these.comparer.embed(store), classes, numbers, rate)
+    return replace(
+        fitted,
+        calibration=learned.calibration,
+        rejection_threshold=learned.rejection_threshold,
+    )
+
+
+def exemplars(
+    estimator: Any, store: ImageStore, y: Any, fitted: Fitted
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return embeddings and validated labels of exemplars."""
+    labels = check_labels(y, len(store))
+    if estimator.unknown_label is not None:
+        check_unknown_label(estimator.unknown_label, labels)
+    return fitted.comparer.embed(store), labels
 
 
 def start_of(estimator: Any) -> Fitted | None:
@@ -227,20 +296,33 @@ def _hint(shape: tuple[int, ...], fitted: Fitted) -> str:
 def adapted(estimator: Any, X: Any, fitted: Fitted) -> tuple[Fitted, ImageStore]:
     """Return what was learned, for images like X, and X as an image store.
 
-    A pretrained network's input scaling and shape are estimated from X; others require the fitted
-    shape.
+    If `fitted` adapts, as in a pretrained network, shape and input scaling are estimated from X.
+    Otherwise X must have the fitted shape.
     """
     if not fitted.adapts:
         return fitted, read(estimator, X, fitted)
     store, names = read_training(estimator, X)
-    comparer = neural(fitted)
-    scaling, shape = comparer.scaling, store.input_shape
-    channels, size = fitted.input_shape[0], scaling.working_size
+    comparer = fitted.comparer
+    if isinstance(comparer, NeuralComparer):
+        comparer = comparer.with_scaling(_scaling_for(store, comparer.scaling))
+    fitted = replace(
+        fitted,
+        comparer=comparer,
+        input_shape=store.input_shape,
+        flat=store.flat,
+        feature_names=names,
+    )
+    return fitted, store
+
+
+def _scaling_for(store: ImageStore, trained: InputScaling) -> InputScaling:
+    """Return the input scaling of a pretrained network for other images."""
+    shape, size, channels = store.input_shape, trained.working_size, len(trained.offset)
     if (
         size is None
         or len(shape) != 3
         or shape[0] != channels
-        or not (scaling.crop == "foreground" or shape[1] * size[1] == shape[2] * size[0])
+        or not (trained.crop == "foreground" or shape[1] * size[1] == shape[2] * size[0])
     ):
         sides = "" if size is None else f", {size[0]}x{size[1]}"
         raise ValueError(
@@ -248,15 +330,7 @@ def adapted(estimator: Any, X: Any, fitted: Fitted) -> tuple[Fitted, ImageStore]
             f"{channels} channel(s){sides}. Average colours, pad images to these proportions; for "
             "flat rows, call set_params(image_shape=(height, width))."
         )
-    scaling = InputScaling(*learn_scaling(store), shape[1:], size, scaling.crop)
-    fitted = replace(
-        fitted,
-        comparer=comparer.with_scaling(scaling),
-        input_shape=shape,
-        flat=store.flat,
-        feature_names=names,
-    )
-    return fitted, store
+    return InputScaling(*learn_scaling(store), shape[1:], size, trained.crop)
 
 
 def embed(estimator: Any, X: Any, fitted: Fitted) -> np.ndarray:

@@ -20,8 +20,12 @@ from sklearn.base import (
 from ._base import (
     FittedAttribute,
     adapted,
+    calibrated_on,
+    calibration_rate,
+    checked_params,
     embed,
     embed_both,
+    exemplars,
     fitted_of,
     learn_watched,
     n_features_out_of,
@@ -34,17 +38,12 @@ from ._base import (
     transformed,
 )
 from ._callbacks import CallbackSupportMixin, with_callbacks
-from ._fitted import Fitted, check_unknown_label, scores_of
-from ._learning import LabelledData, check_params, training_data
-from ._params import LearningParams, check_choice, check_n_neighbors, check_number
+from ._fitted import Fitted, scores_of
+from ._learning import training_data
+from ._params import check_n_neighbors
 from ._persistence import read_fitted, write_fitted
-from ._support import AGGREGATIONS, SupportSet
-from ._validation import (
-    check_calibration_data,
-    check_labels,
-    check_same_length,
-    labels_to_remove,
-)
+from ._support import SupportSet
+from ._validation import check_one_to_one, check_same_length, labels_to_remove
 
 
 class SiameseOneShotClassifier(
@@ -79,8 +78,9 @@ class SiameseOneShotClassifier(
         Further arguments of the head, such as ``{"window": 2}`` for "aligned".
     loss : {"both", "verification", "episodic"} or callable, default="both"
         "verification": the paper's cross-entropy on same/different pairs. "episodic": a softmax
-        over the one-shot trials inside a batch. "both": the second plus half the first. If `fit`
-        is given pairs, "verification" is used. A callable takes ``(logits, same)``.
+        over the one-shot trials inside a batch. "both": the second plus half the first. Pairs
+        that `fit` is given, or that `n_pairs` draws, always use "verification". A callable takes
+        ``(logits, same)``.
     augmentation : {"auto", None, "affine", "warp", "strokes"} or callable, default="auto"
         Random changes of training images. "affine": the affine distortions of the paper; "warp"
         adds elastic ones; "strokes" also changes the stroke thickness. "auto": "strokes" for one
@@ -153,7 +153,8 @@ class SiameseOneShotClassifier(
         Arithmetic of training. "auto": bfloat16 where the processor has instructions for it.
         Images with a side below 5 pixels are always trained in float32.
     device : str, default="cpu"
-        Torch device of training and prediction. `network_` stays on the CPU.
+        Torch device of training and prediction. `network_` stays on the CPU. On a machine
+        without the device, call ``set_params(device="cpu")`` before predicting.
     callbacks : list of skorch callbacks or None, default=None
         Called during training. They may monitor "train_loss" and, with early stopping,
         "one_shot_accuracy". See `sksiamese.callbacks`.
@@ -180,8 +181,10 @@ class SiameseOneShotClassifier(
     n_iter_ : int
         Number of epochs of the network that was trained longest.
     held_out_classes_ : ndarray
-        Labels of the training classes that early stopping and calibration held out. Present if
-        there are any.
+        Labels of the classes that early stopping and calibration held out, without those that
+        also occur in a group used in training. Present if classes were held out.
+    held_out_groups_ : ndarray
+        Groups that early stopping and calibration held out. Present if groups were held out.
     rejection_threshold_ : float
         `score_samples` below which `predict` returns `unknown_label`. Present after calibration.
     input_shape_ : tuple of int
@@ -222,9 +225,10 @@ class SiameseOneShotClassifier(
     # What was learned is read from `fitted_`, which is replaced in one assignment.
     fitted_: Fitted
     network_ = FittedAttribute(network_of)
-    history_ = FittedAttribute(lambda fitted: list(fitted.history))
+    history_ = FittedAttribute(lambda fitted: list(map(list, fitted.history)))
     n_iter_ = FittedAttribute(lambda fitted: max(map(len, fitted.history), default=0))
     held_out_classes_ = FittedAttribute(lambda fitted: fitted.held_out_classes)
+    held_out_groups_ = FittedAttribute(lambda fitted: fitted.held_out_groups)
     input_shape_ = FittedAttribute(lambda fitted: fitted.input_shape)
     n_features_in_ = FittedAttribute(lambda fitted: fitted.n_features_in)
     feature_names_in_ = FittedAttribute(lambda fitted: fitted.feature_names)
@@ -322,8 +326,8 @@ class SiameseOneShotClassifier(
             same class and 0 otherwise. Pairs cannot be cross-validated, because folds would
             invalidate the indices.
         groups : array-like of shape (n,) or None, default=None
-            Group of each sample, such as its alphabet. Different pairs are drawn inside a group.
-            Only with labels.
+            Group of each sample, such as its alphabet. Different pairs are drawn inside a group,
+            and a label that occurs in two groups is two classes. Only with labels.
 
         Returns
         -------
@@ -351,16 +355,10 @@ class SiameseOneShotClassifier(
         >>> SiameseOneShotClassifier(max_iter=2, random_state=0).fit(X, y).n_iter_
         2
         """
-        params, start = LearningParams.of(self), start_of(self)
-        check_params(params)
-        check_choice(self.aggregation, "aggregation", AGGREGATIONS)
-        check_number(self.false_acceptance_rate, "false_acceptance_rate", float, 0, 1, "neither")
+        params, start = checked_params(self), start_of(self)
         store, names = read_training(self, X, start)
         data = training_data(store, y, groups)
-        rate = None
-        if self.unknown_label is not None and isinstance(data, LabelledData):
-            check_unknown_label(self.unknown_label, np.unique(data.labels))
-            rate = self.false_acceptance_rate
+        rate = calibration_rate(self, data)
         self.fitted_, stopped = learn_watched(self, X, y, params, data, names, start, rate)
         raise_if_interrupted(stopped)
         return self
@@ -405,10 +403,7 @@ class SiameseOneShotClassifier(
         20
         """
         fitted, store = adapted(self, X, fitted_of(self))
-        labels = check_labels(y, len(store))
-        if self.unknown_label is not None:
-            check_unknown_label(self.unknown_label, labels)
-        support = SupportSet.of(fitted.comparer.embed(store), labels)
+        support = SupportSet.of(*exemplars(self, store, y, fitted))
         self.fitted_ = replace(fitted, support=support)
         return self
 
@@ -454,10 +449,7 @@ class SiameseOneShotClassifier(
         if fitted.support is None:
             return self.set_support(X, y)
         store = read(self, X, fitted)
-        labels = check_labels(y, len(store))
-        if self.unknown_label is not None:
-            check_unknown_label(self.unknown_label, labels)
-        support = fitted.support.add(fitted.comparer.embed(store), labels)
+        support = fitted.support.add(*exemplars(self, store, y, fitted))
         self.fitted_ = replace(fitted, support=support)
         return self
 
@@ -571,17 +563,7 @@ class SiameseOneShotClassifier(
         >>> clf.set_params(unknown_label=-1).set_support(X[::4][:5], y[::4][:5]).predict(X[-4:])
         array([-1, -1, -1, -1])
         """
-        check_number(self.false_acceptance_rate, "false_acceptance_rate", float, 0, 1, "neither")
-        fitted = fitted_of(self)
-        for_these, store = adapted(self, X, fitted)
-        classes, numbers = check_calibration_data(y, groups, len(store))
-        embeddings = for_these.comparer.embed(store)
-        learned = for_these.calibrated(embeddings, classes, numbers, self.false_acceptance_rate)
-        self.fitted_ = replace(  # a pretrained network keeps the scaling of its support
-            fitted,
-            calibration=learned.calibration,
-            rejection_threshold=learned.rejection_threshold,
-        )
+        self.fitted_ = calibrated_on(self, X, y, groups, fitted_of(self))
         return self
 
     def predict(
@@ -714,12 +696,7 @@ class SiameseOneShotClassifier(
         """
         fitted = supported(self)
         logits = fitted.class_logits(embed(self, X, fitted), self.aggregation)
-        n_queries, n_classes = logits.shape
-        if n_queries > n_classes:
-            raise ValueError(
-                f"X has {n_queries} queries, but the support has only {n_classes} classes: match "
-                "assigns a different class to each query. Give fewer queries, or use predict."
-            )
+        check_one_to_one(*logits.shape)
         return fitted.classes[linear_sum_assignment(logits, maximize=True)[1]]
 
     def kneighbors(
@@ -837,7 +814,7 @@ class SiameseOneShotClassifier(
         a, b = embed_both(self, XA, XB, fitted)
         check_same_length(a, b)
         rows = np.arange(len(a))
-        return expit(fitted.pair_logits(np.concatenate([a, b]), rows, rows + len(a)))
+        return expit(fitted.pair_logits(a, b, rows, rows))
 
     def trial_function(self, X: ArrayLike) -> Any:
         """Embed X once and return a function that scores one-shot trials made of its rows.
@@ -867,11 +844,12 @@ class SiameseOneShotClassifier(
         array([0, 1, 2])
         """
         fitted, store = adapted(self, X, fitted_of(self))
-        embeddings = fitted.comparer.embed(store)
+        embeddings, aggregation = fitted.comparer.embed(store), self.aggregation
 
         def trial(support: Any, query: Any, y_support: Any) -> tuple[np.ndarray, np.ndarray]:
             own = SupportSet.of(embeddings[support], np.asarray(y_support))
-            return fitted.class_logits(embeddings[query], self.aggregation, own), own.classes
+            of_trial = replace(fitted, support=own)
+            return of_trial.class_logits(embeddings[query], aggregation), own.classes
 
         return trial
 

@@ -44,7 +44,9 @@ class Fitted:
     negative_label : int, default=0
         Label of different pairs in the verifier, 0 or -1.
     held_out_classes : ndarray or None, default=None
-        Labels that `fit` kept from training.
+        Labels of which `fit` trained on no sample.
+    held_out_groups : ndarray or None, default=None
+        Groups that `fit` kept from training.
     history : tuple of lists of dict, default=()
         For each network, one dict per epoch.
     adapts : bool, default=False
@@ -61,13 +63,21 @@ class Fitted:
     decision_threshold: float = 0.0
     negative_label: int = 0
     held_out_classes: np.ndarray | None = None
+    held_out_groups: np.ndarray | None = None
     history: tuple[list[dict[str, Any]], ...] = field(default=())
     adapts: bool = False
 
     @property
     def n_features_in(self) -> int:
-        """Numbers in one sample."""
+        """Number of values in one sample."""
         return math.prod(self.input_shape)
+
+    def with_comparer(self, comparer: Comparer) -> "Fitted":
+        """Return a value that compares by something else, without support and calibration.
+
+        The next support determines the shape of the samples.
+        """
+        return Fitted(comparer, self.input_shape, flat=self.flat, adapts=True)
 
     @property
     def classes(self) -> np.ndarray:
@@ -78,20 +88,15 @@ class Fitted:
         """Return calibrated logits of all pairs of embeddings: (A, ...), (B, ...) -> (A, B)."""
         return self._calibrated(self.comparer.logits(a, b))
 
-    def pair_logits(self, embeddings: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        """Return calibrated logits of the pairs of rows i and j, (P,), in blocks of pairs."""
-        parts = [
-            self.comparer.pair_logits(
-                embeddings[i[start : start + BLOCK_PAIRS]],
-                embeddings[j[start : start + BLOCK_PAIRS]],
-            )
-            for start in range(0, len(i), BLOCK_PAIRS)
-        ]
+    def pair_logits(
+        self, a: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray
+    ) -> np.ndarray:
+        """Return calibrated logits of the pairs (a[i], b[j]), (P,), in blocks of pairs."""
+        blocks = (slice(start, start + BLOCK_PAIRS) for start in range(0, len(i), BLOCK_PAIRS))
+        parts = [self.comparer.pair_logits(a[i[rows]], b[j[rows]]) for rows in blocks]
         return self._calibrated(np.concatenate(parts))
 
-    def class_logits(
-        self, queries: np.ndarray, aggregation: str, support: SupportSet | None = None
-    ) -> np.ndarray:
+    def class_logits(self, queries: np.ndarray, aggregation: str) -> np.ndarray:
         """Return calibrated logits of queries with the classes of the support.
 
         Parameters
@@ -99,17 +104,14 @@ class Fitted:
         queries : ndarray of shape (n_queries, ...)
             Embeddings.
         aggregation : {"mean", "max", "prototype"}
-        support : SupportSet or None, default=None
-            In place of ``self.support``.
 
         Returns
         -------
         logits : ndarray of shape (n_queries, n_classes), float32
         """
-        support = self.support if support is None else support
-        if support is None:
+        if self.support is None:
             raise ValueError("class_logits needs a support")
-        return self._calibrated(support.class_logits(self.comparer, queries, aggregation))
+        return self._calibrated(self.support.class_logits(self.comparer, queries, aggregation))
 
     def _calibrated(self, logits: np.ndarray) -> np.ndarray:
         slope, intercept = map(np.float32, self.calibration)
@@ -172,7 +174,7 @@ class Fitted:
         # The same pairs and trials for the same data.
         i, j, same = make_pairs(classes, groups, N_PAIRS, random_state=0).T
         plain = replace(self, calibration=(1.0, 0.0))
-        logits = plain.pair_logits(embeddings, i, j)
+        logits = plain.pair_logits(embeddings, embeddings, i, j)
         line = LogisticRegression().fit(logits[:, None].astype(np.float64), same)
         slope, intercept = line.coef_.item(), line.intercept_.item()
         if slope <= 0:

@@ -91,7 +91,9 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
     fitted_: Parts
     classifier_ = FittedAttribute(lambda parts: parts.classifier)
     classes_ = FittedAttribute(lambda parts: parts.classifier.classes_)
-    rejection_threshold_ = FittedAttribute(lambda parts: parts.classifier.rejection_threshold_)
+    rejection_threshold_ = FittedAttribute(
+        lambda parts: getattr(parts.classifier, "rejection_threshold_", None)
+    )
     n_features_in_ = FittedAttribute(
         lambda parts: getattr(parts.first, "n_features_in_", parts.classifier.n_features_in_)
     )

@@ -41,7 +41,14 @@ from .twin.losses import LOSSES
 from .twin.network import TwinEnsemble, TwinNetwork, members_of
 from .twin.optimizers import OPTIMIZERS
 from .twin.scaling import InputScaling, learn_scaling
-from .twin.training import History, TrainingOptions, Validation, supports_bfloat16, train
+from .twin.training import (
+    History,
+    TrainingOptions,
+    Validation,
+    history_of,
+    supports_bfloat16,
+    train,
+)
 
 AUTO_SIDE = 36
 VALIDATION_TRIALS = 320
@@ -59,10 +66,13 @@ class PairData:
     store : ImageStore
     pairs : ndarray of shape (n_pairs, 3)
         Rows (i, j, same).
+    negative_label : int, default=0
+        Label of different pairs in the verifier, 0 or -1.
     """
 
     store: ImageStore
     pairs: np.ndarray
+    negative_label: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,12 +86,15 @@ class LabelledData:
         As given.
     classes, groups : ndarray of shape (n_samples,)
         Integers from 0; a class belongs to one group.
+    group_labels : ndarray of shape (n_samples,) or None, default=None
+        As given.
     """
 
     store: ImageStore | SubStore
     labels: np.ndarray
     classes: np.ndarray
     groups: np.ndarray
+    group_labels: np.ndarray | None = None
 
     def subset(self, rows: np.ndarray) -> "LabelledData":
         """Return the samples at `rows`, with classes and groups renumbered from 0."""
@@ -90,6 +103,7 @@ class LabelledData:
             self.labels[rows],
             np.unique(self.classes[rows], return_inverse=True)[1],
             np.unique(self.groups[rows], return_inverse=True)[1],
+            None if self.group_labels is None else self.group_labels[rows],
         )
 
 
@@ -103,12 +117,13 @@ def training_data(store: ImageStore, y: Any, groups: Any = None) -> TrainingData
     labels = check_labels(y, len(store))
     classes, numbers = check_groups(groups, labels)
     check_trainable(labels, classes, numbers)
-    return LabelledData(store, labels, classes, numbers)
+    names = None if groups is None else check_labels(groups, len(store), "groups")
+    return LabelledData(store, labels, classes, numbers, names)
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """Whom to tell of each epoch: scikit-learn's callbacks.
+    """scikit-learn's callbacks, to be notified after each epoch.
 
     Attributes
     ----------
@@ -155,8 +170,8 @@ def check_device(device: Any) -> None:
         torch.empty(0, device=torch.device(device))
     except (RuntimeError, TypeError, AssertionError) as error:
         raise ValueError(
-            f"device={device!r} cannot be used on this machine ({error}); expected 'cpu', 'cuda', "
-            "..."
+            f"device={device!r} cannot be used on this machine ({error}). Call "
+            "set_params(device='cpu'), or name a device that torch has here."
         ) from error
 
 
@@ -169,7 +184,7 @@ def learn(
     false_acceptance_rate: float | None = None,
     monitor: Monitor | None = None,
 ) -> tuple[Fitted, bool]:
-    """Train the networks; of labels, make the training set the support.
+    """Train the networks. If y has labels, the training set becomes the support.
 
     Parameters
     ----------
@@ -206,14 +221,19 @@ def learn(
             flat=data.store.flat,
             feature_names=feature_names,
             held_out_classes=split.held_out_classes,
+            held_out_groups=split.held_out_groups,
+            negative_label=data.negative_label if isinstance(data, PairData) else 0,
             history=tuple(histories),
         )
+
+    def past(n: int) -> History:
+        return start.history[n] if start is not None and n < len(start.history) else []
 
     interrupted = False
     for n, seed in enumerate(split.seeds):
         callbacks = list(params.callbacks or ())
         if monitor is not None:
-            callbacks.append(monitor.epoch_tasks(_so_far(fitted_by, members, data)))
+            callbacks.append(monitor.epoch_tasks(_so_far(fitted_by, members, past(n), data)))
         try:
             member, history, interrupted = _train_member(
                 params, split, scaling, seed, before[n] if n < len(before) else None, callbacks, n
@@ -224,8 +244,7 @@ def learn(
             interrupted = True  # before this member has learned anything
             break
         members.append(member)
-        past = start.history[n] if start is not None and n < len(start.history) else []
-        histories.append(past + history)
+        histories.append(past(n) + history)
         if interrupted:
             break
     fitted = fitted_by(members)
@@ -262,6 +281,7 @@ def neural(fitted: Fitted) -> NeuralComparer:
 def _so_far(
     fitted_by: Callable[[list[TwinNetwork]], Fitted],
     members: list[TwinNetwork],
+    past: History,
     data: TrainingData,
 ) -> Callable[[Any], Fitted]:
     """Return what a callback of scikit-learn needs to predict in the middle of training."""
@@ -270,13 +290,12 @@ def _so_far(
         average = copy.deepcopy(dict(net.callbacks_)["average"].model_.module)
         network = average.to("cpu").eval().requires_grad_(False)
         fitted = fitted_by([*members, network])
-        epochs = [dict(epoch) for epoch in net.history]
-        fitted = replace(fitted, history=(*fitted.history, epochs))
+        fitted = replace(fitted, history=(*fitted.history, past + history_of(net)))
         if isinstance(data, PairData):
             return fitted
         embeddings = fitted.comparer.embed(data.store, check=False)
         support = SupportSet.of(embeddings, data.labels)
-        # Whatever the unknown label, nothing is calibrated yet.
+        # Accept every query: no threshold is calibrated yet.
         return replace(fitted, support=support, rejection_threshold=-math.inf)
 
     return fitted_so_far
@@ -284,14 +303,14 @@ def _so_far(
 
 @dataclass(frozen=True)
 class _Split:
-    """Who is trained on, who validates and who calibrates.
+    """Samples used for training, validation and calibration.
 
     Attributes
     ----------
     training : TrainingData
     validation : Validation or None
     calibrating : ndarray of rows of the whole data
-    held_out_classes : ndarray of labels or None
+    held_out_classes, held_out_groups : ndarray of labels or None
     seeds : list of int
         Of each network.
     """
@@ -300,6 +319,7 @@ class _Split:
     validation: Validation | None
     calibrating: np.ndarray
     held_out_classes: np.ndarray | None
+    held_out_groups: np.ndarray | None
     seeds: list[int]
 
 
@@ -312,7 +332,7 @@ def _split(params: LearningParams, data: TrainingData, calibrates: bool) -> _Spl
                 "early_stopping=True needs class labels to make one-shot trials of held-out "
                 "classes, but y has pairs: pass labels, or set early_stopping=False."
             )
-        return _Split(data, None, np.arange(0), None, _seeds(rng, params))
+        return _Split(data, None, np.arange(0), None, None, _seeds(rng, params))
     training, validation = data, None
     kept = np.arange(len(data.store))
     calibrating = stopping = kept[:0]
@@ -330,8 +350,14 @@ def _split(params: LearningParams, data: TrainingData, calibrates: bool) -> _Spl
             params.n_iter_no_change,
         )
         training, stopping = training.subset(rows), kept[held]
-    held_out = np.unique(data.labels[np.concatenate([calibrating, stopping])])
-    return _Split(training, validation, calibrating, held_out if len(held_out) else None, seeds)
+    held = np.concatenate([calibrating, stopping])
+    classes = groups = None
+    if len(held):
+        # A label may occur in a group that was held out and in one that was not.
+        classes = np.setdiff1d(data.labels[held], training.labels)
+        if data.group_labels is not None and data.groups.max() > 0:
+            groups = np.unique(data.group_labels[held])
+    return _Split(training, validation, calibrating, classes, groups, seeds)
 
 
 def _seeds(rng: np.random.RandomState, params: LearningParams) -> list[int]:

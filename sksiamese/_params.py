@@ -98,6 +98,13 @@ def check_target(path: Any) -> Path:
     return path
 
 
+# Callbacks without which training or its result would not be what the parameters say.
+_OWN_CALLBACKS = {
+    "callbacks__average": "ema_decay",
+    "callbacks__finite": "learning_rate",
+    "callbacks__progress": "verbose",
+    "callbacks__validation": "early_stopping",
+}
 # What the estimator itself passes to skorch, and the parameter that decides it.
 _OWN_SKORCH = {
     "batch_size": "batch_size",
@@ -138,7 +145,7 @@ def check_net_params(net_params: Any) -> None:
     check_dict(net_params, "net_params")
     for name in net_params or ():
         own = "optimizer, optimizer_params" if name.startswith("optimizer") else None
-        own = own or _OWN_SKORCH.get(name)
+        own = own or _OWN_SKORCH.get(name) or _OWN_CALLBACKS.get(name)
         if own is not None:
             raise ValueError(
                 f"net_params has {name!r}, which the estimator sets itself: use the parameter "
@@ -146,11 +153,14 @@ def check_net_params(net_params: Any) -> None:
             )
 
 
+CLASS_AUGMENTATIONS = (None, "rotate", "rotate_reflect")
+
+
 @dataclass(frozen=True)
 class LearningParams:
     """The parameters of an estimator that decide what is learned; see the estimators' docs.
 
-    What an estimator does not have is as in the defaults.
+    Parameters that an estimator does not have take the defaults below.
     """
 
     encoder: Any
@@ -221,7 +231,8 @@ class LearningParams:
         check_number(self.ema_decay, "ema_decay", float, 0, 1, include="left")
         check_number(self.validation_fraction, "validation_fraction", float, 0, 1, "neither")
         check_number(self.n_iter_no_change, "n_iter_no_change", int, 1)
-        check_number(self.verbose, "verbose", int, 0)
+        if not isinstance(self.verbose, bool):
+            check_number(self.verbose, "verbose", int, 0)
         check_bool(self.early_stopping, "early_stopping")
         check_bool(self.warm_start, "warm_start")
         check_dict(self.optimizer_params, "optimizer_params")
@@ -287,7 +298,7 @@ class LearningParams:
             raise ValueError(
                 f"batch_size={self.batch_size} counts pairs, but y has labels and n_pairs=None "
                 "compares all pairs inside a batch. Give batch_size as (groups, classes, "
-                "samples), or say by n_pairs how many pairs to draw."
+                "samples), or set n_pairs to draw a fixed number of pairs."
             )
         groups, classes, samples = map(int, self.batch_size)
         return groups, classes, samples
@@ -298,7 +309,7 @@ class LearningParams:
         Raises
         ------
         ValueError
-            If `random_state` is none.
+            If `random_state` cannot be used.
         """
         try:
             return own_random_state(self.random_state)
@@ -307,6 +318,3 @@ class LearningParams:
                 f"random_state={self.random_state!r}; expected None, an integer from 0 to 2**32 - "
                 "1, or a numpy RandomState."
             ) from error
-
-
-CLASS_AUGMENTATIONS = (None, "rotate", "rotate_reflect")

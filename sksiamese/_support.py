@@ -52,8 +52,8 @@ class Comparer(Protocol):
 class SupportSet:
     """Exemplars in the order they were given; a value that never changes.
 
-    Exemplars are held in blocks, each at most half as long as the one before: adding copies only
-    the blocks at the end that this rule makes one.
+    Exemplars are held in blocks. `add` merges the blocks at the end until each is at most half as
+    long as the one before it, so that adding seldom copies the large ones.
 
     Attributes
     ----------
@@ -78,6 +78,11 @@ class SupportSet:
     def __getstate__(self) -> dict[str, Any]:  # without what is derived
         return {"blocks": self.blocks}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # joblib may map the arrays read-only; comparers would then copy them in each call.
+        blocks = tuple((np.require(e, requirements=["W"]), y) for e, y in state["blocks"])
+        vars(self).update(blocks=blocks)
+
     @functools.cached_property
     def embeddings(self) -> np.ndarray:
         """Embeddings of all exemplars."""
@@ -89,11 +94,26 @@ class SupportSet:
         return _joined([labels for _, labels in self.blocks])
 
     @functools.cached_property
-    def _sorted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray | slice, np.ndarray]:
         """Classes, the rows in their order, and where each class begins there."""
         classes, numbers = np.unique(self.labels, return_inverse=True)
-        order = np.argsort(numbers, kind="stable")
-        return classes, order, np.searchsorted(numbers[order], np.arange(len(classes)))
+        first = np.searchsorted(np.sort(numbers), np.arange(len(classes)))
+        if (np.diff(numbers) >= 0).all():  # a slice copies nothing
+            return classes, slice(None), first
+        return classes, np.argsort(numbers, kind="stable"), first
+
+    @functools.cached_property
+    def _prototypes(self) -> np.ndarray:
+        """Mean embedding of each class."""
+        if self.embeddings.dtype == object:
+            raise ValueError(
+                "aggregation='prototype' needs the mean of embeddings, which are not arrays of "
+                "numbers here. Use aggregation='mean' or 'max'."
+            )
+        _, order, first = self._sorted
+        counts = np.diff(np.append(first, len(self)))
+        sums = np.add.reduceat(self.embeddings[order], first, axis=0)
+        return sums / counts.reshape(-1, *[1] * (sums.ndim - 1)).astype(sums.dtype)
 
     @property
     def classes(self) -> np.ndarray:
@@ -168,16 +188,15 @@ class SupportSet:
         check_choice(aggregation, "aggregation", AGGREGATIONS)
         _, order, first = self._sorted
         counts = np.diff(np.append(first, len(self)))
-        if aggregation == "prototype" and len(order) > len(counts):
-            prototypes = self._prototypes(order, first, counts)
-            return comparer.logits(queries, prototypes)
+        if aggregation == "prototype" and len(self) > len(counts):
+            return comparer.logits(queries, self._prototypes)
         of_classes = []
         for block in _blocks(queries):
             # The logits are brought into the order of the classes; the embeddings stay.
             logits = self._logits(comparer, block)[:, order]
-            if aggregation == "max" and len(counts) < len(order):
+            if aggregation == "max" and len(counts) < len(self):
                 logits = np.maximum.reduceat(logits, first, axis=1)
-            elif len(counts) < len(order):
+            elif len(counts) < len(self):
                 logits = np.add.reduceat(logits, first, axis=1) / counts.astype(logits.dtype)
             of_classes.append(logits)
         return np.concatenate(of_classes)
@@ -185,15 +204,6 @@ class SupportSet:
     def _logits(self, comparer: Comparer, queries: np.ndarray) -> np.ndarray:
         parts = [comparer.logits(queries, embeddings) for embeddings, _ in self.blocks]
         return _joined(parts, axis=1)
-
-    def _prototypes(self, order: np.ndarray, first: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        if self.embeddings.dtype == object:
-            raise ValueError(
-                "aggregation='prototype' needs the mean of embeddings, which are not arrays of "
-                "numbers here. Use aggregation='mean' or 'max'."
-            )
-        sums = np.add.reduceat(self.embeddings[order], first, axis=0)
-        return sums / counts.reshape(-1, *[1] * (sums.ndim - 1)).astype(sums.dtype)
 
     def kneighbors(
         self, comparer: Comparer, queries: np.ndarray, n_neighbors: int
@@ -231,7 +241,7 @@ def _smallest(distances: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         return np.take_along_axis(distances, columns, axis=1), columns
     bound = np.partition(distances, k - 1, axis=1)[:, k - 1 : k]
     indices = np.empty((len(distances), k), dtype=np.intp)
-    for row, near in enumerate(distances <= bound):
+    for row, near in enumerate(~(distances > bound)):  # not <=, so that NaN comes last
         columns = np.flatnonzero(near)
         order = np.argsort(distances[row, columns], kind="stable")
         indices[row] = columns[order[:k]]

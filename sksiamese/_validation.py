@@ -209,7 +209,7 @@ def check_labels(y: Any, n_samples: int, name: str = "y") -> np.ndarray:
         raise ValueError(f"{name} has shape {shape}; expected (n_samples,) labels{pairs}.")
     if hasattr(y, "to_numpy"):  # of pandas' own integers column_or_1d would make floats
         y = y.to_numpy()
-    # Of a list too, in which NumPy makes text of NaN beside text, and floats of large integers.
+    # In a list, NumPy turns NaN beside text into text, and large integers into floats.
     items: Any = np.array(y, dtype=object).ravel() if not hasattr(y, "dtype") else ()
     y = column_or_1d(y, warn=True)
     # scikit-learn's check_classification_targets would take one exemplar per class for regression.
@@ -220,7 +220,7 @@ def check_labels(y: Any, n_samples: int, name: str = "y") -> np.ndarray:
         y = found if found.dtype.kind in "iubf" else y
     if y.dtype.kind in "OUT":
         others = odd = [value for value in items if not isinstance(value, str)]
-        if len(others) == len(items):  # among numbers what is not a number is odd
+        if len(others) == len(items):  # all are numbers or other objects
             odd = [value for value in others if not isinstance(value, Number)]
         strange = [repr(value) for value in odd or others]  # others: integers beyond 64 bits
     elif y.dtype.kind in "mM" and np.isnat(y).any():
@@ -307,6 +307,15 @@ def check_same_length(a: np.ndarray, b: np.ndarray) -> None:
         raise ValueError(
             f"XA has {len(a)} samples and XB {len(b)}, but pair_proba compares row by row. Pass "
             "as many of each, or use similarity for all pairs."
+        )
+
+
+def check_one_to_one(n_queries: int, n_classes: int) -> None:
+    """Raise ValueError if there are more queries than classes to match."""
+    if n_queries > n_classes:
+        raise ValueError(
+            f"X has {n_queries} queries, but the support has only {n_classes} classes: match "
+            "assigns a different class to each query. Give fewer queries, or use predict."
         )
 
 

@@ -15,6 +15,7 @@ from sklearn.utils import TransformerTags
 from ._base import (
     FittedAttribute,
     check_knows_input,
+    checked_params,
     embed_both,
     fitted_of,
     learn_watched,
@@ -29,9 +30,8 @@ from ._base import (
 from ._callbacks import CallbackSupportMixin, with_callbacks
 from ._classifier import SiameseOneShotClassifier
 from ._fitted import Fitted
-from ._learning import PairData, check_params
+from ._learning import PairData
 from ._pairs import calibrated_threshold, check_different, check_same, items_of, pairs_of
-from ._params import LearningParams
 from ._persistence import read_fitted, write_fitted
 
 
@@ -144,7 +144,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     # What was learned is read from `fitted_`, which is replaced in one assignment.
     fitted_: Fitted
     network_ = FittedAttribute(network_of)
-    history_ = FittedAttribute(lambda fitted: list(fitted.history))
+    history_ = FittedAttribute(lambda fitted: list(map(list, fitted.history)))
     n_iter_ = FittedAttribute(lambda fitted: max(map(len, fitted.history), default=0))
     input_shape_ = FittedAttribute(lambda fitted: fitted.input_shape)
     n_features_in_ = FittedAttribute(lambda fitted: fitted.n_features_in)
@@ -246,15 +246,13 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         >>> SiameseVerifier(max_iter=2, random_state=0).fit(X, y).classes_
         array([0, 1])
         """
-        params, start = LearningParams.of(self), start_of(self)
-        check_params(params)
+        params, start = checked_params(self), start_of(self)
         items, i, j = pairs_of(X, self.preprocessor)
         store, names = read_training(self, items, start)
-        negative, same = check_same(y, len(i))
+        negative_label, same = check_same(y, len(i))
         check_different(X, i, j)
-        data = PairData(store, np.stack([i, j, same], axis=1))
-        fitted, stopped = learn_watched(self, X, y, params, data, names, start)
-        self.fitted_ = replace(fitted, negative_label=negative)
+        data = PairData(store, np.stack([i, j, same], axis=1), negative_label)
+        self.fitted_, stopped = learn_watched(self, X, y, params, data, names, start)
         raise_if_interrupted(stopped)
         return self
 
@@ -277,7 +275,8 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         items, i, j = pairs_of(X, self.preprocessor)
         store = read(self, items, fitted)
         used, rows = np.unique(np.concatenate([i, j]), return_inverse=True)
-        return fitted.pair_logits(fitted.comparer.embed(store, used), *rows.reshape(2, -1))
+        embeddings = fitted.comparer.embed(store, used)
+        return fitted.pair_logits(embeddings, embeddings, *rows.reshape(2, -1))
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict same or different: whether the logit reaches `decision_threshold_`.
@@ -445,7 +444,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Returns
         -------
         verifier : SiameseVerifier
-            Fitted, with a threshold of 0. It shares the network.
+            Fitted, with a threshold of 0. It shares the network and its calibration.
 
         Raises
         ------
@@ -463,16 +462,13 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         >>> SiameseVerifier.from_classifier(clf).predict([data.images[:2]])
         array([1])
         """
-        if not isinstance(clf, SiameseOneShotClassifier):
-            raise TypeError(
-                f"clf is a {type(clf).__name__}; expected a fitted SiameseOneShotClassifier, such "
-                "as the estimator of a FrozenTwinClassifier, the last step of a Pipeline, or what "
-                "to_classifier() of a SiameseVerifier returns."
-            )
+        check_classifier(clf)
         fitted = fitted_of(clf)
         check_knows_input(fitted)
         verifier = cls(preprocessor=preprocessor).set_params(**shared_params(clf, cls))
-        verifier.fitted_ = replace(fitted, support=None, adapts=False, decision_threshold=0.0)
+        verifier.fitted_ = replace(
+            fitted, support=None, adapts=False, decision_threshold=0.0, negative_label=0
+        )
         return verifier
 
     def to_classifier(self) -> SiameseOneShotClassifier:
@@ -568,3 +564,13 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_class = False
         tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
         return tags
+
+
+def check_classifier(clf: Any) -> None:
+    """Raise TypeError unless a verifier can take the network of `clf`."""
+    if not isinstance(clf, SiameseOneShotClassifier):
+        raise TypeError(
+            f"clf is a {type(clf).__name__}; expected a fitted SiameseOneShotClassifier, such as "
+            "the estimator of a FrozenTwinClassifier, the last step of a Pipeline, or what "
+            "to_classifier() of a SiameseVerifier returns."
+        )

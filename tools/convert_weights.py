@@ -51,8 +51,9 @@ about = {
         "decision_threshold": 0.0,
         "negative_label": 0,
         "held_out_classes": None,
+        "held_out_groups": None,
         "history": [fitted["history_"]],
-        "adapts": False,
+        "adapts": True,
     },
     "working_size": [params["resize"]] * 2,
 }

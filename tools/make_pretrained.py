@@ -9,6 +9,7 @@ intercept are nearly the same, and the rejection threshold is lower.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from sksiamese import SiameseOneShotClassifier
@@ -24,5 +25,7 @@ path = Path(__file__).parents[1] / "sksiamese" / "weights" / "omniglot.safetenso
 clf = SiameseOneShotClassifier.load(args.trained)
 training = fetch_omniglot("background", data_home=args.data_home)
 clf.calibrate(training.images, training.target, groups=training.alphabets)
+# `set_support` estimates the input scaling from its images.
+clf.fitted_ = replace(clf.fitted_, adapts=True)
 clf.save(path, half=True, support=False)
 print(f"{path}: {path.stat().st_size / 2**20:.2f} MiB, {clf.n_iter_} epochs")

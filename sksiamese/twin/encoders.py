@@ -238,6 +238,11 @@ def feature_shape(encoder: nn.Module, input_shape: tuple[int, ...]) -> tuple[int
     return tuple(features.shape[1:])
 
 
+def can_fuse(module: nn.Module) -> bool:
+    """Return whether a module has `ConvNorm` blocks that `fuse` makes faster."""
+    return any(isinstance(block, ConvNorm) for block in module.modules())
+
+
 def fuse(module: M) -> M:
     """Return a copy for prediction, with each `ConvNorm`'s batch-norm in its convolution.
 

@@ -1,7 +1,8 @@
 """Inference: every image is embedded once; every comparison is a matrix of embeddings."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ..exceptions import InvertedImageError, ValueRangeWarning, warn
-from .encoders import fuse, pack
+from .encoders import can_fuse, fuse, pack
 from .network import Network
 from .scaling import InputScaling, Store, evenly_spaced
 
-BLOCK_ROWS = 1024  # rows, or pairs, that are compared at once
+BLOCK_ROWS = 1024  # rows that are compared with all others at once
 BATCH_SIZE = 256  # images that are encoded at once
 
 
@@ -58,22 +59,27 @@ class NeuralComparer:
 
     @cached_property
     def fused(self) -> Network:
-        """Copy of the network on `device`, with batch-norm fused into the convolutions."""
+        """The network on `device`; on a copy, batch-norm is fused into the convolutions."""
+        on_cpu = torch.device(self.device).type == "cpu"
+        if on_cpu and not can_fuse(self.network):
+            return self.network
         fused = fuse(self.network).to(self.device)
-        return pack(fused) if torch.device(self.device).type == "cpu" else fused
+        return pack(fused) if on_cpu else fused
 
     @cached_property
     def n_features(self) -> int:
-        """Numbers in the embedding of a sample."""
+        """Number of values in the embedding of a sample."""
         shape = tuple(self.scaling.offset.shape)
         if self.scaling.working_size is not None:
             shape = (shape[0], *self.scaling.working_size)
-        with torch.no_grad():
+        with self._exactly():
             return self.fused.embed(torch.zeros(1, *shape, device=self.device)).numel()
 
-    @cached_property
-    def _scaling(self) -> InputScaling:
-        return self.scaling.to(self.device)
+    @contextmanager
+    def _exactly(self) -> Iterator[None]:
+        """Compute without gradients and in float32, also inside the caller's autocast."""
+        with torch.no_grad(), torch.autocast(torch.device(self.device).type, enabled=False):
+            yield
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("network", "scaling", "device")}
@@ -120,9 +126,9 @@ class NeuralComparer:
             batch = rows[start : start + BATCH_SIZE]
             images = store.take(batch)
             if check and self.scaling.crop == "foreground":
-                _refuse_inverted(self._scaling.is_inverted(images.to(self.device)), batch)
-            with torch.no_grad():
-                parts.append(self.fused.embed(self._scaling(images)).cpu())
+                _refuse_inverted(self.scaling.is_inverted(images), batch)
+            with self._exactly():
+                parts.append(self.fused.embed(self.scaling(images).to(self.device)).cpu())
         embeddings = torch.cat(parts)
         if not (embeddings.sum().isfinite() or embeddings.isfinite().all()):  # the sum is cheaper
             row = int((~embeddings.isfinite()).flatten(1).any(1).nonzero()[0])
@@ -135,18 +141,15 @@ class NeuralComparer:
 
     def logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Compare all pairs of embeddings: (A, ...), (B, ...) -> (A, B), in blocks of rows."""
-        with torch.no_grad():
+        with self._exactly():
             ours, theirs = self._tensor(a), self._tensor(b)
-            blocks = (self.fused.head.logits(x, theirs).cpu() for x in ours.split(BLOCK_ROWS))
-            return _joined(blocks)
+            blocks = [self.fused.head.logits(x, theirs).cpu() for x in ours.split(BLOCK_ROWS)]
+        return torch.cat(blocks).numpy()
 
     def pair_logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Compare embeddings row by row: (P, ...), (P, ...) -> (P,), in blocks of rows."""
-        with torch.no_grad():
-            pairs = zip(
-                self._tensor(a).split(BLOCK_ROWS), self._tensor(b).split(BLOCK_ROWS), strict=True
-            )
-            return _joined(self.fused.head.pair_logits(x, y).cpu() for x, y in pairs)
+        """Compare embeddings row by row: (P, ...), (P, ...) -> (P,)."""
+        with self._exactly():
+            return self.fused.head.pair_logits(self._tensor(a), self._tensor(b)).cpu().numpy()
 
     def distances(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the logit of a perfect match minus each pair's: (A, B), at least about 0."""
@@ -171,10 +174,6 @@ class NeuralComparer:
     def _tensor(self, embeddings: np.ndarray) -> Tensor:
         # Tensors have no negative strides and are never read-only.
         return torch.from_numpy(np.require(embeddings, requirements=["C", "W"])).to(self.device)
-
-
-def _joined(blocks: Iterable[Tensor]) -> np.ndarray:
-    return torch.cat(list(blocks)).numpy()
 
 
 def _refuse_inverted(is_inverted: Tensor, rows: np.ndarray) -> None:

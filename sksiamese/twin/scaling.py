@@ -5,7 +5,7 @@ and a scale from training images; `InputScaling` applies them, crops and resizes
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -151,10 +151,6 @@ class InputScaling:
     working_size: tuple[int, ...] | None = None
     crop: str | None = None
 
-    def to(self, device: str | torch.device) -> "InputScaling":
-        """Return the scaling with its tensors on `device`."""
-        return replace(self, offset=self.offset.to(device), scale=self.scale.to(device))
-
     def __call__(self, x: Tensor) -> Tensor:
         """Scale, crop and resize: (B, C, H, W) or (B, D), floating -> float32."""
         if self.crop == "foreground":
@@ -170,13 +166,11 @@ class InputScaling:
         if self.size is None or self.working_size is None:
             raise ValueError("flat rows cannot be resized")
         rows, columns = map(_whole_axis, self.size, self.working_size)
-        device = self.offset.device
-        rows = (rows.T.to(device) / self.scale).float().contiguous()
-        return rows, columns.float().to(device)
+        return (rows.T / self.scale).float().contiguous(), columns.float()
 
     def _shifted(self, x: Tensor) -> Tensor:
         # In the precision of x: large float64 offsets would cost float32's digits.
-        return x.to(self.offset.device) - self.offset.to(x.dtype)
+        return x - self.offset.to(x.dtype)
 
     def _scaled(self, x: Tensor) -> Tensor:
         return (self._shifted(x) / self.scale.to(x.dtype)).float()

@@ -226,12 +226,16 @@ def train(
             "learning_rate, train longer (max_iter), or check that y separates the images.",
             CollapseWarning,
         )
-    history = [
+    return network, history_of(net), interrupted
+
+
+def history_of(net: NeuralNet) -> History:
+    """Return one dict per complete epoch, without its batches."""
+    return [
         {name: value for name, value in epoch.items() if name != "batches"}
         for epoch in net.history
         if "train_loss" in epoch  # Ctrl-C cuts one short
     ]
-    return network, history, interrupted
 
 
 def _build_net(

@@ -1,6 +1,5 @@
 """Pretrained networks; each has its model card beside it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from .._classifier import SiameseOneShotClassifier
@@ -47,6 +46,4 @@ def load_pretrained(name: str = "omniglot") -> SiameseOneShotClassifier:
         raise ValueError(
             f"name={name!r} is not known; expected one of {', '.join(map(repr, names))}."
         )
-    clf = SiameseOneShotClassifier.load(_FOLDER / f"{name}.safetensors")
-    clf.fitted_ = replace(clf.fitted_, adapts=True, support=None)
-    return clf
+    return SiameseOneShotClassifier.load(_FOLDER / f"{name}.safetensors")
