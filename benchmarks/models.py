@@ -124,7 +124,7 @@ MODELS = {
         "minimal",
         trained(default, max_iter=50),
     ),
-    "shipped": (
+    "pretrained": (
         '`load_pretrained("omniglot")`: `recipes.omniglot()` of seed 0 in half precision',
         None,
         lambda data, seed, epochs: load_pretrained("omniglot"),

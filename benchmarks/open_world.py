@@ -73,7 +73,7 @@ def reliability(logits, same):
     )
     error = np.average(np.abs(predicted - observed), weights=counts[filled])
     rounded = ([round(float(value), 4) for value in values] for values in (predicted, observed))
-    return {"error": float(error), **dict(zip(("said", "was"), rounded, strict=True))}
+    return {"error": float(error), **dict(zip(("predicted", "observed"), rounded, strict=True))}
 
 
 def measure(clf, data, n_episodes):
@@ -102,7 +102,7 @@ def seen_or_not(classifiers, background):
     result["intercepts"] = {}
     for alphabet in np.unique(background.alphabets):
         rows = background.alphabets == alphabet
-        own = copy.copy(classifiers["shipped"])
+        own = copy.copy(classifiers["pretrained"])
         own.calibrate(background.images[rows], background.target[rows])
         result["intercepts"][alphabet] = own.fitted_.calibration[1]
     return result
@@ -116,11 +116,11 @@ def draw(results, path):
 
     figure, ax = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
     ax.plot([0, 1], [0, 1], color="0.7", label="perfect")
-    for key, name, marker in (("held out", "held out", "s"), ("shipped", "pretrained", "o")):
+    for key, name, marker in (("held out", "held out", "s"), ("pretrained", "pretrained", "o")):
         for when, line in (("before", "--"), ("after", "-")):
             curve = results[key][when]
             label = f"{name}, {when} calibration"
-            ax.plot(curve["said"], curve["was"], marker + line, label=label)
+            ax.plot(curve["predicted"], curve["observed"], marker + line, label=label)
     ax.set(xlabel="pair_proba", ylabel="fraction of pairs of the same class", aspect="equal")
     ax.legend(fontsize=8)
     figure.savefig(path, dpi=100)
@@ -157,11 +157,11 @@ def main():
         if args.keep:
             clf.save(args.keep, support=False)
     # The names are keys of results/open_world.json.
-    classifiers = {"held out": clf, "shipped": load_pretrained()}
+    classifiers = {"held out": clf, "pretrained": load_pretrained()}
     both = seen_or_not(classifiers, background)
     results = {name: measure(own, data, args.episodes) for name, own in classifiers.items()}
-    asked = {"epochs": clf.n_iter_, "seed": clf.random_state, "asked": clf.false_acceptance_rate}
-    report("open_world", {**asked, "twins": results, "seen_or_not": both})
+    run = {"epochs": clf.n_iter_, "seed": clf.random_state, "target": clf.false_acceptance_rate}
+    report("open_world", {**run, "classifiers": results, "seen_or_not": both})
     if args.picture:
         draw(results, args.picture)
 

@@ -306,7 +306,7 @@ def test_calibrate_on_other_images_keeps_the_scaling_of_the_support(new):
     np.testing.assert_array_equal(clf.predict(X), answers)
 
 
-def test_calibration_is_saved_pickled_and_shared(open_world, new, tmp_path):
+def test_calibrate_is_kept_by_save_pickle_and_wrappers(open_world, new, tmp_path):
     X, y = new
     answers = open_world.predict(X)
     open_world.save(tmp_path / "network.safetensors")

@@ -187,7 +187,7 @@ def test_progress_bar_reaches_its_end(data, wrap, capsys):
 
 
 @with_sklearn_callbacks
-def test_callbacks_are_torn_down_if_fit_fails(data):
+def test_fit_tears_callbacks_down_if_it_fails(data):
     recorder = Recorder()
     clf = classifier().set_callbacks(recorder)
     with pytest.raises(ValueError, match="one class"):

@@ -3,20 +3,16 @@
 import copy
 import inspect
 import itertools
-import pickle
-import warnings
 
 import numpy as np
 import pytest
 import torch
 from helpers import CLOSE, classifier, make_table, pairs_of, watched
 from scipy.special import expit, softmax
-from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import NearestNeighbors
 
 from sksiamese import SiameseOneShotClassifier
-from sksiamese.exceptions import ValueRangeWarning
 
 # fit
 
@@ -64,7 +60,7 @@ def test_fit_takes_boolean_labels(training):
     assert clf.predict(X).dtype == bool
 
 
-def test_methods_that_change_the_classifier_return_it(fitted, new):
+def test_classifier_methods_that_change_it_return_it(fitted, new):
     X, y = new
     clf = copy.copy(fitted)
     assert clf.set_support(X, y) is clf
@@ -156,26 +152,6 @@ def test_score_samples_is_the_greatest_logit_less_the_log_of_the_number_of_class
     X, _ = new
     expected = clf.decision_function(X).max(1) - np.log(6)
     np.testing.assert_allclose(clf.score_samples(X), expected, **CLOSE)
-
-
-@pytest.mark.parametrize(("factor", "shown"), [(1 / 255, "0.00"), (255, r"(2.5e\+02|255)")])
-def test_predict_warns_of_images_in_other_units(clf, new, factor, shown):
-    X = new[0].astype(np.float32)
-    with pytest.warns(ValueRangeWarning, match=f"The values of X span {shown}.* times the range"):
-        clf.predict(X * factor)
-
-
-@pytest.mark.parametrize(
-    "X",
-    [
-        np.zeros((3, 16, 16)),  # blank is blank in all units
-        np.eye(16, dtype=np.uint8)[None],  # integers are never 0..1
-    ],
-)
-def test_predict_does_not_warn_of_blank_images_or_small_integers(clf, X):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        clf.predict(X)
 
 
 # match
@@ -284,7 +260,7 @@ def test_pair_proba_is_the_probability_of_the_diagonal_of_the_similarity(fitted,
     np.testing.assert_allclose(probabilities, fitted.pair_proba(b, a), rtol=1e-5)
 
 
-def test_comparisons_need_no_support(fitted, new):
+def test_similarity_pair_proba_and_transform_need_no_support(fitted, new):
     X = new[0][:4]
     bare = copy.copy(fitted).clear_support()
     for call in ("similarity", "pair_proba"):
@@ -359,18 +335,6 @@ def test_init_stores_its_arguments_and_nothing_else():
 def test_init_takes_all_but_the_encoder_by_keyword():
     parameters = list(inspect.signature(SiameseOneShotClassifier).parameters.values())
     assert [p.name for p in parameters if p.kind != p.KEYWORD_ONLY] == ["encoder"]
-
-
-def test_clone_is_not_fitted(fitted):
-    unfitted = clone(fitted)
-    assert unfitted.get_params() == fitted.get_params()
-    assert not hasattr(unfitted, "fitted_")
-
-
-def test_pickle_keeps_the_predictions(clf, new):
-    again = pickle.loads(pickle.dumps(clf))
-    assert again.classes_.tolist() == clf.classes_.tolist()
-    np.testing.assert_array_equal(again.decision_function(new[0]), clf.decision_function(new[0]))
 
 
 def test_device_is_used_by_the_next_call(clf, new):

@@ -194,9 +194,6 @@ def test_save_transform_and_warm_start_are_refused(one_shot, new, tmp_path, call
     with unchanged(one_shot), pytest.raises(TypeError, match=message):
         call(one_shot, *new, path)
     assert not path.exists()
-
-
-def test_network_attribute_is_absent(one_shot):
     assert not hasattr(one_shot, "network_")
 
 

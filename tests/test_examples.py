@@ -325,7 +325,7 @@ def test_open_world_measures_rejection_and_calibration(tmp_path):
     arguments += ["--picture", "reliability.png"]
     run("benchmarks/open_world.py", *arguments, cwd=tmp_path)
     record = result(tmp_path, "open_world")
-    held_out, pretrained = record["twins"]["held out"], record["twins"]["shipped"]
+    held_out, pretrained = record["classifiers"]["held out"], record["classifiers"]["pretrained"]
     assert pretrained["official"]["auroc"] > 0.95 > held_out["official"]["auroc"] > 0.5
     assert pretrained["resampled"]["n"] == 200
     assert 0 < held_out["official"]["false_acceptance"] < 1
@@ -335,7 +335,7 @@ def test_open_world_measures_rejection_and_calibration(tmp_path):
     assert (own["slope"], own["intercept"]) == (held_out["slope"], held_out["intercept"])
     for network in held_out, pretrained:
         for curve in network["before"], network["after"]:
-            assert len(curve["said"]) == len(curve["was"]) <= 15
-            assert curve["error"] <= max(np.abs(np.subtract(curve["said"], curve["was"]))) + 1e-4
+            assert len(curve["predicted"]) == len(curve["observed"]) <= 15
+            assert curve["error"] <= max(np.abs(np.subtract(curve["predicted"], curve["observed"]))) + 1e-4
     assert set(record["seen_or_not"]["intercepts"]) == {"Greek", "Latin"}
     assert_is_drawn(tmp_path / "reliability.png")

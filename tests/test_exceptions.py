@@ -1,7 +1,6 @@
 """sksiamese.exceptions: each warning and error, raised by what a user calls."""
 
 import copy
-import warnings
 
 import numpy as np
 import pytest
@@ -91,21 +90,25 @@ def test_warnings_name_the_cause_and_the_line_of_the_caller(
     assert warning.filename == __file__
 
 
-def test_value_range_warning_is_not_raised_for_equal_units(glyphs):
-    X, y = glyphs
-    clf = SiameseOneShotClassifier(max_iter=1, random_state=0).fit(X, y)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        clf.predict(X)
-        clf.predict(X.astype(np.float64))
-
-
-def test_inverted_image_error_names_the_row(glyphs):
+def test_inverted_image_error_names_the_row_and_changes_nothing(glyphs):
     X, y = glyphs
     clf = load_pretrained("omniglot").set_support(X[::8], y[::8])
+    before = clf.support_
     mixed = np.concatenate([X[:3], 255 - X[3:5]])
-    with pytest.raises(InvertedImageError, match=r"X\[3\] appears to have inverted polarity"):
-        clf.predict(mixed)
+    for call in (
+        clf.predict,
+        clf.transform,
+        lambda X: clf.set_support(X, y[:5]),
+        lambda X: clf.add_support(X, y[:5]),
+    ):
+        with pytest.raises(
+            InvertedImageError, match=r"X\[3\] appears to have inverted polarity .*Invert it"
+        ):
+            call(mixed)
+    assert clf.support_ is before
+    verifier = SiameseVerifier.from_classifier(clf)
+    with pytest.raises(InvertedImageError, match="inverted polarity"):
+        verifier.predict(np.stack([255 - X[:3], 255 - X[5:8]], axis=1))
 
 
 @pytest.mark.parametrize("n_estimators", [1, 2])

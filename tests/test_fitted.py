@@ -48,25 +48,25 @@ def test_fitted_attribute_cannot_be_changed_in_place(clf):
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES)
-def test_attributes_are_absent_before_fit(name):
+def test_fitted_attribute_are_absent_before_fit(name):
     with pytest.raises(AttributeError, match=f"'SiameseOneShotClassifier' .* attribute '{name}'"):
         getattr(classifier(), name)
 
 
 @pytest.mark.parametrize("name", ["support_", "classes_", "held_out_classes_"])
-def test_attributes_are_absent_after_fit_on_pairs(training, name):
+def test_fitted_attribute_are_absent_after_fit_on_pairs(training, name):
     clf = classifier().fit(training[0], pairs_of(training[1], 50))
     assert clf.n_iter_ == 1
     assert not hasattr(clf, name)
 
 
 @pytest.mark.parametrize("name", ["held_out_classes_", "rejection_threshold_"])
-def test_attributes_are_absent_if_nothing_was_held_out_or_calibrated(clf, name):
+def test_fitted_attribute_are_absent_if_nothing_was_held_out_or_calibrated(clf, name):
     assert not hasattr(clf, name)
 
 
 @pytest.mark.parametrize("name", ["support_", "classes_", "rejection_threshold_"])
-def test_attributes_cannot_be_set(clf, name):
+def test_fitted_attribute_cannot_be_set(clf, name):
     """They would hide what `fitted_` has, which predictions are made of."""
     with pytest.raises(AttributeError):
         setattr(clf, name, None)
@@ -83,7 +83,7 @@ def test_fitted_attribute_may_be_replaced_by_dataclasses(clf, other, new):
 @pytest.mark.parametrize(
     "copied", [copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))]
 )
-def test_copies_predict_the_same_and_keep_their_own_support(clf, new, copied):
+def test_fitted_of_a_copy_predicts_the_same_and_has_its_own_support(clf, new, copied):
     X, _ = new
     expected = clf.decision_function(X)
     again = copied(clf)
@@ -119,7 +119,7 @@ FAILING = {
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_failed_call_leaves_the_fitted_value(clf, new, name):
+def test_fitted_is_unchanged_by_a_failed_call(clf, new, name):
     with unchanged(clf):
         before = clf.fitted_
         with pytest.raises((ValueError, OSError)):
@@ -127,7 +127,7 @@ def test_failed_call_leaves_the_fitted_value(clf, new, name):
         assert clf.fitted_ is before
 
 
-def test_fit_that_fails_in_training_leaves_the_fitted_value(clf, training):
+def test_fitted_is_unchanged_by_a_fit_that_fails_in_training(clf, training):
     class Broken(Callback):
         def on_batch_end(self, net, **kwargs):
             raise ZeroDivisionError
@@ -137,7 +137,7 @@ def test_fit_that_fails_in_training_leaves_the_fitted_value(clf, training):
         clf.fit(*training)
 
 
-def test_fit_that_ctrl_c_ends_before_the_first_step_leaves_the_fitted_value(clf, training):
+def test_fitted_is_unchanged_by_ctrl_c_before_the_first_step(clf, training):
     class AtOnce(Callback):
         def on_train_begin(self, net, **kwargs):
             signal.raise_signal(signal.SIGINT)
@@ -149,6 +149,7 @@ def test_fit_that_ctrl_c_ends_before_the_first_step_leaves_the_fitted_value(clf,
 
 # Threads
 
+TIMEOUT = 60  # seconds, so that a failure does not hang
 CALLS = {
     "predict": lambda clf, X: clf.predict(X),
     "predict with logits": lambda clf, X: clf.predict(X, return_logits=True)[1],
@@ -165,7 +166,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_call_uses_the_fitted_value_that_it_began_with(clf, other, new, name):
+def test_fitted_is_read_once_by_a_call(clf, other, new, name):
     """Another thread's `fit` replaces it between embedding and comparing."""
     X, call = new[0][:3], CALLS[name]
     expected = call(clf, X)
@@ -199,13 +200,14 @@ def test_predict_in_threads_sees_one_support_or_the_other(clf, new):
     X, y = new
     supports = [(X[::8], y[::8]), (X[[40, 8, 0]], np.array(["c", "b", "a"]))]
     answers = [tuple(copy.copy(clf).set_support(*own).predict(X[:5])) for own in supports]
-    stop, seen, errors = threading.Event(), set(), []
+    seen = {(answers[0], 6): threading.Event(), (answers[1], 3): threading.Event()}
+    stop, errors = threading.Event(), []
 
     def predict():
         while not stop.is_set():
             try:
                 labels, logits = clf.predict(X[:5], return_logits=True)
-                seen.add((tuple(labels.tolist()), logits.shape[1]))
+                seen[tuple(labels.tolist()), logits.shape[1]].set()
             except Exception as error:
                 errors.append(error)
 
@@ -214,19 +216,34 @@ def test_predict_in_threads_sees_one_support_or_the_other(clf, new):
         thread.start()
     for i in range(100):
         clf.set_support(*supports[i % 2])
+    for own, event in zip(supports, seen.values(), strict=True):
+        clf.set_support(*own)
+        event.wait(TIMEOUT)
     stop.set()
     for thread in threads:
         thread.join()
     assert not errors
-    assert seen
-    assert seen <= {(answers[0], 6), (answers[1], 3)}
+    assert [event.is_set() for event in seen.values()] == [True, True]
 
 
 def test_predict_in_a_thread_sees_the_old_network_or_the_new(new):
-    """`fit` of each thread ends in a support with labels of its own."""
+    """Each `fit` ends in a support with labels of its own."""
     X, y = new
-    clf = classifier().fit(X, y)
-    seen, errors = set(), []
+    seen, errors, training, predicted = set(), [], threading.Event(), threading.Event()
+
+    class WaitForPredict(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            training.set()
+            predicted.wait(TIMEOUT)
+
+    clf = classifier().fit(X, y).set_params(callbacks=[WaitForPredict()])
+
+    def predict():
+        try:
+            hundreds = set((clf.predict(X[::4]) // 100).tolist())
+            seen.add(tuple(sorted(hundreds)))
+        except Exception as error:
+            errors.append(error)
 
     def fit():
         for n in range(1, 6):
@@ -234,21 +251,19 @@ def test_predict_in_a_thread_sees_the_old_network_or_the_new(new):
 
     thread = threading.Thread(target=fit)
     thread.start()
+    training.wait(TIMEOUT)
     while thread.is_alive():
-        try:
-            hundreds = set((clf.predict(X[::4]) // 100).tolist())
-            seen.add(tuple(sorted(hundreds)))
-        except Exception as error:
-            errors.append(error)
-    thread.join()
+        predict()
+        predicted.set()
+    predict()
     assert not errors
-    assert seen
-    assert all(len(hundreds) == 1 for hundreds in seen)
+    assert {(0,), (5,)} <= seen <= {(n,) for n in range(6)}
 
 
 def test_predict_in_a_thread_does_not_see_a_fit_that_fails(clf, new):
     X, _ = new
-    errors, refused, wrong = [], [], np.zeros((6, 20, 20))
+    expected = clf.predict(X[:2])
+    answers, refused, predicted, wrong = [], [], threading.Event(), np.zeros((6, 20, 20))
 
     def fit():
         for _ in range(30):
@@ -256,27 +271,32 @@ def test_predict_in_a_thread_does_not_see_a_fit_that_fails(clf, new):
                 clf.fit(wrong, [0, 1, 2])
             except ValueError as error:
                 refused.append("y has 3 values for 6 samples" in str(error))
+            predicted.wait(TIMEOUT)
 
-    thread = threading.Thread(target=fit)
+    thread = threading.Thread(target=fit, daemon=True)
     thread.start()
     while thread.is_alive():
-        try:
-            clf.predict(X[:2])
-        except Exception as error:
-            errors.append(error)
-    thread.join()
-    assert not errors
+        answers.append(clf.predict(X[:2]))
+        predicted.set()
+    assert len(answers) > 0
+    assert (np.array(answers) == expected).all()
     assert refused == [True] * 30
 
 
 # Not fitted
 
 
-@pytest.mark.parametrize("name", [name for name in FAILING if not name.startswith("fit")])
-def test_methods_need_a_fit(new, name):
+NEEDING_A_FIT = {
+    **{name: call for name, call in FAILING.items() if name != "fit"},
+    "clear_support": lambda clf, X, y: clf.clear_support(),
+}
+
+
+@pytest.mark.parametrize("name", NEEDING_A_FIT)
+def test_classifier_methods_need_a_fit(new, name):
     clf = classifier()
     with unchanged(clf), pytest.raises(NotFittedError, match="not fitted yet"):
-        FAILING[name](clf, *new)
+        NEEDING_A_FIT[name](clf, *new)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +312,7 @@ def test_methods_need_a_fit(new, name):
         "remove_support",
     ],
 )
-def test_predictions_need_a_support(clf, new, name):
+def test_classifier_methods_need_a_support(clf, new, name):
     clf.clear_support()
     message = r"no support yet. Call set_support\(X, y\)"
     with unchanged(clf), pytest.raises(NotFittedError, match=message):

@@ -10,7 +10,6 @@ from torch import nn
 from sksiamese import SiameseOneShotClassifier, SiameseVerifier
 from sksiamese.augmentation import AUGMENTATIONS
 from sksiamese.datasets import make_glyphs
-from sksiamese.exceptions import CollapseWarning
 from sksiamese.model_selection import EpisodeSplit, one_shot_score
 
 
@@ -163,13 +162,7 @@ def test_warp_brings_in_background_of_either_polarity(glyphs, foreground):
     assert (corners.abs() < 0.1).float().mean() > 0.95
 
 
-# 6. A collapsed network warns.
-
-
-def test_fit_warns_of_a_collapsed_network_and_says_what_to_do(glyphs):
-    with pytest.warns(CollapseWarning, match="same logit to every pair.*Lower learning_rate"):
-        classifier(Constant()).fit(*glyphs)
-
+# 6. A collapsed network warns: test_exceptions.py.
 
 # 7. Every image is encoded once.
 
@@ -201,7 +194,7 @@ def count():
     return count
 
 
-def test_every_image_is_encoded_once(glyphs, count):
+def test_fit_and_predict_encode_every_image_once(glyphs, count):
     X, y = glyphs
     clf = classifier(Counting()).fit(X, y)
     assert count(clf.set_support, X[:20], np.arange(20)) == 20
@@ -270,4 +263,4 @@ def test_fit_learns_from_two_classes_of_few_drawings():
     assert np.isfinite(clf.decision_function(X)).all()
 
 
-# 10. Images in other units or of other polarity are refused: test_exceptions.py, test_weights.py.
+# 10. Images in other units or of other polarity are refused: test_exceptions.py.

@@ -24,6 +24,7 @@ BAD = [
     ("encoder_params", 3, "3; expected a dict, or None"),
     ("encoder_params", {"widht": 8}, "widht.* cannot be used: .*widht"),
     ("encoder_params", {"width": "wide"}, "wide.* cannot be used"),
+    ("encoder_params", {"width": 0}, "'width': 0.* cannot be used"),
     ("head", "dot", "'dot'.*'weighted_l1'"),
     ("head_params", [3], r"\[3\]; expected a dict"),
     ("head_params", {"window": 1}, "window.* cannot be used: .*window"),
@@ -104,7 +105,7 @@ BAD = [
     ("net_params", {"criterion": 3}, "has 'criterion', .*: use the parameter loss"),
     ("net_params", {"module": 3}, "has 'module', .*: use the parameter encoder"),
     ("net_params", {"max_epochs": 3}, "has 'max_epochs', .*: use the parameter max_iter"),
-    ("net_params", {"train_split": 3}, "has 'train_split', .*: use the parameter early_stopping"),
+    ("net_params", {"train_split": None}, "has 'train_split', .*: use the parameter early_sto"),
     ("net_params", {"verbose": 1}, "has 'verbose', .*: use the parameter verbose"),
     ("net_params", {"optimizer": 3}, "has 'optimizer', .*: use the parameter optimizer, optimiz"),
     ("net_params", {"optimizer__momentum": 0.9}, "has 'optimizer__momentum', .*optimizer_params"),
@@ -123,6 +124,7 @@ def few(training):
     return training[0][:16], training[1][:16]
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 @pytest.mark.parametrize(
     ("name", "value", "message"), BAD, ids=[f"{name}={value!r}"[:40] for name, value, _ in BAD]
 )
@@ -155,7 +157,7 @@ def test_head_params_that_the_aligned_head_cannot_use_are_refused(few, params):
         ({"crop": "foreground"}, "crop='foreground' needs images, got flat rows.*image_shape"),
     ],
 )
-def test_parameters_of_images_are_refused_for_flat_rows(params, message):
+def test_fit_refuses_parameters_of_images_for_flat_rows(params, message):
     with pytest.raises(ValueError, match=message):
         classifier(**params).fit(*make_table(n_classes=2, n_features=6))
 

@@ -284,7 +284,7 @@ def test_save_half_of_a_verifier(tmp_path):
     assert 0 < difference < 0.1
 
 
-def test_saved_pretrained_network_keeps_the_input_scaling_of_its_support(tmp_path):
+def test_save_of_a_pretrained_network_keeps_the_input_scaling_of_its_support(tmp_path):
     clf = load_pretrained("omniglot").set_support(X[::4], y[::4])
     clf.save(tmp_path / "network")
     again = SiameseOneShotClassifier.load(tmp_path / "network")
@@ -295,7 +295,7 @@ def test_saved_pretrained_network_keeps_the_input_scaling_of_its_support(tmp_pat
     )
 
 
-def test_saved_pretrained_network_without_support_still_adapts(tmp_path):
+def test_save_without_support_keeps_a_pretrained_network_adaptable(tmp_path):
     load_pretrained("omniglot").save(tmp_path / "network")
     again = SiameseOneShotClassifier.load(tmp_path / "network")
     with pytest.raises(NotFittedError, match="set_support"):

@@ -115,15 +115,17 @@ def test_epoch_neither_reads_nor_moves_global_generators(kind):
     assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
 
 
-@pytest.mark.parametrize("kind", ["classes", "pairs"])
-def test_n_batches_is_the_number_of_batches(kind):
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("classes", 24 * 4 // (2 * 3 * 2)),  # each image and its turns once
+        ("pairs", 8),  # 30 pairs by 4
+    ],
+)
+def test_n_batches_is_the_number_of_batches(kind, expected):
     batches = kinds(seed=0)[kind]
-    assert (
-        batches.n_batches
-        == len(batches)
-        == len(list(batches.epoch(0)))
-        == len(list(batches.epoch(1)))
-    )
+    assert batches.n_batches == len(batches) == expected
+    assert [len(list(batches.epoch(n))) for n in range(2)] == [expected] * 2
 
 
 def test_class_batches_have_groups_by_classes_by_samples():

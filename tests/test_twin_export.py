@@ -74,14 +74,14 @@ def exported(module, *inputs, names=("images",)):
     return torch.export.export(module, inputs, dynamic_shapes=dynamic(*names)).module()
 
 
-def test_network_agrees_with_the_estimator_s_similarity(scene):
+def test_twin_network_forward_agrees_with_the_estimator_s_similarity(scene):
     clf, X, scaled = scene
     logits = clf.network_(scaled)
     np.testing.assert_allclose(logits, clf.similarity(X, X), **CLOSE)
     assert logits.std() > 500 * CLOSE["atol"]  # what follows does not compare constants
 
 
-def test_export_agrees_with_the_network_for_any_number_of_samples(scene):
+def test_torch_export_agrees_with_the_network_for_any_number_of_samples(scene):
     clf, X, scaled = scene
     program = exported(clf.network_, scaled[:5])
     for n in (2, 5, len(scaled)):
@@ -91,7 +91,7 @@ def test_export_agrees_with_the_network_for_any_number_of_samples(scene):
     torch.testing.assert_close(program(many), clf.network_(many), **CLOSE)
 
 
-def test_export_of_embed_agrees_with_the_estimator_s_transform(scene):
+def test_torch_export_of_embed_agrees_with_the_estimator_s_transform(scene):
     clf, X, scaled = scene
     embeddings = exported(Embedding(clf.network_).eval(), scaled[:5])(scaled)
     torch.testing.assert_close(embeddings, clf.network_.embed(scaled), **CLOSE)
@@ -99,7 +99,7 @@ def test_export_of_embed_agrees_with_the_estimator_s_transform(scene):
     np.testing.assert_allclose(rows, clf.transform(X), **CLOSE)
 
 
-def test_export_of_the_head_compares_any_numbers_of_queries_and_exemplars(scene):
+def test_torch_export_of_the_head_compares_any_numbers_of_queries_and_exemplars(scene):
     clf, X, scaled = scene
     embeddings = clf.network_.embed(scaled)
     compare = exported(
@@ -136,7 +136,9 @@ def session_of(onnxruntime, path, module, *inputs, names=("images",)):
     return run
 
 
-def test_onnx_agrees_with_the_network_for_any_number_of_samples(scene, onnxruntime, tmp_path):
+def test_onnx_export_agrees_with_the_network_for_any_number_of_samples(
+    scene, onnxruntime, tmp_path
+):
     clf, X, scaled = scene
     run = session_of(onnxruntime, tmp_path / "network.onnx", clf.network_, scaled[:5])
     for n in (2, 5, len(scaled)):
@@ -144,7 +146,9 @@ def test_onnx_agrees_with_the_network_for_any_number_of_samples(scene, onnxrunti
     np.testing.assert_allclose(run(scaled), clf.similarity(X, X), **CLOSE)
 
 
-def test_onnx_of_embed_and_of_the_head_agree_with_the_estimator(scene, onnxruntime, tmp_path):
+def test_onnx_export_of_embed_and_of_the_head_agrees_with_the_estimator(
+    scene, onnxruntime, tmp_path
+):
     clf, X, scaled = scene
     embed = session_of(
         onnxruntime, tmp_path / "embedding.onnx", Embedding(clf.network_).eval(), scaled[:5]

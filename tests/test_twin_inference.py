@@ -311,11 +311,11 @@ def test_embed_does_not_check_polarity_without_crop(cropped):
     assert np.isfinite(whole.embed(ArrayStore(255 - images))).all()
 
 
-@pytest.mark.parametrize("units", [1 / 255, 255.0])
-def test_embed_warns_of_images_in_other_units(cropped, units):
+@pytest.mark.parametrize(("units", "shown"), [(1 / 255, "0.00"), (255.0, r"(2.5e\+02|255)")])
+def test_embed_warns_of_images_in_other_units(cropped, units, shown):
     comparer, images = cropped
     store = ArrayStore((images * units).astype(np.float32))
-    with pytest.warns(ValueRangeWarning, match="times the range of the training images"):
+    with pytest.warns(ValueRangeWarning, match=f"The values of X span {shown}.* times the range"):
         NeuralComparer(comparer.network, without_crop(comparer.scaling)).embed(store)
 
 
@@ -330,6 +330,20 @@ def test_embed_does_not_warn_of_images_of_similar_range(cropped, factor):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         NeuralComparer(comparer.network, without_crop(comparer.scaling)).embed(ArrayStore(faint))
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.zeros((3, 1, 16, 16), np.float32),  # blank is blank in all units
+        np.eye(16, dtype=np.uint8)[None, None],  # integers are never 0..1
+    ],
+)
+def test_embed_does_not_warn_of_blank_images_or_small_integers(cropped, X):
+    comparer, _ = cropped
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        NeuralComparer(comparer.network, without_crop(comparer.scaling)).embed(ArrayStore(X))
 
 
 def test_embed_does_not_check_units_if_told(cropped):

@@ -136,7 +136,7 @@ def test_twin_ensemble_follows_its_members_to_other_weights():
     assert equal(weights(ensemble), state)
 
 
-def test_members_of_a_network_and_of_an_ensemble():
+def test_members_of_lists_the_networks_of_an_ensemble_or_the_one():
     members = [network_of("mlp", (6,), seed=seed) for seed in range(3)]
     assert members_of(members[0]) == members[:1]
     assert members_of(TwinEnsemble(members)) == members

@@ -11,7 +11,6 @@ from sklearn.exceptions import NotFittedError
 import sksiamese
 from sksiamese import SiameseVerifier, load_pretrained
 from sksiamese.datasets import fetch_omniglot_runs, make_glyphs
-from sksiamese.exceptions import InvertedImageError
 from sksiamese.model_selection import one_shot_score, score_runs
 
 WEIGHTS = Path(sksiamese.__file__).parent / "weights"
@@ -37,7 +36,7 @@ def drawn(images):
 # The network
 
 
-def test_shipped_files_are_small():
+def test_weights_files_are_small():
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*.safetensors")) <= 4 * 2**20
 
 
@@ -77,7 +76,7 @@ def test_load_pretrained_raises_for_other_names():
 # Before the first support
 
 
-def test_pretrained_predict_raises_without_support(pretrained):
+def test_load_pretrained_predict_raises_without_support(pretrained):
     with pytest.raises(NotFittedError, match="no support yet. Call set_support"):
         pretrained.predict(X)
 
@@ -91,12 +90,12 @@ def test_pretrained_predict_raises_without_support(pretrained):
         lambda clf: SiameseVerifier.from_classifier(clf),
     ],
 )
-def test_pretrained_embedding_raises_before_images_are_known(pretrained, call):
+def test_load_pretrained_embedding_raises_before_images_are_known(pretrained, call):
     with pytest.raises(NotFittedError, match="pretrained .*set_support"):
         call(pretrained)
 
 
-def test_pretrained_add_support_begins_a_support(pretrained):
+def test_load_pretrained_add_support_begins_a_support(pretrained):
     added = load_pretrained().add_support(X[SUPPORT], y[SUPPORT])
     pretrained.set_support(X[SUPPORT], y[SUPPORT])
     np.testing.assert_array_equal(added.support_.embeddings, pretrained.support_.embeddings)
@@ -114,7 +113,7 @@ def test_one_shot_score_of_a_pretrained_network_needs_no_support(pretrained):
 
 @pytest.mark.parametrize("side", [20, 28, 64, 150])
 @pytest.mark.parametrize("kind", ["light on dark", "dark on light", "grey pencil"])
-def test_pretrained_set_support_infers_size_range_and_polarity(pretrained, side, kind):
+def test_load_pretrained_set_support_infers_size_range_and_polarity(pretrained, side, kind):
     images = torch.nn.functional.interpolate(
         1 - torch.from_numpy(X).float()[:, None] / 255,
         (side, side),
@@ -130,14 +129,14 @@ def test_pretrained_set_support_infers_size_range_and_polarity(pretrained, side,
     assert pretrained.input_shape_ == (1, side, side)
 
 
-def test_pretrained_set_support_accepts_oblong_images(pretrained):
+def test_load_pretrained_set_support_accepts_oblong_images(pretrained):
     wide = np.pad(X, ((0, 0), (0, 3), (9, 20)), constant_values=255)
     pretrained.set_support(wide[SUPPORT], y[SUPPORT])
     expected = load_pretrained().set_support(X[SUPPORT], y[SUPPORT])
     np.testing.assert_array_equal(pretrained.predict(wide), expected.predict(X))
 
 
-def test_pretrained_set_support_may_change_the_range_of_images(pretrained):
+def test_load_pretrained_set_support_may_change_the_range_of_images(pretrained):
     pretrained.set_support(X[SUPPORT], y[SUPPORT])
     before = pretrained.predict(X)
     other = 5 + (255 - X.astype(float)) / 255
@@ -145,7 +144,7 @@ def test_pretrained_set_support_may_change_the_range_of_images(pretrained):
     np.testing.assert_array_equal(after, before)
 
 
-def test_pretrained_set_support_needs_the_image_shape_of_flat_rows(pretrained):
+def test_load_pretrained_set_support_needs_the_image_shape_of_flat_rows(pretrained):
     flat = X.reshape(len(X), -1)
     with pytest.raises(ValueError, match=r"set_params\(image_shape=\(height, width\)\)"):
         pretrained.set_support(flat[SUPPORT], y[SUPPORT])
@@ -154,7 +153,7 @@ def test_pretrained_set_support_needs_the_image_shape_of_flat_rows(pretrained):
     np.testing.assert_array_equal(pretrained.predict(flat), expected)
 
 
-def test_pretrained_set_support_raises_for_colours_and_changes_nothing(pretrained):
+def test_load_pretrained_set_support_raises_for_colours_and_changes_nothing(pretrained):
     pretrained.set_support(X[SUPPORT], y[SUPPORT])
     before = pretrained.predict(X)
     with pytest.raises(ValueError, match="this network was trained on images of 1 channel"):
@@ -162,35 +161,11 @@ def test_pretrained_set_support_raises_for_colours_and_changes_nothing(pretraine
     np.testing.assert_array_equal(pretrained.predict(X), before)
 
 
-def test_pretrained_predict_raises_for_inverted_images(pretrained):
-    pretrained.set_support(X[SUPPORT], y[SUPPORT])
-    for call in (pretrained.predict, pretrained.transform, lambda X: pretrained.add_support(X, y)):
-        with pytest.raises(
-            InvertedImageError, match=r"X\[0\] appears to have inverted polarity .*Invert it"
-        ):
-            call(255 - X)
-    assert len(pretrained.support_) == len(SUPPORT)
-
-
-def test_inverted_image_error_names_the_first_row(pretrained):
-    pretrained.set_support(X[SUPPORT], y[SUPPORT])
-    before = pretrained.support_
-    mixed = np.concatenate([X[:5], 255 - X[5:7]])
-    with pytest.raises(InvertedImageError, match=r"X\[5\] appears to have inverted polarity"):
-        pretrained.predict(mixed)
-    with pytest.raises(InvertedImageError, match=r"X\[5\] appears to have inverted polarity"):
-        pretrained.set_support(mixed, y[:7])
-    assert pretrained.support_ is before
-    verifier = SiameseVerifier.from_classifier(pretrained)
-    with pytest.raises(InvertedImageError, match="inverted polarity"):
-        verifier.predict(np.stack([255 - X[:3], 255 - X[5:8]], axis=1))
-
-
 # Photographs of drawings
 
 
 @pytest.mark.parametrize("kind", ["paper", "exposure"])
-def test_pretrained_predict_accepts_images_in_different_light(pretrained, runs, kind):
+def test_load_pretrained_predict_accepts_images_in_different_light(pretrained, runs, kind):
     """Other paper, or the same in less light, is read as that of the support."""
     run = runs[0]
 
@@ -204,7 +179,7 @@ def test_pretrained_predict_accepts_images_in_different_light(pretrained, runs, 
 
 
 @pytest.mark.parametrize(("paper", "stroke"), [(150, 10), (130, 10), (110, 0)])
-def test_pretrained_predict_accepts_darker_paper(pretrained, runs, paper, stroke):
+def test_load_pretrained_predict_accepts_darker_paper(pretrained, runs, paper, stroke):
     run = runs[0]
     support = np.where(drawn(run.support_images), 55, 255).astype(np.uint8)
     pretrained.set_support(support, run.support_labels)
@@ -212,7 +187,7 @@ def test_pretrained_predict_accepts_darker_paper(pretrained, runs, paper, stroke
     assert pretrained.score(queries, run.query_labels) >= 0.95
 
 
-def test_pretrained_set_support_accepts_a_speck(pretrained, runs):
+def test_load_pretrained_set_support_accepts_a_speck(pretrained, runs):
     run = runs[0]
     support, query = (
         np.where(drawn(images), 30, 120).astype(np.uint8)
@@ -226,7 +201,7 @@ def test_pretrained_set_support_accepts_a_speck(pretrained, runs):
 # Training
 
 
-def test_pretrained_fit_makes_an_ordinary_classifier(pretrained):
+def test_load_pretrained_fit_makes_an_ordinary_classifier(pretrained):
     pretrained.set_params(max_iter=1, encoder_params={"width": 8}).fit(X, y)
     assert pretrained.input_shape_ == (1, 28, 28)
     assert not hasattr(pretrained, "rejection_threshold_")
@@ -234,7 +209,7 @@ def test_pretrained_fit_makes_an_ordinary_classifier(pretrained):
         pretrained.set_support(np.zeros((2, 20, 20)), [0, 1])
 
 
-def test_pretrained_warm_start_continues_from_its_weights(pretrained):
+def test_load_pretrained_warm_start_continues_from_its_weights(pretrained):
     before = pretrained.set_support(X, y).similarity(X[:20], X[20:])
     pretrained.set_params(warm_start=True, max_iter=1, learning_rate=1e-12, precision="float32")
     pretrained.fit(X, y)
