@@ -5,6 +5,8 @@
 - predict: `set_support` with 20 images and `predict` of 20 queries, from pixels to labels,
   relative to one call of the plain encoder on the same 40 images, already scaled. The estimator
   encodes in two calls, with batch-norm fused into the convolutions.
+- pack: the fused encoder of the pretrained network with its weights in oneDNN's order, relative to
+  `fuse_conv_bn_eval` alone, for one image and for 40.
 - step: a training step of `fit` on prepared batches, relative to a hand-written torch loop.
 - growing: `add_support` with one exemplar of a new class, in a support of 10,000, relative to
   embedding the exemplar by `transform`.
@@ -27,10 +29,11 @@ import torch
 from machine import report
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from sksiamese import SiameseOneShotClassifier
+from sksiamese import SiameseOneShotClassifier, load_pretrained
 from sksiamese.augmentation import AUGMENTATIONS
 from sksiamese.datasets import load_omniglot_minimal
 from sksiamese.twin.batches import ClassBatches
+from sksiamese.twin.encoders import can_pack, fuse, pack
 from sksiamese.twin.losses import TwinLoss
 from sksiamese.twin.training import TrainingOptions, train
 
@@ -70,6 +73,24 @@ def predict_ratio(clf, data, n_rounds):
             encoder(scaled)
 
     return alternate(ours, bare, n_rounds)
+
+
+def pack_ratios(n_rounds):
+    """Compare packed with merely fused convolutions; empty where torch has no such operators."""
+    if not can_pack():
+        return {}
+    encoder = load_pretrained().network_.encoder
+    fused, packed = fuse(encoder), pack(fuse(encoder))
+    generator = torch.Generator().manual_seed(0)
+    ratios = {}
+    for n_images in (1, 40):
+        images = torch.rand(n_images, 1, 40, 40, generator=generator)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            ratios[f"pack_{n_images}"] = alternate(
+                lambda x=images: packed(x), lambda x=images: fused(x), n_rounds
+            )
+    return ratios
 
 
 class Drawings:
@@ -196,6 +217,7 @@ def main():
     clf.fit(data.images, data.target, data.alphabets)
     result = {
         "predict": predict_ratio(clf, data, 8 * args.rounds),
+        **pack_ratios(8 * args.rounds),
         "step": step_ratio(clf, data, args.steps, args.rounds),
     }
     rows = np.arange(args.exemplars) % len(data.images)

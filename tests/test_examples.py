@@ -304,7 +304,11 @@ def test_speed_reports_ratios(tmp_path):
     record = result(tmp_path, "speed")
     rounds = {"predict": 8, "step": 1, "growing": 8, "large_support": 4, "large_kneighbors": 4}
     assert {name: record[name]["rounds"] for name in rounds} == rounds
-    assert all({"ratio", "ours_ms", "theirs_ms"} <= record[name].keys() for name in rounds)
+    one_round = record["step"]
+    assert one_round["ratio"] == pytest.approx(one_round["ours_ms"] / one_round["theirs_ms"])
+    limits = (ROOT / "docs/limits.md").read_text()
+    for name in (*rounds, "pack_1"):
+        assert f"{committed('speed')[name]['ratio']:.2f}" in limits, name
 
 
 def test_digits_measures_what_the_limits_quote(tmp_path):

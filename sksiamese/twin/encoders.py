@@ -259,9 +259,9 @@ def fuse(module: M) -> M:
 class PackedConvNorm(nn.Module):
     """A fused `ConvNorm` whose weights are kept in oneDNN's order.
 
-    torch reorders them in each call, which takes longer than to encode a single image. The order
-    depends on the size of the images, so it is made for the first of them. The operators are
-    private to torch: see `can_pack`.
+    torch reorders them in each call, which costs about half as much as the rest of the encoding
+    of one image (``benchmarks/speed.py``). The order depends on the size of the images, so it is
+    made for the first of them. The operators are private to torch: see `can_pack`.
     """
 
     batch_size = 256  # fixed, so that the order does not depend on the first batch
