@@ -84,5 +84,5 @@ for ax, title, place in (
         ax=ax,
     )
     ax.set_title(f"{title}, run {number + 1}")
-figure.savefig(args.picture, dpi=120)
+figure.savefig(args.picture, dpi=120, bbox_inches="tight")
 print(f"drew two trials to {args.picture}")

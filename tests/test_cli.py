@@ -7,14 +7,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.metadata import entry_points
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from sksiamese import SiameseOneShotClassifier
-from sksiamese.datasets import load_images, make_glyphs
+from sksiamese.datasets import load_image_folder, load_images, make_glyphs
 from sksiamese.datasets.folder import image_files
 
 (command_line,) = set(entry_points(group="console_scripts", name="sksiamese"))
@@ -154,12 +153,10 @@ def test_label_reads_colours_if_the_network_takes_them(folders, capsys):
     path = folders / "colours.safetensors"
     clf = SiameseOneShotClassifier(channels="first", max_iter=1, random_state=0).fit(X, y)
     clf.save(path)
-    support, query = (
-        load_images(image_files(folders / name), color=True) for name in ("support", "query")
-    )
-    clf = SiameseOneShotClassifier.load(path).set_params(channels="last")
-    labels = [Path(name).parent.name for name in support.filenames]
-    expected = clf.set_support(support.images, labels).predict(query.images)
+    support = load_image_folder(folders / "support", color=True)
+    query = load_images(image_files(folders / "query"), color=True)
+    clf.set_params(channels="last").set_support(support.images, support.target)
+    expected = clf.predict(query.images)
     status, rows, err = label(folders, capsys, "--network", str(path))
     assert (status, err) == (0, "")
     assert [row[0] for row in rows[1:]] == query.filenames.tolist()

@@ -340,6 +340,9 @@ def test_open_world_measures_rejection_and_calibration(tmp_path):
     for network in held_out, pretrained:
         for curve in network["before"], network["after"]:
             assert len(curve["predicted"]) == len(curve["observed"]) <= 15
-            assert curve["error"] <= max(np.abs(np.subtract(curve["predicted"], curve["observed"]))) + 1e-4
+            assert (
+                curve["error"]
+                <= max(np.abs(np.subtract(curve["predicted"], curve["observed"]))) + 1e-4
+            )
     assert set(record["seen_or_not"]["intercepts"]) == {"Greek", "Latin"}
     assert_is_drawn(tmp_path / "reliability.png")

@@ -106,7 +106,7 @@ def test_encoder_koch_takes_images_of_at_least_65_pixels():
     X, y = make_glyphs(n_classes=3, n_samples=2, image_size=65, random_state=0)
     clf = classifier("koch", batch_size=(1, 2, 2), augmentation=None).fit(X, y)
     assert isinstance(clf.network_.encoder, KochEncoder)
-    scaled = clf.fitted_.comparer.scaling(torch.from_numpy(X)[:, None])
+    scaled = clf.fitted_.comparer.scaling(torch.from_numpy(X).float()[:, None])
     np.testing.assert_allclose(clf.transform(X), clf.network_.embed(scaled), **CLOSE)
     np.testing.assert_array_equal(clf.predict(X), y)
 

@@ -311,7 +311,7 @@ def test_embed_does_not_check_polarity_without_crop(cropped):
     assert np.isfinite(whole.embed(ArrayStore(255 - images))).all()
 
 
-@pytest.mark.parametrize(("units", "shown"), [(1 / 255, "0.00"), (255.0, r"(2.5e\+02|255)")])
+@pytest.mark.parametrize(("units", "shown"), [(1 / 255, "0.00"), (255.0, r"2.\de\+02")])
 def test_embed_warns_of_images_in_other_units(cropped, units, shown):
     comparer, images = cropped
     store = ArrayStore((images * units).astype(np.float32))

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -78,7 +78,9 @@ class NeuralComparer:
     @contextmanager
     def _exactly(self) -> Iterator[None]:
         """Compute without gradients and in float32, also inside the caller's autocast."""
-        with torch.no_grad(), torch.autocast(torch.device(self.device).type, enabled=False):
+        kind = torch.device(self.device).type
+        known = torch.amp.is_autocast_available(kind)
+        with torch.no_grad(), torch.autocast(kind, enabled=False) if known else nullcontext():
             yield
 
     def __getstate__(self) -> dict[str, Any]:
