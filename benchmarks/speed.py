@@ -218,12 +218,15 @@ def main():
     result = {
         "predict": predict_ratio(clf, data, 8 * args.rounds),
         **pack_ratios(8 * args.rounds),
-        "step": step_ratio(clf, data, args.steps, args.rounds),
     }
+    # Before the training steps, whose memory the copy of a support would reuse: in a process that
+    # only predicts, most of its cost is that of new pages.
     rows = np.arange(args.exemplars) % len(data.images)
-    clf.set_support(data.images[rows], np.arange(args.exemplars))
-    result["growing"] = growing_ratio(clf, data, 8 * args.rounds)
-    result.update(large_support_ratios(clf, data, 4 * args.rounds))
+    labels = np.random.default_rng(0).permutation(args.exemplars)
+    large = copy.copy(clf).set_support(data.images[rows], labels)
+    result.update(large_support_ratios(large, data, 4 * args.rounds))
+    result["growing"] = growing_ratio(large, data, 8 * args.rounds)
+    result["step"] = step_ratio(clf, data, args.steps, args.rounds)
     report("speed", {**result, "exemplars": args.exemplars})
 
 
