@@ -209,25 +209,6 @@ def test_input_scaling_is_immutable():
     assert torch.equal(scaling(x), before)
 
 
-@pytest.mark.parametrize("options", [{}, {"size": (4, 4), "working_size": (2, 6)}])
-@pytest.mark.parametrize("device", ["meta", torch.device("meta")])
-def test_input_scaling_to_scales_images_on_that_device(device, options):
-    """Stores return CPU tensors; a network on another device gets them scaled there."""
-    scaling = image_scaling([0.0], [1.0], **options)
-    scaling(torch.zeros(2, 1, 4, 4))  # what it has computed does not stay behind
-    there = scaling.to(device)
-    assert there(torch.zeros(2, 1, 4, 4)).device.type == "meta"
-    assert scaling(torch.zeros(2, 1, 4, 4)).device.type == "cpu"
-
-
-@pytest.mark.parametrize("crop", [None, "foreground"])
-def test_input_scaling_to_keeps_its_values(crop):
-    scaling = image_scaling([255.0], [-200.0], (12, 12), (6, 8))
-    scaling = dataclasses.replace(scaling, crop=crop)
-    x = 255 * torch.rand(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(scaling.to("cpu:0")(x), scaling(x))
-
-
 def cropping(size=(20, 20), working_size=(10, 10)):
     zero, one = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
     return InputScaling(zero, one, size, working_size, crop="foreground")
