@@ -17,7 +17,8 @@ KINDS = {
     "koch-signed_l1": {
         "encoder": "koch",
         "head": "signed_l1",
-        "encoder_params": {"n_units": 32, "units_std": 0.2},
+        "encoder_params": {"n_units": 32, "units_std": 2.0},
+        "head_params": {"alpha_std": 2.0},
     },
     "ensemble": {"encoder": "conv", "head": "weighted_l1", "n_estimators": 2},
 }
