@@ -329,8 +329,8 @@ def test_pickle_does_not_hold_the_training_images(clf, data):
 
 
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
-@pytest.mark.filterwarnings("error")
 @pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning")  # torch before 2.6
+@pytest.mark.filterwarnings("error")
 def test_joblib_keeps_a_classifier(clf, data, tmp_path, mmap_mode):
     X, y = data
     joblib.dump(clf, tmp_path / "clf.joblib")
