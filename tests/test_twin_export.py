@@ -18,7 +18,7 @@ KINDS = {
         "encoder": "koch",
         "head": "signed_l1",
         "encoder_params": {"n_units": 32, "units_std": 0.2},
-        "head_params": {"alpha_std": 5.0},
+        "head_params": {"alpha_std": 1.0},
         "learning_rate": 1e-5,  # larger ones collapse it
     },
     "ensemble": {"encoder": "conv", "head": "weighted_l1", "n_estimators": 2},
