@@ -1,7 +1,7 @@
 """Fitted: all that an estimator has learned, as one value that never changes."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class Fitted:
     negative_label: int = 0
     held_out_classes: np.ndarray | None = None
     held_out_groups: np.ndarray | None = None
-    history: tuple[list[dict[str, Any]], ...] = field(default=())
+    history: tuple[list[dict[str, Any]], ...] = ()
     adapts: bool = False
 
     @property

@@ -23,8 +23,7 @@ from ._support import SupportSet
 from ._validation import (
     ImageStore,
     SubStore,
-    check_groups,
-    check_labels,
+    check_classes,
     check_pairs,
     check_trainable,
     describe_shape,
@@ -114,11 +113,8 @@ def training_data(store: ImageStore, y: Any, groups: Any = None) -> TrainingData
     """Return validated labels and groups, or pairs, beside the samples."""
     if y is not None and is_pairs(y, len(store)):
         return PairData(store, check_pairs(y, len(store), groups))
-    labels = check_labels(y, len(store))
-    classes, numbers = check_groups(groups, labels)
-    check_trainable(labels, classes, numbers)
-    names = None if groups is None else check_labels(groups, len(store), "groups")
-    return LabelledData(store, labels, classes, numbers, names)
+    labels, group_labels, classes, numbers = check_classes(y, groups, len(store))
+    return LabelledData(store, labels, classes, numbers, group_labels)
 
 
 @dataclass(frozen=True)

@@ -94,13 +94,14 @@ class SupportSet:
         return _joined([labels for _, labels in self.blocks])
 
     @functools.cached_property
-    def _sorted(self) -> tuple[np.ndarray, np.ndarray | slice, np.ndarray]:
-        """Classes, the rows in their order, and where each class begins there."""
-        classes, numbers = np.unique(self.labels, return_inverse=True)
-        first = np.searchsorted(np.sort(numbers), np.arange(len(classes)))
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray | slice, np.ndarray, np.ndarray]:
+        """Classes, the rows in their order, where each class begins there, and its length."""
+        unique = np.unique(self.labels, return_inverse=True, return_counts=True)
+        classes, numbers, counts = unique
+        first = np.cumsum(counts) - counts
         if (np.diff(numbers) >= 0).all():  # a slice copies nothing
-            return classes, slice(None), first
-        return classes, np.argsort(numbers, kind="stable"), first
+            return classes, slice(None), first, counts
+        return classes, np.argsort(numbers, kind="stable"), first, counts
 
     @functools.cached_property
     def _prototypes(self) -> np.ndarray:
@@ -110,8 +111,7 @@ class SupportSet:
                 "aggregation='prototype' needs the mean of embeddings, which are not arrays of "
                 "numbers here. Use aggregation='mean' or 'max'."
             )
-        _, order, first = self._sorted
-        counts = np.diff(np.append(first, len(self)))
+        _, order, first, counts = self._sorted
         sums = np.add.reduceat(self.embeddings[order], first, axis=0)
         return sums / counts.reshape(-1, *[1] * (sums.ndim - 1)).astype(sums.dtype)
 
@@ -137,8 +137,8 @@ class SupportSet:
             )
         blocks = [*self.blocks, (embeddings, labels.astype(dtype))]
         while len(blocks) > 1 and len(blocks[-2][1]) < 2 * len(blocks[-1][1]):
-            last = list(zip(blocks.pop(-2), blocks.pop(), strict=True))
-            blocks.append((_joined(list(last[0])), _joined(list(last[1]))))
+            (first, first_labels), (last, last_labels) = blocks[-2:]
+            blocks[-2:] = [(_joined([first, last]), _joined([first_labels, last_labels]))]
         return SupportSet(tuple(blocks))
 
     def remove(self, labels: np.ndarray) -> "SupportSet | None":
@@ -186,8 +186,7 @@ class SupportSet:
         logits : ndarray of shape (n_queries, n_classes), float32
         """
         check_choice(aggregation, "aggregation", AGGREGATIONS)
-        _, order, first = self._sorted
-        counts = np.diff(np.append(first, len(self)))
+        _, order, first, counts = self._sorted
         if aggregation == "prototype" and len(self) > len(counts):
             return comparer.logits(queries, self._prototypes)
         of_classes = []

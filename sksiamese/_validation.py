@@ -9,6 +9,8 @@ import torch
 from sklearn.utils import check_array
 from sklearn.utils.validation import column_or_1d
 
+from .model_selection._labels import number_classes
+
 _CHANNELS = (1, 3, 4)
 
 
@@ -249,14 +251,19 @@ def check_length(values: Any, n_samples: int, name: str) -> None:
         )
 
 
-def check_groups(groups: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return classes and groups as integers; a label in two groups is two classes."""
-    if groups is None:
-        return np.unique(y, return_inverse=True)[1], np.zeros(len(y), dtype=np.int64)
-    numbers = np.unique(check_labels(groups, len(y), "groups"), return_inverse=True)[1]
-    labels = np.unique(y, return_inverse=True)[1]
-    classes = np.unique(numbers * (labels.max() + 1) + labels, return_inverse=True)[1]
-    return classes, numbers
+def check_classes(
+    y: Any, groups: Any, n_samples: int
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
+    """Return labels and groups as given, and classes and groups numbered from 0.
+
+    A label in two groups is two classes. Training needs some group with two classes, one of them
+    with two samples; see `check_trainable`.
+    """
+    y = check_labels(y, n_samples)
+    groups = None if groups is None else check_labels(groups, n_samples, "groups")
+    classes, numbers = number_classes(y, groups)
+    check_trainable(y, classes, numbers)
+    return y, groups, classes, numbers
 
 
 def check_trainable(y: np.ndarray, classes: np.ndarray, groups: np.ndarray) -> None:
@@ -289,9 +296,7 @@ def check_trainable(y: np.ndarray, classes: np.ndarray, groups: np.ndarray) -> N
 
 def check_calibration_data(y: Any, groups: Any, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
     """Return classes and groups, as integers, of which one-shot trials can be made."""
-    y = check_labels(y, n_samples)
-    classes, groups = check_groups(groups, y)
-    check_trainable(y, classes, groups)
+    _, _, classes, groups = check_classes(y, groups, n_samples)
     first, counts = np.unique(classes, return_index=True, return_counts=True)[1:]
     if np.bincount(groups[first[counts > 1]]).max() < 2:
         raise ValueError(

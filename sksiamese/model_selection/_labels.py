@@ -84,10 +84,18 @@ def encode_classes(
     ValueError
         If y or `groups` is not one value per sample.
     """
-    labels = _encode(check_values(y, "y", X), "y")
+    y = check_values(y, "y", X)
+    return number_classes(y, None if groups is None else check_values(groups, "groups", y, of="y"))
+
+
+def number_classes(
+    y: NDArray[Any], groups: NDArray[Any] | None
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return classes and groups of validated labels as integers; see `encode_classes`."""
+    labels = _encode(y, "y")
     if groups is None:
         return labels, np.zeros(len(labels), dtype=np.intp)
-    encoded_groups = _encode(check_values(groups, "groups", labels, of="y"), "groups")
+    encoded_groups = _encode(groups, "groups")
     pairs = encoded_groups * len(labels) + labels
     return np.unique(pairs, return_inverse=True)[1], encoded_groups
 

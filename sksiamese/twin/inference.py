@@ -1,6 +1,5 @@
 """Inference: every image is embedded once; every comparison is a matrix of embeddings."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -85,9 +84,6 @@ class NeuralComparer:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("network", "scaling", "device")}
-
-    def __deepcopy__(self, memo: dict) -> "NeuralComparer":
-        return NeuralComparer(copy.deepcopy(self.network, memo), self.scaling, self.device)
 
     def embed(
         self, store: Store, rows: np.ndarray | None = None, *, check: bool = True
