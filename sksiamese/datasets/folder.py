@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable
 from contextlib import nullcontext
 from numbers import Integral
@@ -15,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from sklearn.utils import Bunch
 
-from ..exceptions import UnreadableImageWarning
+from ..exceptions import UnreadableImageWarning, warn
 
 _EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 # Possible maximum values of pixels deeper than 8 bits, by the first letter of Pillow's mode.
@@ -119,7 +118,7 @@ def load_image_folder(
     ((2, 32, 32), ['bolt', 'nut'])
     """
     files, labels, groups = _find_classes(path)
-    data = _load(files, resize, color, invert, on_error, memmap)
+    data = load_images(files, resize, color=color, invert=invert, on_error=on_error, memmap=memmap)
     return Bunch(
         images=data.images,
         target=labels[data.rows],
@@ -219,7 +218,50 @@ def load_images(
     >>> data.images.shape, data.images[:, 0, 0].tolist()
     ((2, 30, 40), [0, 255])
     """
-    return _load(files, resize, color, invert, on_error, memmap)
+    paths = _check_files(files)
+    _check_options(resize, invert, on_error, memmap)
+    images: np.ndarray | None = None
+    rows: list[int] = []
+    damaged: list[str] = []
+    # In the folder of the final file, so that the file can be moved there without a copy.
+    temporary = (
+        nullcontext()
+        if memmap is None
+        else TemporaryDirectory(dir=Path(memmap).parent, prefix="sksiamese-")
+    )
+    shape: tuple[int, int]
+    with temporary as folder:
+        for row, path in enumerate(paths):
+            try:
+                image = _decode(path, color)
+            except _DAMAGE as error:
+                damaged.append(f"{path} ({error})")
+                continue
+            height, width = image.size[::-1]
+            if images is None:
+                shape = (height, width) if resize is None else (resize[0], resize[1])
+                images = _allocate((len(paths), *shape, *((3,) if color else ())), folder)
+            elif resize is None and (height, width) != shape:
+                raise ValueError(
+                    f"{path} has {height}x{width} pixels, but the images before it have "
+                    f"{shape[0]}x{shape[1]}. Pass resize=(height, width) to resize all images."
+                )
+            images[len(rows)] = _to_array(image, shape, invert)
+            rows.append(row)
+        if images is None or (damaged and on_error == "raise"):
+            raise OSError(
+                f"{_describe_damage(damaged, len(paths))} Repair or delete them, or pass "
+                "on_error='skip'."
+            )
+        if memmap is not None:
+            images = _move(images, len(rows), memmap)
+    if damaged:
+        warn(f"{_describe_damage(damaged, len(paths))} They are left out.", UnreadableImageWarning)
+    return Bunch(
+        images=images[: len(rows)],
+        filenames=np.array([paths[row] for row in rows]),
+        rows=np.array(rows),
+    )
 
 
 def image_files(folder: str | os.PathLike[str]) -> list[Path]:
@@ -261,65 +303,6 @@ def image_files(folder: str | os.PathLike[str]) -> list[Path]:
     ['a.JPG', 'b.png']
     """
     return _list_folder(_check_folder(folder, "folder", "a folder with image files"))[1]
-
-
-def _load(
-    files: Iterable[str | os.PathLike[str]],
-    resize: tuple[int, int] | None,
-    color: bool,
-    invert: bool | str,
-    on_error: str,
-    memmap: str | os.PathLike[str] | None,
-) -> Bunch:
-    """Do what `load_images` documents. A public function must call it directly (stacklevel)."""
-    paths = _check_files(files)
-    _check_options(resize, invert, on_error, memmap)
-    images: np.ndarray | None = None
-    rows: list[int] = []
-    damaged: list[str] = []
-    # In the folder of the final file, so that the file can be moved there without a copy.
-    temporary = (
-        nullcontext()
-        if memmap is None
-        else TemporaryDirectory(dir=Path(memmap).parent, prefix="sksiamese-")
-    )
-    shape: tuple[int, int]
-    with temporary as folder:
-        for row, path in enumerate(paths):
-            try:
-                image = _decode(path, color)
-            except _DAMAGE as error:
-                damaged.append(f"{path} ({error})")
-                continue
-            height, width = image.size[::-1]
-            if images is None:
-                shape = (height, width) if resize is None else (resize[0], resize[1])
-                images = _allocate((len(paths), *shape, *((3,) if color else ())), folder)
-            elif resize is None and (height, width) != shape:
-                raise ValueError(
-                    f"{path} has {height}x{width} pixels, but the images before it have "
-                    f"{shape[0]}x{shape[1]}. Pass resize=(height, width) to resize all images."
-                )
-            images[len(rows)] = _to_array(image, shape, invert)
-            rows.append(row)
-        if images is None or (damaged and on_error == "raise"):
-            raise OSError(
-                f"{_describe_damage(damaged, len(paths))} Repair or delete them, or pass "
-                "on_error='skip'."
-            )
-        if memmap is not None:
-            images = _move(images, len(rows), memmap)
-    if damaged:
-        warnings.warn(
-            f"{_describe_damage(damaged, len(paths))} They are left out.",
-            UnreadableImageWarning,
-            stacklevel=3,
-        )
-    return Bunch(
-        images=images[: len(rows)],
-        filenames=np.array([paths[row] for row in rows]),
-        rows=np.array(rows),
-    )
 
 
 def _check_files(files: Iterable[str | os.PathLike[str]]) -> list[str]:
