@@ -28,11 +28,10 @@ from ._validation import (
     check_calibration_data,
     check_images,
     check_labels,
-    describe_shape,
 )
 from .twin.inference import NeuralComparer
 from .twin.network import Network, members_of
-from .twin.scaling import InputScaling, learn_scaling
+from .twin.scaling import describe_shape
 
 T = TypeVar("T")
 
@@ -302,35 +301,15 @@ def adapted(estimator: Any, X: Any, fitted: Fitted) -> tuple[Fitted, ImageStore]
     if not fitted.adapts:
         return fitted, read(estimator, X, fitted)
     store, names = read_training(estimator, X)
-    comparer = fitted.comparer
-    if isinstance(comparer, NeuralComparer):
-        comparer = comparer.with_scaling(_scaling_for(store, comparer.scaling))
+    adapted_to = getattr(fitted.comparer, "adapted_to", None)
     fitted = replace(
         fitted,
-        comparer=comparer,
+        comparer=fitted.comparer if adapted_to is None else adapted_to(store),
         input_shape=store.input_shape,
         flat=store.flat,
         feature_names=names,
     )
     return fitted, store
-
-
-def _scaling_for(store: ImageStore, trained: InputScaling) -> InputScaling:
-    """Return the input scaling of a pretrained network for other images."""
-    shape, size, channels = store.input_shape, trained.working_size, len(trained.offset)
-    if (
-        size is None
-        or len(shape) != 3
-        or shape[0] != channels
-        or not (trained.crop == "foreground" or shape[1] * size[1] == shape[2] * size[0])
-    ):
-        sides = "" if size is None else f", {size[0]}x{size[1]}"
-        raise ValueError(
-            f"X has {describe_shape(shape)}, but this network was trained on images of "
-            f"{channels} channel(s){sides}. Average colours, pad images to these proportions; for "
-            "flat rows, call set_params(image_shape=(height, width))."
-        )
-    return InputScaling(*learn_scaling(store), shape[1:], size, trained.crop)
 
 
 def embed(estimator: Any, X: Any, fitted: Fitted) -> np.ndarray:

@@ -19,11 +19,11 @@ from sklearn.utils import Bunch
 from . import __version__, recipes
 from ._classifier import SiameseOneShotClassifier
 from ._params import check_target
-from ._validation import describe_shape
 from .datasets import load_image_folder, load_images
 from .datasets.folder import image_files
 from .exceptions import InvertedImageError
 from .model_selection import one_shot_score
+from .twin.scaling import describe_shape
 from .weights import load_pretrained
 
 # Parameters that messages of the called functions mention, and the options that set them.

@@ -26,7 +26,6 @@ from ._validation import (
     check_classes,
     check_pairs,
     check_trainable,
-    describe_shape,
     is_pairs,
 )
 from .model_selection import EpisodeSplit, make_pairs
@@ -39,7 +38,7 @@ from .twin.inference import NeuralComparer
 from .twin.losses import LOSSES
 from .twin.network import TwinEnsemble, TwinNetwork, members_of
 from .twin.optimizers import OPTIMIZERS
-from .twin.scaling import InputScaling, learn_scaling
+from .twin.scaling import InputScaling, describe_shape, learn_scaling
 from .twin.training import (
     History,
     TrainingOptions,

@@ -112,14 +112,6 @@ class SubStore:
         return self.store.take(self.rows[rows])
 
 
-def describe_shape(input_shape: tuple[int, ...]) -> str:
-    """Return (C, H, W) or (D,) in the words of an error message."""
-    if len(input_shape) == 1:
-        return f"flat rows of {input_shape[0]} features"
-    c, h, w = input_shape
-    return f"images of {h}x{w} pixels and {c} channel{'s' if c > 1 else ''}"
-
-
 def check_images(X: Any) -> np.ndarray:
     """Return images (n, h, w), with channels or not, as a finite numeric array; not copied."""
     if not (type(X) is np.ndarray and X.ndim > 2 and X.dtype.kind in "bui"):  # never NaN

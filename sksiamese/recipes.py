@@ -7,7 +7,7 @@ from skorch.callbacks import LRScheduler
 from ._classifier import SiameseOneShotClassifier
 from .callbacks import MomentumRamp
 
-__all__ = ["keras2017", "koch2015", "omniglot"]
+__all__ = ["keras2017", "koch", "koch2015", "omniglot"]
 
 
 def omniglot(*, max_iter: int = 30, random_state: Any = None) -> SiameseOneShotClassifier:
@@ -118,6 +118,66 @@ def koch2015(*, n_pairs: int = 30_000, random_state: Any = None) -> SiameseOneSh
         precision="float32",
         callbacks=[LRScheduler("ExponentialLR", gamma=0.99), MomentumRamp(n_epochs=20)],
         net_params={"callbacks__clip": None},
+        random_state=random_state,
+    )
+
+
+def koch(*, max_iter: int = 14, random_state: Any = None) -> SiameseOneShotClassifier:
+    """Return the paper's network and head, trained as `omniglot` is.
+
+    Layers, units and head are those of Koch et al. 2015, figure 4: 38,951,745 parameters at 105
+    pixels. Different are the initial weights (He et al. 2015, and weights of the head below zero),
+    the optimizer (AdamW, with smaller steps in the wide layer and the head), the batches (all
+    pairs of twenty characters of an alphabet), the loss, the augmentation, the rotated and
+    reflected alphabets as further ones, and the crop to the foreground.
+
+    Parameters
+    ----------
+    max_iter : int, default=14
+        Number of epochs.
+    random_state : int, RandomState instance or None, default=None
+        Determines weights, batches and augmentation.
+
+    Returns
+    -------
+    clf : SiameseOneShotClassifier
+        Unfitted. `fit` takes images, their labels, and alphabets as `groups`.
+
+    See Also
+    --------
+    koch2015 : The paper's own optimizer, pairs and initial weights.
+    omniglot : Far more accurate, and faster to train.
+
+    Examples
+    --------
+    >>> from sksiamese import recipes
+    >>> recipes.koch(random_state=0).encoder
+    'koch'
+    """
+    head = {"weight_decay": 0.0}
+    return SiameseOneShotClassifier(
+        encoder="koch",
+        encoder_params={"initial": "he"},
+        head="signed_l1",
+        head_params={"alpha_mean": -0.005, "alpha_std": 0.0},
+        loss="both",
+        augmentation="strokes",
+        class_augmentation="rotate_reflect",
+        resize=105,
+        crop="foreground",
+        batch_size=(1, 20, 4),
+        max_iter=max_iter,
+        optimizer="adamw",
+        optimizer_params={
+            "param_groups": [
+                ("encoder.units.*", {"lr": 2e-4}),
+                ("head.alpha", {"lr": 1e-5, **head}),
+                ("head.bias", {"lr": 2e-2, **head}),
+            ],
+        },
+        learning_rate=1e-3,
+        weight_decay=0.01,
+        ema_decay=0.998,
         random_state=random_state,
     )
 

@@ -11,7 +11,9 @@ from sksiamese.datasets import make_glyphs
 from sksiamese.exceptions import CollapseWarning
 from sksiamese.twin.encoders import KochEncoder
 
-ALL = pytest.mark.parametrize("recipe", [recipes.omniglot, recipes.koch2015, recipes.keras2017])
+ALL = pytest.mark.parametrize(
+    "recipe", [recipes.omniglot, recipes.koch, recipes.koch2015, recipes.keras2017]
+)
 
 
 class Watch(Callback):
@@ -23,6 +25,7 @@ class Watch(Callback):
 
 
 WATCHED = []
+FLAT = [LRScheduler("ConstantLR", factor=1.0)]  # no schedule
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,28 @@ def test_omniglot_fits_and_saves(tmp_path):
     again = SiameseOneShotClassifier.load(tmp_path / "network.safetensors")
     assert again.get_params() == clf.get_params()
     np.testing.assert_array_equal(again.decision_function(X), clf.decision_function(X))
+
+
+# koch
+
+
+def test_koch_is_the_paper_s_network_trained_as_omniglot():
+    clf, paper, ours = recipes.koch(), recipes.koch2015(), recipes.omniglot()
+    assert (clf.encoder, clf.head, clf.resize) == ("koch", "signed_l1", 105)
+    assert paper.encoder_params["n_units"] == 4096  # the default, which `koch` keeps
+    for name in ("augmentation", "class_augmentation", "loss", "batch_size", "crop", "ema_decay"):
+        assert getattr(clf, name) == getattr(ours, name), name
+
+
+def test_koch_takes_smaller_steps_in_the_wide_layer_and_the_head(images):
+    X, y, groups = images
+    WATCHED.clear()
+    clf = recipes.koch(max_iter=1, random_state=0)
+    params = {"initial": "he", "n_units": 8}
+    clf.set_params(resize=65, encoder_params=params, callbacks=[Watch(), *FLAT])
+    clf.fit(X, y, groups=groups)
+    assert isinstance(clf.network_.encoder, KochEncoder)
+    assert sorted(group["lr"] for group in WATCHED[-1]) == [1e-5, 2e-4, 1e-3, 2e-2]
 
 
 # koch2015

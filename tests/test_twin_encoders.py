@@ -93,6 +93,25 @@ def test_koch_encoder_initialise_has_the_paper_s_moments(koch):
     assert biases.std() == pytest.approx(0.01, rel=5 / (2 * len(biases)) ** 0.5)
 
 
+def test_koch_encoder_initialise_he_keeps_the_spread_of_what_passes_through():
+    encoder = build_encoder("koch", (1, 65, 65), generator(), n_units=256, initial="he")
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            gain = 2 if isinstance(module, nn.Conv2d) else 1
+            weight = module.weight.detach()
+            expected = (gain / weight[0].numel()) ** 0.5
+            assert weight.std() == pytest.approx(expected, rel=5 / (2 * weight.numel()) ** 0.5)
+            assert (module.bias == 0).all()
+    with torch.no_grad():
+        features = encoder.convs(torch.rand(20, 1, 65, 65, generator=generator()))
+    assert 0.1 < features.std() < 10  # the paper's weights of 0.01 let nothing but biases pass
+
+
+def test_koch_encoder_refuses_unknown_initial_weights():
+    with pytest.raises(ValueError, match="initial='xavier'; expected 'paper' or 'he'"):
+        build_encoder("koch", (1, 65, 65), generator(), initial="xavier")
+
+
 def test_koch_encoder_features_are_between_0_and_1(small_koch):
     features = small_koch(torch.rand(3, 1, 65, 65))
     assert features.min() > 0

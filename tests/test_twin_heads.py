@@ -194,6 +194,14 @@ def test_signed_l1_initialise_has_the_paper_s_moments():
     assert 0 < abs(head.bias - 0.5) < 0.05
 
 
+def test_signed_l1_starts_as_a_distance_with_a_negative_mean_alpha():
+    generator = torch.Generator().manual_seed(0)
+    head = build_head("signed_l1", (50,), generator, alpha_mean=-0.3, alpha_std=0.0)
+    a, b = torch.rand(2, 4, 50, generator=generator)
+    expected = head.bias - 0.3 * (a[:, None] - b).abs().sum(2)
+    torch.testing.assert_close(head.logits(a, b), expected)
+
+
 def naive_aligned(head, a, b, window=1):
     """The formula of `Aligned`, cell by cell, for one pair of feature maps (C, h, w)."""
 

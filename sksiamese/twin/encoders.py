@@ -122,16 +122,26 @@ class KochEncoder(nn.Module):
         Width of the last layer.
     units_std : float, default=0.2
         Standard deviation of that layer's initial weights.
+    initial : {"paper", "he"}, default="paper"
+        Initial weights: those of section 3.2, or of He et al. 2015 with biases of zero, which
+        train with far fewer images. "he" ignores `units_std`.
     """
 
     min_side = 65
     memory_format = torch.channels_last
 
     def __init__(
-        self, input_shape: tuple[int, ...], n_units: int = 4096, units_std: float = 0.2
+        self,
+        input_shape: tuple[int, ...],
+        n_units: int = 4096,
+        units_std: float = 0.2,
+        initial: str = "paper",
     ) -> None:
         super().__init__()
+        if initial not in ("paper", "he"):
+            raise ValueError(f"initial={initial!r}; expected 'paper' or 'he'.")
         self.units_std = units_std
+        self.initial = initial
         channels, *sides = input_shape
         if min(sides) < self.min_side:
             raise ValueError(
@@ -153,16 +163,22 @@ class KochEncoder(nn.Module):
         return self.units(self.convs(x))
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw weights from N(0, 0.01) in convolutions and N(0, 0.2) in the units (section 3.2).
+        """Draw the weights.
 
-        Biases are drawn from N(0.5, 0.01).
+        "paper": N(0, 0.01) in convolutions, N(0, 0.2) in the units, biases N(0.5, 0.01). "he":
+        N(0, 2 / fan_in) in convolutions, N(0, 1 / fan_in) in the units, biases 0.
         """
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                std = 0.01 if isinstance(module, nn.Conv2d) else self.units_std
-                nn.init.normal_(module.weight, 0.0, std, generator=generator)
-                if module.bias is not None:
-                    nn.init.normal_(module.bias, 0.5, 0.01, generator=generator)
+        for layer in self.modules():
+            if not isinstance(layer, nn.Conv2d | nn.Linear):
+                continue
+            is_conv, bias = isinstance(layer, nn.Conv2d), cast(Tensor, layer.bias)
+            if self.initial == "he":
+                std = ((2 if is_conv else 1) / layer.weight[0].numel()) ** 0.5
+                nn.init.zeros_(bias)
+            else:
+                std = 0.01 if is_conv else self.units_std
+                nn.init.normal_(bias, 0.5, 0.01, generator=generator)
+            nn.init.normal_(layer.weight, 0.0, std, generator=generator)
 
 
 class MLPEncoder(_HeNormal):

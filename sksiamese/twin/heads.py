@@ -126,19 +126,24 @@ class SignedL1(nn.Module):
     feature_shape : tuple of ints
     alpha_std : float, default=0.2
         Standard deviation of the initial alpha (section 3.2).
+    alpha_mean : float, default=0.0
+        Mean of the initial alpha. Below zero, the head starts as a distance.
     """
 
     max_cells = 3
 
-    def __init__(self, feature_shape: tuple[int, ...], alpha_std: float = 0.2) -> None:
+    def __init__(
+        self, feature_shape: tuple[int, ...], alpha_std: float = 0.2, alpha_mean: float = 0.0
+    ) -> None:
         super().__init__()
+        self.alpha_mean = alpha_mean
         self.alpha_std = alpha_std
         self.alpha = nn.Parameter(torch.empty(math.prod(feature_shape)))
         self.bias = nn.Parameter(torch.empty(()))
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw alpha from N(0, alpha_std) and the bias from N(0.5, 0.01) (section 3.2)."""
-        nn.init.normal_(self.alpha, 0.0, self.alpha_std, generator=generator)
+        """Draw alpha from N(alpha_mean, alpha_std), the bias from N(0.5, 0.01) (section 3.2)."""
+        nn.init.normal_(self.alpha, self.alpha_mean, self.alpha_std, generator=generator)
         nn.init.normal_(self.bias, 0.5, 0.01, generator=generator)
 
     def embed(self, features: Tensor) -> Tensor:

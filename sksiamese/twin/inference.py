@@ -10,13 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..exceptions import InvertedImageError, ValueRangeWarning, warn
 from .encoders import can_fuse, fuse, pack
 from .network import Network
-from .scaling import InputScaling, Store, evenly_spaced
+from .scaling import InputScaling, Store, describe_shape, learn_scaling, scaled_batches
 
 BLOCK_ROWS = 1024  # rows that are compared with all others at once
-BATCH_SIZE = 256  # images that are encoded at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +43,31 @@ class NeuralComparer:
             return self
         return self._elsewhere.setdefault(device, replace(self, device=device))
 
-    def with_scaling(self, scaling: InputScaling) -> "NeuralComparer":
-        """Return a comparer with another input scaling and the same fused copy."""
+    def adapted_to(self, store: Store) -> "NeuralComparer":
+        """Return a comparer whose input scaling is learned from these images.
+
+        The network and its fused copy are shared.
+
+        Raises
+        ------
+        ValueError
+            If the images do not have the channels or proportions of the training images.
+        """
+        shape, trained = store.input_shape, self.scaling
+        size, channels = trained.working_size, len(trained.offset)
+        if (
+            size is None
+            or len(shape) != 3
+            or shape[0] != channels
+            or not (trained.crop == "foreground" or shape[1] * size[1] == shape[2] * size[0])
+        ):
+            sides = "" if size is None else f", {size[0]}x{size[1]}"
+            raise ValueError(
+                f"X has {describe_shape(shape)}, but this network was trained on images of "
+                f"{channels} channel(s){sides}. Average colours, pad images to these proportions; "
+                "for flat rows, call set_params(image_shape=(height, width))."
+            )
+        scaling = InputScaling(*learn_scaling(store), shape[1:], size, trained.crop)
         other = replace(self, scaling=scaling)
         vars(other)["fused"] = self.fused  # where `cached_property` looks for it
         return other
@@ -117,17 +138,11 @@ class NeuralComparer:
             If images are in other units than the training images.
         """
         rows = np.arange(len(store)) if rows is None else rows
-        if check:
-            self._check_units(store, rows)
-        parts = []
-        for start in range(0, len(rows), BATCH_SIZE):
-            batch = rows[start : start + BATCH_SIZE]
-            images = store.take(batch)
-            if check and self.scaling.crop == "foreground":
-                _refuse_inverted(self.scaling.is_inverted(images), batch)
-            with self._exactly():
-                parts.append(self.fused.embed(self.scaling(images).to(self.device)).cpu())
-        embeddings = torch.cat(parts)
+        with self._exactly():
+            batches = scaled_batches(store, rows, self.scaling, check)
+            embeddings = torch.cat(
+                [self.fused.embed(batch.to(self.device)).cpu() for batch in batches]
+            )
         if not (embeddings.sum().isfinite() or embeddings.isfinite().all()):  # the sum is cheaper
             row = int((~embeddings.isfinite()).flatten(1).any(1).nonzero()[0])
             raise ValueError(
@@ -155,30 +170,6 @@ class NeuralComparer:
             bias = self.fused.head.bias.cpu().numpy()
         return bias - self.logits(a, b)
 
-    def _check_units(self, store: Store, rows: np.ndarray) -> None:
-        """Warn of images in other units: 0..1 where 0..255 is known, or the reverse."""
-        if len(store.input_shape) == 1:
-            return
-        some = rows[evenly_spaced(len(rows), 10)]
-        spread = self.scaling.spread(store.take(some))  # of each channel
-        least, most = float(spread.min()), float(spread.max())
-        if (store.dtype.kind == "f" and 0 < most < 0.01) or least > 50:
-            warn(
-                f"The values of X span {most:.2g} times the range of the training images. Give X "
-                "in the units of those, such as 0..255 or 0..1.",
-                ValueRangeWarning,
-            )
-
     def _tensor(self, embeddings: np.ndarray) -> Tensor:
         # Tensors have no negative strides and are never read-only.
         return torch.from_numpy(np.require(embeddings, requirements=["C", "W"])).to(self.device)
-
-
-def _refuse_inverted(is_inverted: Tensor, rows: np.ndarray) -> None:
-    if is_inverted.any():
-        row = rows[int(is_inverted.int().argmax())]
-        raise InvertedImageError(
-            f"X[{row}] appears to have inverted polarity relative to the images this estimator "
-            "was fitted on. Invert it (for uint8, 255 - X), call set_support with images of this "
-            "polarity, or, if the drawing fills its image, pad it with background."
-        )
