@@ -29,12 +29,14 @@ setup(
     package_data={
         "sksiamese": ["py.typed"],
         "sksiamese.datasets": ["data/*"],
+        "sksiamese.programs": ["data/*"],
         "sksiamese.weights": ["*.safetensors", "*.md"],
     },
     install_requires=[
         "numpy>=1.24",
         "scipy>=1.10",
         "scikit-learn>=1.6",
+        "joblib>=1.2",
         "torch>=2.4",
         "skorch>=1.1",
         "safetensors>=0.4",

@@ -1,14 +1,15 @@
 """Measure the accuracy of the networks, and of what they are compared with, in one table.
 
     python benchmarks/accuracy.py omniglot --seeds 0 1 2 --keep networks
+    python benchmarks/accuracy.py motor-programs together --seeds 0 1 2
     python benchmarks/accuracy.py pixels hausdorff
     python benchmarks/accuracy.py --page
 
 Train each named model (`models.py`) with each seed, measure it by every protocol
 (`protocols.py`), and write one row per model and seed to ``results/accuracy.json``. A row
 replaces an older one of the same model and seed. ``--page`` makes ``docs/results.md``, the
-README's table and the model card from that file. The evaluation alphabets are only used to
-report, never to choose.
+README's table, the model card and the figures of ``docs/five_ways.md`` from that file. The
+evaluation alphabets are only used to report, never to choose.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import json
 import time
 from pathlib import Path
 
+from five_ways import write_five_ways
 from machine import RESULTS, machine
 from models import MODELS, n_parameters
 from page import write_page
@@ -25,8 +27,21 @@ from sklearn.utils import Bunch
 from sksiamese.datasets import fetch_omniglot, fetch_omniglot_runs, load_omniglot_minimal
 
 PATH = RESULTS / "accuracy.json"
-# Slow models are measured by these protocols only; one is trained for each trial.
-ONLY = {"softmax-support": ["official"], "hausdorff": ["official", "within_20"]}
+# Slow models and those of a footnote are measured by these protocols only.
+ONLY = {
+    "softmax-support": ["official"],
+    **dict.fromkeys(
+        [
+            "hausdorff",
+            "motor-programs-affine",
+            "motor-programs-no-library",
+            "simple-strokes",
+            "softmax-pixels",
+        ],
+        ["official", "within_20"],
+    ),
+    "together": ["official", "within_20", "mnist"],
+}
 
 
 def measure(name, seed, data, protocols, epochs=None, keep=None):
@@ -35,7 +50,7 @@ def measure(name, seed, data, protocols, epochs=None, keep=None):
     start = time.perf_counter()
     model = train(data.get(trained_on), seed, epochs)
     minutes = (time.perf_counter() - start) / 60
-    if keep is not None and hasattr(model, "save"):
+    if keep is not None and n_parameters(model):
         model.save(keep / f"{name}-{seed}.safetensors", support=False)
     row = {
         "model": name,
@@ -44,6 +59,7 @@ def measure(name, seed, data, protocols, epochs=None, keep=None):
         "minutes": round(minutes, 1) if trained_on in ("thirty", "minimal") else None,
         "parameters": n_parameters(model),
         "estimator": " ".join(repr(model).split()),
+        "comparer": type(model.fitted_.comparer).__name__ if hasattr(model, "fitted_") else None,
         "scores": {},
         "machine": machine(),
     }
@@ -94,6 +110,7 @@ def main():
             PATH.write_text(json.dumps(rows, indent=1) + "\n")
     if args.page:
         write_page(read_rows())
+        write_five_ways(read_rows())
 
 
 if __name__ == "__main__":

@@ -8,42 +8,41 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_random_state
 from torch import nn
 
+from sksiamese import MotorProgramClassifier
 from sksiamese.augmentation import AUGMENTATIONS
+from sksiamese.comparers import ModifiedHausdorff
+from sksiamese.datasets import make_glyphs
 from sksiamese.twin.encoders import build_encoder
 
 SIDE = 36
 
 
-class ModifiedHausdorff(ClassifierMixin, BaseEstimator):
-    """1-nearest-neighbour by the modified Hausdorff distance (Dubuisson & Jain 1994).
+def modified_hausdorff():
+    """Return 1-nearest-neighbour by the modified Hausdorff distance of foreground pixels.
 
-    The baseline of Omniglot's release. It compares the sets of foreground pixels (< 128). Rows of
-    X are square images.
+    It is the baseline of Omniglot's release, and compares images as they are.
     """
+    clf = MotorProgramClassifier().fit(*make_glyphs(n_classes=2, n_samples=1, random_state=0))
+    clf.fitted_ = clf.fitted_.with_comparer(ModifiedHausdorff())
+    return clf
 
-    def fit(self, X, y):
-        self.points_, self.labels_ = self._points(X), np.asarray(y)
-        self.classes_ = np.unique(y)
-        return self
 
-    def predict(self, X):
-        distances = [[self._distance(a, b) for b in self.points_] for a in self._points(X)]
-        return self.labels_[np.argmin(distances, axis=1)]
+def softmax_on_pixels(random_state=None):
+    """Return a dense softmax network that is trained on the exemplars alone."""
+    network = MLPClassifier((128,), solver="lbfgs", random_state=random_state)
+    return make_pipeline(FunctionTransformer(_foreground), network)
 
-    def _points(self, X):
-        """Return the coordinates of each row's foreground pixels, relative to their mean."""
-        images = np.reshape(X, (len(X), math.isqrt(np.shape(X)[1]), -1)) < 128
-        points = (np.argwhere(image).astype(float) for image in images)
-        return [p - p.mean(0) for p in points]
 
-    def _distance(self, a, b):
-        distances = cdist(a, b)
-        return max(distances.min(0).mean(), distances.min(1).mean())
+def _foreground(X):
+    """Return rows with the fraction of foreground in blocks of 3x3 pixels."""
+    return 1 - X.reshape(-1, 35, 3, 35, 3).mean(axis=(2, 4)).reshape(len(X), -1) / 255
 
 
 class _Softmax(nn.Module):

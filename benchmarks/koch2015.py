@@ -154,6 +154,7 @@ def main():
         default=0,
         help=f"train the convolutions so long on images of {SMALLEST} pixels before",
     )
+    parser.add_argument("--keep", type=Path, help="file to save the network to, half precision")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     shared = Path("../shared/omniglot")
@@ -167,11 +168,15 @@ def main():
     )
     clf, scaled = estimator(args)
     described, minutes = " ".join(repr(clf).split()), 0.0
+    as_described = clf.get_params(deep=False)
     if args.first_epochs:
         first = clone(clf).set_params(resize=SMALLEST, max_iter=args.first_epochs)
         minutes += train(first, data.background, args, SMALLEST)
         clf = with_trained_convolutions(clf, first)
     minutes += train(clf, data.background, args, args.side)
+    if args.keep:
+        clf.set_params(**as_described)
+        clf.save(args.keep, half=True, support=False)
     early = clf.n_iter_ < clf.max_iter and bool(args.minutes)
     measured = {name: PROTOCOLS[name][2](clf, data) for name in MEASURED}
     one_shot = [row["one_shot_accuracy"] for row in clf.history_[0] if "one_shot_accuracy" in row]

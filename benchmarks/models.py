@@ -3,10 +3,22 @@
 from dataclasses import replace
 
 import numpy as np
-from baselines import ModifiedHausdorff, SoftmaxFeatures, SoftmaxOnSupport
+from baselines import (
+    SoftmaxFeatures,
+    SoftmaxOnSupport,
+    modified_hausdorff,
+    softmax_on_pixels,
+)
 from sklearn.neighbors import KNeighborsClassifier
+from together import SoftVote, chosen_weight
 
-from sksiamese import SiameseOneShotClassifier, load_pretrained, recipes
+from sksiamese import (
+    FrozenTwinClassifier,
+    MotorProgramClassifier,
+    SiameseOneShotClassifier,
+    load_pretrained,
+    recipes,
+)
 from sksiamese.twin.network import TwinEnsemble
 
 
@@ -53,6 +65,17 @@ def ensemble(folder, seed, epochs):
     comparer = replace(clf.fitted_.comparer, network=network)
     clf.fitted_ = replace(clf.fitted_, comparer=comparer, support=None)
     return clf
+
+
+def motor_programs(**params):
+    """Return a function that makes the classifier. Nothing is trained; the seed is of walks."""
+    return lambda data, seed, epochs: MotorProgramClassifier(random_state=seed, **params)
+
+
+def together(data, seed, epochs):
+    """Return the vote of the pretrained network and motor programs, as `together.py` weighs it."""
+    network = FrozenTwinClassifier(load_pretrained("omniglot"))
+    return SoftVote.of(network, MotorProgramClassifier(random_state=seed), chosen_weight())
 
 
 def softmax_features(data, seed, epochs):
@@ -129,6 +152,31 @@ MODELS = {
         None,
         lambda data, seed, epochs: load_pretrained("omniglot"),
     ),
+    "motor-programs": (
+        "`MotorProgramClassifier()`, motor programs after BPL",
+        None,
+        motor_programs(),
+    ),
+    "motor-programs-no-library": (
+        "motor programs with `primitives=False`",
+        None,
+        motor_programs(primitives=False),
+    ),
+    "simple-strokes": (
+        'motor programs with `model="simple_strokes"`',
+        None,
+        motor_programs(model="simple_strokes"),
+    ),
+    "motor-programs-affine": (
+        'motor programs with `model="affine"`',
+        None,
+        motor_programs(model="affine"),
+    ),
+    "together": (
+        '`VotingClassifier` of `load_pretrained("omniglot")` and `MotorProgramClassifier()`',
+        None,
+        together,
+    ),
     "pixels": (
         "1-nearest-neighbour on pixels",
         None,
@@ -137,15 +185,20 @@ MODELS = {
     "hausdorff": (
         "1-nearest-neighbour by the modified Hausdorff distance",
         None,
-        lambda data, seed, epochs: ModifiedHausdorff(),
+        lambda data, seed, epochs: modified_hausdorff(),
     ),
     "softmax-features": (
         "1-nearest-neighbour on the features of a softmax classifier",
         "thirty",
         softmax_features,
     ),
+    "softmax-pixels": (
+        "a softmax network trained on each support",
+        None,
+        lambda data, seed, epochs: softmax_on_pixels(random_state=seed),
+    ),
     "softmax-support": (
-        "a softmax classifier trained on each support",
+        "a convolutional softmax network trained on distorted copies of each support",
         None,
         lambda data, seed, epochs: SoftmaxOnSupport(random_state=seed),
     ),

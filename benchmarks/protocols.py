@@ -74,6 +74,9 @@ def verification(model, data):
 def pair_logits(model, drawings, seed):
     """Return logits of pairs drawn within alphabets, half of them of one character."""
     i, j, same = make_pairs(drawings.target, drawings.alphabets, N_PAIRS, random_state=seed).T
+    if hasattr(model, "parse"):  # comparing all pairs of an alphabet would take hours
+        embeddings = model.set_support(drawings.images, drawings.target).support_.embeddings
+        return model.fitted_.pair_logits(embeddings, embeddings, i, j), same.astype(bool)
     if hasattr(model, "set_support"):  # a pretrained network estimates its input scaling from it
         model.set_support(drawings.images[:20], drawings.target[:20])
     alphabets = drawings.alphabets[i]

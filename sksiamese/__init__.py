@@ -3,12 +3,14 @@
 from . import recipes
 from ._classifier import SiameseOneShotClassifier
 from ._frozen import FrozenTwinClassifier
+from ._motor_programs import MotorProgramClassifier
 from ._verifier import SiameseVerifier
 from .weights import load_pretrained
 
 __version__ = "0.1.0"
 __all__ = [
     "FrozenTwinClassifier",
+    "MotorProgramClassifier",
     "SiameseOneShotClassifier",
     "SiameseVerifier",
     "__version__",

@@ -108,11 +108,11 @@ def supported(estimator: Any) -> Fitted:
 
 
 def check_knows_input(fitted: Fitted) -> None:
-    """Raise NotFittedError for a pretrained network that has not seen its user's images."""
+    """Raise NotFittedError if the input scaling comes from the support, and there is none."""
     if fitted.adapts and fitted.support is None:
         raise NotFittedError(
-            "This network is pretrained and estimates its input scaling from the support. Call "
-            "set_support(X, y) first."
+            "This estimator learns the size and the value range of images from its support, which "
+            "it does not have. Call set_support(X, y) first."
         )
 
 

@@ -174,7 +174,8 @@ class Fitted:
         # The same pairs and trials for the same data.
         i, j, same = make_pairs(classes, groups, N_PAIRS, random_state=0).T
         plain = replace(self, calibration=(1.0, 0.0))
-        logits = plain.pair_logits(embeddings, embeddings, i, j)
+        pairs, drawn = np.unique(np.stack([i, j]), axis=1, return_inverse=True)
+        logits = plain.pair_logits(embeddings, embeddings, *pairs)[drawn.ravel()]
         line = LogisticRegression().fit(logits[:, None].astype(np.float64), same)
         slope, intercept = line.coef_.item(), line.intercept_.item()
         if slope <= 0:
@@ -193,9 +194,14 @@ class Fitted:
         """Return scores of queries of one-shot trials whose own class is left out."""
         n_way = common_way(classes, groups)
         splitter = EpisodeSplit(n_way, n_episodes=math.ceil(N_QUERIES / n_way), random_state=0)
-        scores = []
+        scores, whole = [], None
+        if len(embeddings) ** 2 <= N_QUERIES * n_way:  # the same pairs come again and again
+            whole = self.logits(embeddings, embeddings)
         for support, query in splitter.split(embeddings, classes, groups):
-            logits = self.logits(embeddings[query], embeddings[support])
+            if whole is None:
+                logits = self.logits(embeddings[query], embeddings[support])
+            else:
+                logits = whole[np.ix_(query, support)]
             wrong = logits[classes[query][:, None] != classes[support]]
             scores.append(scores_of(wrong.reshape(len(query), -1)))
         return np.concatenate(scores)

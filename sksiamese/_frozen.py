@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import FittedAttribute
 from ._classifier import SiameseOneShotClassifier
+from ._motor_programs import MotorProgramClassifier
 from ._params import check_choice
 from ._support import AGGREGATIONS
 
@@ -24,7 +25,7 @@ class Parts(NamedTuple):
     """What X passes through: fitted transformers, or None, and the classifier."""
 
     transformers: Pipeline | None
-    classifier: SiameseOneShotClassifier
+    classifier: SiameseOneShotClassifier | MotorProgramClassifier
 
     def transform(self, X: Any) -> Any:
         """Return X as the classifier takes it."""
@@ -45,7 +46,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    estimator : SiameseOneShotClassifier or Pipeline
+    estimator : SiameseOneShotClassifier, MotorProgramClassifier or Pipeline
         A fitted classifier, or a fitted Pipeline that ends in one. The transformers of a Pipeline
         are applied to what `fit` and `predict` are given.
     aggregation : {"mean", "max", "prototype"} or None, default=None
@@ -53,7 +54,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
 
     Attributes
     ----------
-    classifier_ : SiameseOneShotClassifier
+    classifier_ : SiameseOneShotClassifier or MotorProgramClassifier
         Copy of the classifier, with a support of its own.
     transformers_ : Pipeline or None
         Fitted transformers that X passes through first.
@@ -167,7 +168,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         NotFittedError
             If `estimator` is not fitted.
         TypeError
-            If `estimator`, or its last step, is not a SiameseOneShotClassifier.
+            If `estimator`, or its last step, is not one of these classifiers.
         ValueError
             If an argument cannot be used. The support is then unchanged.
 
@@ -359,11 +360,11 @@ def _parts_of(estimator: Any, aggregation: str | None) -> Parts:
     if isinstance(classifier, Pipeline) and len(classifier):
         transformers = classifier[:-1] if len(classifier) > 1 else None
         classifier = classifier[-1]
-    if not isinstance(classifier, SiameseOneShotClassifier):
+    if not isinstance(classifier, SiameseOneShotClassifier | MotorProgramClassifier):
         raise TypeError(
-            f"estimator={estimator!r}; expected a fitted SiameseOneShotClassifier, or a fitted "
-            "Pipeline whose last step is one. For a SiameseVerifier, pass "
-            "verifier.to_classifier()."
+            f"estimator={estimator!r}; expected a fitted SiameseOneShotClassifier or "
+            "MotorProgramClassifier, or a fitted Pipeline whose last step is one. For a "
+            "SiameseVerifier, pass verifier.to_classifier()."
         )
     if "fitted_" not in vars(classifier):
         raise NotFittedError(

@@ -98,6 +98,23 @@ def check_target(path: Any) -> Path:
     return path
 
 
+def rng_of(random_state: Any) -> np.random.RandomState:
+    """Return a random state that no global generator is used for.
+
+    Raises
+    ------
+    ValueError
+        If `random_state` cannot be used.
+    """
+    try:
+        return own_random_state(random_state)
+    except ValueError as error:
+        raise ValueError(
+            f"random_state={random_state!r}; expected None, an integer from 0 to 2**32 - 1, or a "
+            "numpy RandomState."
+        ) from error
+
+
 # Callbacks without which training or its result would not be what the parameters say.
 _OWN_CALLBACKS = {
     "callbacks__average": "ema_decay",
@@ -311,10 +328,4 @@ class LearningParams:
         ValueError
             If `random_state` cannot be used.
         """
-        try:
-            return own_random_state(self.random_state)
-        except ValueError as error:
-            raise ValueError(
-                f"random_state={self.random_state!r}; expected None, an integer from 0 to 2**32 - "
-                "1, or a numpy RandomState."
-            ) from error
+        return rng_of(self.random_state)

@@ -20,6 +20,8 @@ from ._fitted import Fitted
 from ._learning import build_network, build_scaling, neural
 from ._params import LearningParams, check_path, check_target
 from ._support import SupportSet
+from .comparers import MotorPrograms, drawing_scaling, programs_of
+from .programs import pack, unpack
 from .twin.inference import NeuralComparer
 from .twin.network import TwinEnsemble
 
@@ -30,10 +32,8 @@ _AS_TENSORS = ("comparer", "support")  # all other fields of Fitted are JSON
 def write_fitted(path: Any, estimator: Any, fitted: Fitted, half: bool, support: bool) -> None:
     """Write a file that `read_fitted` reads; it is replaced as a whole, once all is written."""
     path = check_target(path)
-    comparer = neural(fitted)
-    tensors = comparer.network.state_dict(prefix="network.")
-    tensors["scaling.offset"] = comparer.scaling.offset
-    tensors["scaling.scale"] = comparer.scaling.scale
+    is_programs = isinstance(fitted.comparer, MotorPrograms)
+    tensors, comparer = (_written_programs if is_programs else _written_network)(fitted)
     params = {name: _plain(name, v) for name, v in estimator.get_params(deep=False).items()}
     about = {
         "format": FORMAT,
@@ -44,13 +44,12 @@ def write_fitted(path: Any, estimator: Any, fitted: Fitted, half: bool, support:
             for field in fields(fitted)
             if field.name not in _AS_TENSORS
         },
-        "working_size": comparer.scaling.working_size,
+        **comparer,
     }
     if support and fitted.support is not None:
-        embeddings = np.ascontiguousarray(fitted.support.embeddings)
-        if not embeddings.flags.writeable:
-            embeddings = embeddings.copy()
-        tensors["support.embeddings"] = torch.from_numpy(embeddings)
+        embeddings = fitted.support.embeddings
+        arrays = pack(programs_of(fitted.support)) if is_programs else {"embeddings": embeddings}
+        tensors |= {f"support.{name}": _tensor(array) for name, array in arrays.items()}
         about["labels"] = _written(fitted.support.labels)
     tensors = {
         name: t.half() if half and t.ndim > 1 and t.dtype == torch.float32 else t
@@ -95,21 +94,86 @@ def read_fitted(path: Any, cls: type) -> Any:
     return estimator
 
 
+def _written_network(fitted: Fitted) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return tensors and JSON of a network and its input scaling."""
+    comparer = neural(fitted)
+    tensors = comparer.network.state_dict(prefix="network.")
+    tensors["scaling.offset"] = comparer.scaling.offset
+    tensors["scaling.scale"] = comparer.scaling.scale
+    return tensors, {"working_size": comparer.scaling.working_size}
+
+
+def _written_programs(fitted: Fitted) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return tensors and JSON of a comparer by motor programs."""
+    comparer = fitted.comparer
+    assert isinstance(comparer, MotorPrograms)
+    options = {f.name: getattr(comparer, f.name) for f in fields(comparer) if f.name != "scaling"}
+    tensors = {}
+    if comparer.scaling is not None:
+        tensors = {
+            "scaling.offset": comparer.scaling.offset,
+            "scaling.scale": comparer.scaling.scale,
+        }
+    return tensors, {"programs": options}
+
+
 def _restored(path: Any, estimator: Any, about: dict, tensors: dict[str, Tensor]) -> Fitted:
-    params = LearningParams.of(estimator)
     values = {name: _read(value) for name, value in about["fitted"].items()}
     tensors = {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}
-    offset, scale = tensors.pop("scaling.offset"), tensors.pop("scaling.scale")
     shape = tuple(values["input_shape"])
-    scaling = build_scaling(params, shape, offset, scale, _tuples(about["working_size"]))
-    seen = (shape[0], *scaling.working_size) if scaling.working_size else shape
+    arrays = {
+        name.removeprefix("support."): tensors.pop(name).numpy()
+        for name in list(tensors)
+        if name.startswith("support.")
+    }
+    comparer: MotorPrograms | NeuralComparer
+    if "programs" in about:
+        comparer = _restored_programs(path, about["programs"], shape, tensors)
+        embeddings = _restored_support(path, comparer, arrays) if arrays else None
+    else:
+        comparer = _restored_network(path, estimator, shape, about, tensors)
+        embeddings = arrays.get("embeddings")
     support = None
-    if "support.embeddings" in tensors:
-        embeddings = tensors.pop("support.embeddings").numpy()
+    if embeddings is not None:
         labels = _read(about["labels"])
         if len(labels) != len(embeddings):
             raise ValueError(f"{path} has {len(labels)} labels of {len(embeddings)} exemplars.")
         support = SupportSet.of(embeddings, labels)
+    return Fitted(comparer=comparer, support=support, **values)
+
+
+def _restored_programs(
+    path: Any, options: dict[str, Any], shape: tuple[int, ...], tensors: dict[str, Tensor]
+) -> MotorPrograms:
+    scaling = None
+    if tensors:
+        offset, scale = tensors.pop("scaling.offset"), tensors.pop("scaling.scale")
+        scaling = drawing_scaling(offset, scale, shape)
+    if tensors:
+        raise ValueError(f"{path} has {sorted(tensors)}, which motor programs do not have.")
+    return MotorPrograms(**options, scaling=scaling)
+
+
+def _restored_support(
+    path: Any, comparer: MotorPrograms, arrays: dict[str, np.ndarray]
+) -> np.ndarray:
+    try:
+        return comparer.embeddings_of(unpack(arrays))
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"{path} has programs that cannot be read: {error}.") from error
+
+
+def _restored_network(
+    path: Any,
+    estimator: Any,
+    shape: tuple[int, ...],
+    about: dict[str, Any],
+    tensors: dict[str, Tensor],
+) -> NeuralComparer:
+    params = LearningParams.of(estimator)
+    offset, scale = tensors.pop("scaling.offset"), tensors.pop("scaling.scale")
+    scaling = build_scaling(params, shape, offset, scale, _tuples(about["working_size"]))
+    seen = (shape[0], *scaling.working_size) if scaling.working_size else shape
     members = {name.split(".")[2] for name in tensors if name.startswith("network.members.")}
     networks = [build_network(params, seen, seed=0) for _ in members or "1"]
     network = TwinEnsemble(networks) if members else networks[0]
@@ -120,8 +184,12 @@ def _restored(path: Any, estimator: Any, about: dict, tensors: dict[str, Tensor]
             f"{path} does not fit its own parameters: it lacks {missing} and has {unexpected}."
         )
     network = network.eval().requires_grad_(False)
-    comparer = NeuralComparer(network, scaling, str(params.device))
-    return Fitted(comparer=comparer, support=support, **values)
+    return NeuralComparer(network, scaling, str(params.device))
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    array = np.ascontiguousarray(array)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _written(value: Any) -> Any:

@@ -35,7 +35,12 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sksiamese import FrozenTwinClassifier, SiameseOneShotClassifier, SiameseVerifier
+from sksiamese import (
+    FrozenTwinClassifier,
+    MotorProgramClassifier,
+    SiameseOneShotClassifier,
+    SiameseVerifier,
+)
 from sksiamese.model_selection import make_one_shot_scorer
 
 CONTRACT = Path(__file__).parents[1] / "benchmarks" / "contract.py"
@@ -135,6 +140,13 @@ class PairsOfRows(TransformerMixin, SiameseVerifier):
 @pytest.mark.parametrize("check", checks_of(SiameseOneShotClassifier()))
 def test_check_estimator_passes_for_the_classifier(check):
     check(SiameseOneShotClassifier())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("check", checks_of(MotorProgramClassifier()))
+def test_check_estimator_passes_for_motor_programs(check):
+    """Rows are drawn as curves."""
+    check(MotorProgramClassifier())
 
 
 def test_check_estimator_passes_for_the_classifier_with_array_api(tmp_path, record_property):
@@ -340,6 +352,29 @@ def test_joblib_keeps_a_classifier(clf, data, tmp_path, mmap_mode):
     assert again.classes_.tolist() == [1, 2, 3, 4, 7, 8]
 
 
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+@pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning")  # torch before 2.6
+@pytest.mark.filterwarnings("error")
+def test_joblib_keeps_motor_programs(data, tmp_path, mmap_mode):
+    X, y = data[0][::8], data[1][::8]
+    clf = MotorProgramClassifier(random_state=0).fit(X, y)
+    joblib.dump(clf, tmp_path / "clf.joblib")
+    again = joblib.load(tmp_path / "clf.joblib", mmap_mode=mmap_mode)
+    np.testing.assert_array_equal(again.decision_function(X), clf.decision_function(X))
+    again.add_support(X[:1], [7]).remove_support(0)
+    assert again.classes_.tolist() == [1, 2, 3, 4, 7]
+
+
+def test_motor_programs_remember_the_columns_of_a_data_frame(data):
+    X, y = data[0][::8], data[1][::8]
+    frame = pd.DataFrame(X.reshape(len(X), -1)).add_prefix("pixel")
+    clf = MotorProgramClassifier(image_shape=(16, 16)).fit(frame, pd.Series(y).astype(str))
+    assert clf.feature_names_in_[:2].tolist() == ["pixel0", "pixel1"]
+    assert clf.predict(frame).tolist() == list("01234")
+    with pytest.raises(ValueError, match="feature names"):
+        clf.predict(frame.rename(columns={"pixel0": "other"}))
+
+
 def test_skops_keeps_an_unfitted_classifier_that_is_trusted():
     pipeline = make_pipeline(StandardScaler(), classifier(batch_size=(1, 10, 2)))
     written = skops.io.dumps(pipeline)
@@ -378,6 +413,7 @@ def test_repr_shows_parameters_that_differ(clf):
 def test_is_classifier_is_true(clf):
     assert is_classifier(clf)
     assert is_classifier(SiameseVerifier())
+    assert is_classifier(MotorProgramClassifier())
 
 
 # Forms of X that only scikit-learn users have

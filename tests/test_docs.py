@@ -53,6 +53,7 @@ WORDS = {
 # Parameters of other packages that the documentation uses.
 OTHERS = {
     "LRScheduler": {"gamma"},
+    "MLPClassifier": {"solver"},
     "cross_val_score": {"groups", "params", "scoring"},
     "numpy": {"axis"},
     "timm.create_model": {"in_chans", "num_classes", "pretrained"},
@@ -250,6 +251,16 @@ def test_readme_passes_groups_to_fit_and_to_the_splitter(names, monkeypatch):
 def test_pretrained_code_runs(names):
     run(DOCS / "pretrained.md", names)
     assert names["labels"].tolist() == names["y_new"].tolist()
+
+
+def test_five_ways_code_scores_each_way(names, capsys):
+    blocks = "\n".join(python_blocks(DOCS / "five_ways.md"))
+    assert blocks.count("load_omniglot_minimal().runs") == 1
+    exec(blocks.replace("load_omniglot_minimal().runs", "load_omniglot_minimal().runs[:3]"), names)
+    lines = capsys.readouterr().out.splitlines()
+    pixels, softmax, programs, network = (float(line.split(" %")[0]) for line in lines)
+    assert max(pixels, softmax) < 50 < 85 < min(programs, network)
+    assert all("60 trials" in line for line in lines)
 
 
 def test_extending_code_runs(names):

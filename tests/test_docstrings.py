@@ -99,6 +99,7 @@ def test_ignored_checks_are_known_to_numpydoc():
         "sksiamese.SiameseOneShotClassifier",
         "sksiamese.SiameseOneShotClassifier.fit",
         "sksiamese.SiameseVerifier.predict",
+        "sksiamese.MotorProgramClassifier.fit",
         "sksiamese.load_pretrained",
         "sksiamese.recipes.omniglot",
     ],

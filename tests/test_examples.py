@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.utils import Bunch
 
+from sksiamese import MotorProgramClassifier, load_pretrained
 from sksiamese.datasets import load_omniglot_minimal
+from sksiamese.model_selection import make_pairs
 
 ROOT = Path(__file__).parents[1]
 
@@ -187,6 +190,47 @@ def test_plot_pretrained_recognises_drawn_symbols(tmp_path):
     assert_is_drawn(tmp_path / "pretrained.png")
 
 
+def test_plot_motor_programs_scores_and_draws_programs(tmp_path):
+    out, _ = run("examples/plot_motor_programs.py", "--runs", "5", cwd=tmp_path)
+    (line,) = (line for line in out.splitlines() if "20-way 1-shot" in line)
+    assert "100 trials" in line
+    assert numbers(line)[0] > 90
+    assert "drew programs of 4 queries" in out
+    assert_is_drawn(tmp_path / "motor_programs.png")
+
+
+def test_plot_five_ways_scores_all_on_the_same_runs(tmp_path):
+    out, _ = run("examples/plot_five_ways.py", "--runs", "4", cwd=tmp_path)
+    pixels, softmax, programs, network = (
+        float(re.search(r"([\d.]+) % \(95", line)[1])
+        for line in out.splitlines()
+        if "80 trials" in line
+    )
+    assert max(pixels, softmax) < 40 < 90 < min(programs, network)
+    assert "Koch's network         left out" in out
+    assert_is_drawn(tmp_path / "five_ways.png")
+
+
+def test_plot_five_ways_reads_the_paper_s_network_from_a_file(tmp_path):
+    load_pretrained("omniglot").save(tmp_path / "koch.safetensors", support=False)
+    arguments = ["--runs", "1", "--koch", "koch.safetensors"]
+    out, _ = run("examples/plot_five_ways.py", *arguments, cwd=tmp_path)
+    assert out.count("20 trials") == 5
+    assert "left out" not in out
+    assert_is_drawn(tmp_path / "five_ways.png")
+
+
+def test_plot_together_votes_and_stacks(tmp_path):
+    arguments = ["--runs", "3", "--alphabets", "1"]
+    out, _ = run("examples/plot_together.py", *arguments, cwd=tmp_path)
+    assert "3 official runs, 20-way 1-shot" in out
+    assert "pairs of official runs, 1 alphabets, 20-way 3-shot" in out
+    scores = [numbers(line)[0] for line in out.splitlines() if "interval" in line]
+    assert len(scores) == 7
+    assert min(scores) > 80
+    assert_is_drawn(tmp_path / "together.png")
+
+
 def accuracy(*arguments, cwd, data_home):
     """Return the rows that the accuracy benchmark writes."""
     run("benchmarks/accuracy.py", *arguments, "--data-home", str(data_home), cwd=cwd)
@@ -244,6 +288,15 @@ def page(monkeypatch, tmp_path):
     return page
 
 
+@pytest.fixture
+def five_ways(monkeypatch):
+    """Return the module that fills in the page of the five ways."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import five_ways
+
+    return five_ways
+
+
 def committed(name):
     return json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text())
 
@@ -264,6 +317,87 @@ def test_write_page_separates_transductive_figures(page, tmp_path):
     inductive, transductive = (tmp_path / "PAGE").read_text().split("## Transductive")
     assert "official runs, assigned |" in transductive
     assert "official runs, assigned |" not in inductive
+
+
+def test_write_five_ways_makes_the_committed_page(five_ways, tmp_path):
+    text = (ROOT / "docs/five_ways.md").read_text()
+    empty = tmp_path / "five_ways.md"
+    empty.write_text(five_ways.MARKS.sub(r"\1\3", text))
+    five_ways.write_five_ways(committed("accuracy"), empty)
+    assert empty.read_text() == text
+
+
+def test_write_five_ways_has_a_row_for_what_was_measured(five_ways, monkeypatch, tmp_path):
+    page = tmp_path / "five_ways.md"
+    page.write_text((ROOT / "docs/five_ways.md").read_text())
+    monkeypatch.setattr(five_ways, "RESULTS", tmp_path)
+    rows = [row for row in committed("accuracy") if row["model"] == "pixels"]
+    five_ways.write_five_ways(rows, page)
+    table = page.read_text().split("<!-- figures: table -->")[1].split("<!-- end -->")[0]
+    ways = [line.split(" | ")[0] for line in table.strip().splitlines()[2:]]
+    assert ways == ["| 1-NN on pixels", "| people"]
+    assert page.read_text().count("here not measured yet") == 5
+
+    (tmp_path / "koch_105.json").write_text(json.dumps(committed("koch2015_6000")))
+    (tmp_path / "five_ways.json").write_text(json.dumps({"cpu_seconds": {"koch": 1.25}}))
+    five_ways.write_five_ways(rows, page)
+    (row,) = (line for line in page.read_text().splitlines() if line.startswith("| Koch"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1:] == [
+        "92.0 (Koch et al. 2015)",
+        "25.50 (21.5-30.0)",
+        "20.28 (19.1-21.5)",
+        "30 alphabets",
+        "18",
+        "1.25",
+    ]
+
+
+def test_pair_logits_of_motor_programs_are_those_of_the_pairs(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import protocols
+
+    monkeypatch.setattr(protocols, "N_PAIRS", 20)
+    data = load_omniglot_minimal()
+    chosen = np.concatenate(
+        [np.unique(data.target[data.alphabets == name])[:3] for name in ("Greek", "Latin")]
+    )
+    rows = np.flatnonzero(np.isin(data.target, chosen) & (data.drawers <= 3))
+    data = Bunch(**{name: data[name][rows] for name in ("images", "target", "alphabets")})
+    clf = MotorProgramClassifier(random_state=0)
+    logits, same = protocols.pair_logits(clf, data, 0)
+    i, j, expected = make_pairs(data.target, data.alphabets, 20, random_state=0).T
+    np.testing.assert_array_equal(same, expected)
+    all_pairs = clf.similarity(data.images, data.images)
+    np.testing.assert_allclose(logits, all_pairs[i, j], rtol=1e-4, atol=1e-4)
+
+
+def test_together_chooses_the_weight_that_the_table_uses(tmp_path, monkeypatch):
+    write_zip(tmp_path, "images_background", [("Greek", "Greek", 6), ("Korean", "Hebrew", 20)])
+    arguments = ["--epochs", "1", "--episodes", "5", "--network", "held_out.safetensors"]
+    arguments += ["--data-home", str(tmp_path)]
+    run("benchmarks/together.py", *arguments, cwd=tmp_path)
+    record = result(tmp_path, "together")
+    assert record["alphabets"] == ["Hebrew"]
+    assert record["n"] == 100
+    assert (tmp_path / "held_out.safetensors").exists()
+    by_weight = dict(zip(record["weights"], record["accuracies"], strict=True))
+    right = record["right"]
+    assert by_weight[1.0] == (right["both"] + right["network alone"]) / 100
+    assert by_weight[0.0] == (right["both"] + right["programs alone"]) / 100
+    best = [
+        weight for weight, accuracy in by_weight.items() if accuracy == max(by_weight.values())
+    ]
+    assert record["weight"] == pytest.approx(np.median(best), abs=1e-3)
+
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import models
+    import together
+
+    monkeypatch.setattr(together, "RESULTS", tmp_path)
+    vote = models.MODELS["together"][2](None, 3, None)
+    assert vote.weights == [record["weight"], 1 - record["weight"]]
+    assert dict(vote.estimators)["programs"].random_state == 3
 
 
 def test_search_trains_on_some_alphabets_and_scores_others(tmp_path):

@@ -17,6 +17,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sksiamese import (
     FrozenTwinClassifier,
+    MotorProgramClassifier,
     SiameseOneShotClassifier,
     SiameseVerifier,
     load_pretrained,
@@ -201,6 +202,74 @@ def test_fit_adapts_a_pretrained_network_to_each_support(new):
     assert not hasattr(clf, "support_")
 
 
+@pytest.fixture(scope="module")
+def motor_programs(glyphs):
+    """A classifier by motor programs, fitted on one drawing of each of ten classes."""
+    X, y = glyphs
+    return MotorProgramClassifier(random_state=0).fit(X[y < 10][::8], y[y < 10][::8])
+
+
+def test_frozen_motor_programs_set_the_support_of_a_copy(motor_programs, new):
+    X, y = new
+    before = motor_programs.support_
+    frozen = FrozenTwinClassifier(motor_programs).fit(X[::8], y[::8])
+    expected = copy.copy(motor_programs).set_support(X[::8], y[::8])
+    queries = X[1::4]
+    for method in ("predict", "predict_proba", "decision_function", "score_samples"):
+        found = getattr(frozen, method)(queries)
+        np.testing.assert_array_equal(found, getattr(expected, method)(queries))
+    np.testing.assert_array_equal(frozen.kneighbors(queries, 2), expected.kneighbors(queries, 2))
+    np.testing.assert_array_equal(frozen.match(X[1::8]), expected.match(X[1::8]))
+    assert motor_programs.support_ is before
+    assert frozen.classes_.tolist() == [10, 11, 12, 13, 14, 15]
+    assert frozen.n_features_in_ == 256
+
+
+def test_frozen_motor_programs_run_over_support_sets(motor_programs, new):
+    X, y = new
+    frozen = FrozenTwinClassifier(motor_programs)
+    trials = EpisodeSplit(n_way=5, n_episodes=4, random_state=0)
+    scores = cross_val_score(frozen, X, y, cv=trials)
+    assert scores.mean() > 0.7  # chance is 0.2
+    search = GridSearchCV(frozen, {"aggregation": ["mean", "max"]}, cv=2).fit(X[::2], y[::2])
+    assert search.best_score_ > 0.7
+
+
+def test_frozen_pipeline_ends_in_motor_programs(new):
+    X, y = new
+    rows = X.reshape(len(X), -1)
+    motor_programs = MotorProgramClassifier(image_shape=(16, 16), random_state=0)
+    pipeline = make_pipeline(FunctionTransformer(), motor_programs).fit(rows[::8], y[::8])
+    frozen = FrozenTwinClassifier(pipeline).fit(rows[1::8], y[1::8])
+    expected = clone(pipeline).fit(rows[1::8], y[1::8])
+    np.testing.assert_array_equal(frozen.predict(rows[::3]), expected.predict(rows[::3]))
+
+
+def test_voting_and_stacking_take_a_network_and_motor_programs(fitted, motor_programs, new):
+    X, y = new
+    both = [("network", fitted), ("programs", motor_programs)]
+    both = [(name, FrozenTwinClassifier(estimator)) for name, estimator in both]
+    few = np.arange(len(y)) % 8 < 2
+    voting = VotingClassifier(both, voting="soft").fit(X[few], y[few])
+    assert voting.score(X[3::8], y[3::8]) > 0.6  # chance is 1/6
+    stacking = StackingClassifier(both, LogisticRegression(), cv=2).fit(X[few], y[few])
+    assert stacking.score(X[3::8], y[3::8]) > 0.6
+
+
+def test_frozen_motor_programs_keep_calibration_and_refuse_prototypes(new):
+    y = np.arange(60) % 6
+    rows = np.random.default_rng(0).normal(size=(60, 8)) / 3 + np.eye(6, 8)[y] * 3
+    clf = MotorProgramClassifier(unknown_label=-1, random_state=0).fit(rows, y)
+    frozen = FrozenTwinClassifier(clf).fit(rows[:3], y[:3])
+    assert frozen.rejection_threshold_ == clf.rejection_threshold_
+    rejected = frozen.score_samples(rows) < frozen.rejection_threshold_
+    np.testing.assert_array_equal(frozen.predict(rows) == -1, rejected)
+    assert 0 < rejected.sum() < 60
+    frozen = FrozenTwinClassifier(clf, aggregation="prototype").fit(rows, y)
+    with pytest.raises(ValueError, match="aggregation='prototype' needs the mean of embeddings"):
+        frozen.predict(rows)
+
+
 def test_pickle_gives_the_same_probabilities(frozen, new):
     X, y = new
     frozen.fit(X[::8], y[::8])
@@ -231,7 +300,8 @@ def test_set_params_raises_for_parameters_of_the_wrapped_estimator(frozen):
             NotFittedError,
             "Pipeline, is not fitted",
         ),
-        (LogisticRegression(), TypeError, "expected a fitted SiameseOneShotClassifier"),
+        (MotorProgramClassifier(), NotFittedError, "MotorProgramClassifier, is not fitted"),
+        (LogisticRegression(), TypeError, "expected a fitted SiameseOneShotClassifier or Motor"),
         (None, TypeError, "estimator=None; expected a fitted"),
         (SiameseOneShotClassifier, TypeError, "expected a fitted SiameseOneShotClassifier"),
         (SiameseVerifier(), TypeError, "For a SiameseVerifier, pass verifier.to_classifier"),

@@ -15,7 +15,12 @@ from safetensors.torch import save_file
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 
-from sksiamese import SiameseOneShotClassifier, SiameseVerifier, load_pretrained
+from sksiamese import (
+    MotorProgramClassifier,
+    SiameseOneShotClassifier,
+    SiameseVerifier,
+    load_pretrained,
+)
 from sksiamese.datasets import ImageArray, make_glyphs
 from sksiamese.model_selection import make_pairs
 
@@ -504,3 +509,176 @@ def test_save_writes_plain_values_and_tensors_only(tmp_path, kind):
     about = json.loads(metadata["sksiamese"])
     assert {"format", "class", "params", "fitted"} <= about.keys()
     assert {entry["dtype"] for entry in header.values()} <= {"F32", "F64", "I64"}
+
+
+# Motor programs, which have no network
+
+
+def programs(**params):
+    return MotorProgramClassifier(**{"random_state": 0, **params})
+
+
+PROGRAMS = {
+    "default": lambda: programs().fit(X[::4], y[::4]),
+    "simple strokes": lambda: programs(model="simple_strokes").fit(X[::4], y[::4]),
+    "affine": lambda: programs(model="affine", primitives=False).fit(X[::4], y[::4]),
+    "mean": lambda: programs(n_walks=9, aggregation="mean").fit(X[::2], y[::2]),
+    "grown": lambda: programs().fit(X[::4], y[::4]).add_support(X[1:4], y[1:4]).remove_support(2),
+    "flat": lambda: programs(image_shape=(28, 28)).fit(X.reshape(24, -1)[::4], y[::4]),
+    "colour": lambda: programs(channels="last").fit(np.stack([X, X, X], -1)[::4], y[::4]),
+    "curves": lambda: programs().fit(X.reshape(24, -1)[::4, 300:340], y[::4]),
+    "calibrated": lambda: programs(unknown_label="unknown").fit(X[::2], y[::2].astype(str)),
+    "support": lambda: programs(random_state=None).set_support(X[::4], list("abcdef")),
+    "cleared": lambda: programs().fit(X[::4], y[::4]).clear_support(),
+}
+
+
+def input_of(clf):
+    """Return X as a classifier of motor programs takes it."""
+    if clf.fitted_.flat:
+        rows = X.reshape(len(X), -1)
+        return rows if clf.image_shape else rows[:, 300:340]
+    return np.stack([X, X, X], -1) if clf.input_shape_[0] == 3 else X
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_load_returns_the_motor_programs_that_save_wrote(tmp_path, kind):
+    saved = PROGRAMS[kind]()
+    saved.save(tmp_path / "one")
+    again = MotorProgramClassifier.load(tmp_path / "one")
+    assert again.get_params() == saved.get_params()
+    assert again.fitted_.calibration == saved.fitted_.calibration
+    for name in PUBLIC:
+        assert hasattr(again, name) == hasattr(saved, name)
+        if hasattr(saved, name):
+            np.testing.assert_array_equal(getattr(again, name), getattr(saved, name))
+    if kind != "cleared":
+        queries = input_of(saved)[:7]
+        np.testing.assert_array_equal(again.predict(queries), saved.predict(queries))
+        expected = saved.decision_function(queries)
+        np.testing.assert_array_equal(again.decision_function(queries), expected)
+        np.testing.assert_array_equal(again.kneighbors(queries, 3), saved.kneighbors(queries, 3))
+        for found, program in zip(again.programs_, saved.programs_, strict=True):
+            assert found.score == program.score
+            for name in ("points", "weights", "strokes", "substrokes"):
+                expected = getattr(program, name)
+                np.testing.assert_array_equal(getattr(found, name), expected)
+                assert getattr(found, name).dtype == expected.dtype
+    again.save(tmp_path / "two")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_load_of_motor_programs_without_support(tmp_path):
+    clf = programs().set_support(X[::4], np.char.add("person ", y[::4].astype(str)))
+    clf.save(tmp_path / "whole")
+    clf.save(tmp_path / "empty", support=False)
+    assert b"person 3" in (tmp_path / "whole").read_bytes()
+    assert b"person 3" not in (tmp_path / "empty").read_bytes()
+    again = MotorProgramClassifier.load(tmp_path / "empty")
+    with pytest.raises(NotFittedError, match="no support yet"):
+        again.predict(X)
+    assert not hasattr(again, "programs_")
+    again.set_support(X[::4], y[::4])
+    expected = clf.set_support(X[::4], y[::4]).decision_function(X[:5])
+    np.testing.assert_array_equal(again.decision_function(X[:5]), expected)
+
+
+def test_load_returns_motor_programs_that_take_other_images(tmp_path):
+    PROGRAMS["default"]().save(tmp_path / "programs")
+    again = MotorProgramClassifier.load(tmp_path / "programs")
+    with pytest.raises(ValueError, match="inverted polarity"):
+        again.predict(255 - X)
+    other = np.pad(255 - X, ((0, 0), (3, 3), (3, 3)))
+    assert again.set_support(other[::4], y[::4]).score(other, y) > 0.8
+
+
+@pytest.mark.parametrize("kind", ["default", "mean", "calibrated"])
+def test_save_of_motor_programs_writes_plain_values_and_tensors_only(tmp_path, kind):
+    PROGRAMS[kind]().save(tmp_path / "programs")
+    raw = (tmp_path / "programs").read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    about = json.loads(header.pop("__metadata__")["sksiamese"])
+    assert {"format", "class", "params", "fitted", "programs"} <= about.keys()
+    assert {entry["dtype"] for entry in header.values()} <= {"F32", "F64", "I64", "I16"}
+    assert len(raw) < 100_000
+
+
+def test_load_of_motor_programs_raises_for_another_class(tmp_path, plain):
+    PROGRAMS["default"]().save(tmp_path / "programs")
+    plain.save(tmp_path / "network")
+    with pytest.raises(ValueError, match="programs holds a MotorProgramClassifier: load it by"):
+        SiameseOneShotClassifier.load(tmp_path / "programs")
+    with pytest.raises(ValueError, match="network holds a SiameseOneShotClassifier"):
+        MotorProgramClassifier.load(tmp_path / "network")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 1000, -1])
+def test_load_of_motor_programs_raises_for_a_truncated_file(tmp_path, keep):
+    path = tmp_path / "programs"
+    PROGRAMS["default"]().save(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(OSError, match="programs is damaged"):
+        MotorProgramClassifier.load(path)
+
+
+def drop(name):
+    return lambda about, tensors: tensors.pop(name)
+
+
+def cut(name):
+    return lambda about, tensors: tensors.update({name: tensors[name][:-1]})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda about, tensors: about["params"].update(speed=1),
+        lambda about, tensors: about["programs"].update(speed=1),
+        lambda about, tensors: about["programs"].update(model="bpl"),
+        lambda about, tensors: about.pop("programs"),
+        lambda about, tensors: about.pop("labels"),
+        lambda about, tensors: about["labels"]["values"].pop(),
+        lambda about, tensors: about["fitted"].pop("input_shape"),
+        drop("scaling.scale"),
+        drop("support.points"),
+        drop("support.n_parts"),
+        drop("support.scores"),
+        cut("support.n_parts"),
+        cut("support.holes"),
+        cut("support.holes"),
+        cut("support.n_parts"),
+        cut("support.n_points"),
+        cut("support.scores"),
+        cut("support.points"),
+        cut("support.strokes"),
+        lambda about, tensors: tensors.update({"support.n_points": torch.zeros(6).long()}),
+        lambda about, tensors: tensors["support.substrokes"].add_(1),
+        lambda about, tensors: tensors.update({"extra": torch.zeros(2)}),
+    ],
+)
+def test_load_of_motor_programs_raises_for_a_changed_file(tmp_path, change):
+    path = tmp_path / "programs"
+    PROGRAMS["default"]().save(path)
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["sksiamese"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, {"sksiamese": json.dumps(about)})
+    MotorProgramClassifier.load(path)
+    change(about, tensors)
+    save_file(tensors, path, {"sksiamese": json.dumps(about)})
+    with pytest.raises(ValueError, match="programs"):
+        MotorProgramClassifier.load(path)
+
+
+def test_save_of_motor_programs_raises_for_what_it_cannot_write(tmp_path):
+    with pytest.raises(NotFittedError):
+        programs().save(tmp_path / "programs")
+    clf = programs(random_state=np.random.RandomState(0)).fit(X[::4], y[::4])
+    message = r"random_state=.*cannot write.*set_params\(random_state=None\) first"
+    with pytest.raises(ValueError, match=message):
+        clf.save(tmp_path / "programs")
+    assert not list(tmp_path.iterdir())
+    expected = clf.decision_function(X[:5])
+    clf.set_params(random_state=None).save(tmp_path / "programs")
+    again = MotorProgramClassifier.load(tmp_path / "programs")
+    np.testing.assert_array_equal(again.decision_function(X[:5]), expected)

@@ -8,20 +8,30 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sksiamese import FrozenTwinClassifier, SiameseOneShotClassifier, SiameseVerifier
+from sksiamese import (
+    FrozenTwinClassifier,
+    MotorProgramClassifier,
+    SiameseOneShotClassifier,
+    SiameseVerifier,
+)
+from sksiamese.comparers import ModifiedHausdorff
+from sksiamese.datasets import load_omniglot_minimal
 from sksiamese.model_selection import one_shot_score
 from sksiamese.plotting import (
     EpisodeAccuracyDisplay,
+    MotorProgramDisplay,
     NeighborsDisplay,
     OneShotTrialDisplay,
     SimilarityDisplay,
     ThresholdDisplay,
     TrainingCurveDisplay,
 )
+from sksiamese.programs import Program
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
@@ -420,6 +430,7 @@ def test_from_estimator_refuses_other_estimators(fitted, new):
         (EpisodeAccuracyDisplay, (verifier,), (X, y), "to_classifier"),
         (OneShotTrialDisplay, (nearest, verifier), (X, y, X[0]), "to_classifier"),
         (NeighborsDisplay, (nearest, verifier), (X, y, X), "to_classifier"),
+        (MotorProgramDisplay, (nearest, frozen, pipeline, fitted), (X,), "MotorProgramClassifier"),
     ):
         for estimator in wrong:
             kind = type(estimator).__name__
@@ -432,6 +443,7 @@ def test_from_estimator_refuses_other_estimators(fitted, new):
     ("display", "n_arguments"),
     [
         (EpisodeAccuracyDisplay, 2),
+        (MotorProgramDisplay, 1),
         (NeighborsDisplay, 3),
         (OneShotTrialDisplay, 3),
         (SimilarityDisplay, 1),
@@ -455,3 +467,197 @@ def test_plot_says_that_matplotlib_is_missing(monkeypatch):
 def test_plotting_is_imported_without_matplotlib():
     code = "import sys, sksiamese.plotting; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Motor programs
+
+
+@pytest.fixture(scope="module")
+def run():
+    return load_omniglot_minimal().runs[4]
+
+
+@pytest.fixture(scope="module")
+def programs(run):
+    """Return a classifier whose support are the exemplars of `run`."""
+    clf = MotorProgramClassifier(random_state=0)
+    return clf.fit(run.support_images, run.support_labels)
+
+
+def distance_to(drawing, points):
+    """Return the mean distance from the foreground pixels of a drawing to the nearest point."""
+    pixels = np.argwhere(drawing > 0.5)
+    return np.hypot(*(pixels[:, None] - points).transpose(2, 0, 1)).min(1).mean()
+
+
+def markers_of(display):
+    """Return the markers of the strokes' starts."""
+    return [line for line in display.ax_.lines if line.get_marker() == "o"]
+
+
+def test_motor_program_display_shows_the_exemplars_that_explain_best(programs, run):
+    display = MotorProgramDisplay.from_estimator(programs, run.query_images[:5])
+    distances, rows = programs.kneighbors(run.query_images[:5], 1)
+    np.testing.assert_array_equal(display.labels, run.support_labels[rows[:, 0]])
+    logits = programs.predict(run.query_images[:5], return_logits=True)[1]
+    np.testing.assert_allclose(display.logits, logits.max(1), rtol=1e-5)
+    for row, program in zip(rows[:, 0], display.exemplar_programs, strict=True):
+        assert program is programs.programs_[row]
+    for shown, program in zip(
+        display.query_programs, programs.parse(run.query_images[:5]), strict=True
+    ):
+        np.testing.assert_array_equal(shown.points, program.points)
+    shown = texts(rendered(display).ax_)
+    for label, logit in zip(display.labels, display.logits, strict=True):
+        assert f"{label}: {logit:.1f}".replace("-", "\N{MINUS SIGN}") in shown
+
+
+def test_motor_program_display_fits_programs_to_the_other_drawing(programs, run):
+    display = MotorProgramDisplay.from_estimator(
+        programs, run.query_images[:5], X_support=run.support_images, both_directions=True
+    )
+    for row in range(5):
+        for program, token, drawing in (
+            (display.exemplar_programs[row], display.tokens[row], display.queries[row]),
+            (display.query_programs[row], display.reverse_tokens[row], display.exemplars[row]),
+        ):
+            assert drawing.shape == (105, 105)
+            assert token.shape == program.points.shape
+            before, after = (distance_to(drawing, at) for at in (program.points, token))
+            assert after < min(before, 4)
+    assert len(rendered(display).ax_.images) == 4 * 5
+
+
+def test_motor_program_display_numbers_and_marks_every_stroke(programs, run):
+    display = rendered(MotorProgramDisplay.from_estimator(programs, run.query_images[:3]))
+    expected = []
+    for query, exemplar in zip(display.query_programs, display.exemplar_programs, strict=True):
+        for program in (query, exemplar, exemplar):
+            expected += [str(number + 1) for number in range(program.n_strokes)]
+    assert [text for text in texts(display.ax_) if text.isdigit()] == expected
+    starts = markers_of(display)
+    assert len(starts) == len(expected)
+    first = display.query_programs[0].trajectories()
+    for start, stroke in zip(starts, first, strict=False):
+        np.testing.assert_allclose(start.get_xydata()[0], stroke[0, ::-1])
+    assert len(display.ax_.patches) >= len(expected)  # one arrow head each, or two
+
+
+def test_motor_program_display_points_arrow_heads_along_the_stroke():
+    right = one_stroke([[50.0, column] for column in range(20, 50)])
+    display = rendered(display_of(right))
+    (head, *_) = [patch.get_xy() for patch in display.ax_.patches]
+    assert head[:, 0].max() == pytest.approx(49)
+    assert (head[:, 0] == head[:, 0].max()).sum() in (1, 2)  # a polygon may repeat its first point
+    assert np.ptp(head[:, 1]) > 3
+
+
+def one_stroke(*strokes):
+    return Program.of([[np.array(stroke)] for stroke in strokes])
+
+
+def display_of(program, **changed):
+    """Return the plotted display of a program that explains itself."""
+    arguments = {
+        "queries": [None], "query_programs": [program], "exemplars": [None],
+        "exemplar_programs": [program], "tokens": [program.points], "labels": ["a"],
+        "logits": [1.0],
+    }  # fmt: skip
+    return MotorProgramDisplay(**arguments | changed).plot()
+
+
+def test_motor_program_display_keeps_numbers_apart():
+    start = [50.0, 50.0]
+    star = one_stroke(*(np.linspace(start, end, 30) for end in ([20, 20], [80, 20], [50, 90])))
+    display = rendered(display_of(star))
+    places = np.array(
+        [text.get_position() for text in display.ax_.texts if text.get_text() in "123"]
+    )
+    for panel in places.reshape(3, 3, 2):
+        for number in range(3):
+            others = np.hypot(*(panel - panel[number]).T)
+            assert np.sort(others)[1] > 5
+    sizes = [line.get_markersize() for line in markers_of(display)[:3]]
+    assert sizes[0] > sizes[1] > sizes[2]  # all three start at one place
+
+
+def test_motor_program_display_colours_strokes_in_their_order():
+    lines = one_stroke(*([[row, 20.0], [row, 80.0]] for row in (20.0, 50.0, 80.0)))
+    display = rendered(display_of(lines))
+    colors = [line.get_color() for line in markers_of(display)]
+    assert len(set(colors[:3])) == 3
+    assert colors == colors[:3] * 3  # the token has the colours of the exemplar's strokes
+    viridis = plt.get_cmap("viridis")
+    colors = [line.get_color() for line in markers_of(display_of(lines, cmap="viridis"))]
+    np.testing.assert_allclose(colors[:3], viridis([0.0, 0.5, 1.0]))
+
+
+def test_motor_program_display_colours_wrong_labels_differently():
+    dot = one_stroke([[50.0, 50.0]])
+
+    def color_of_label(**true):
+        (text,) = (t for t in display_of(dot, **true).ax_.texts if t.get_text() == "a: 1.0")
+        return text.get_color()
+
+    assert color_of_label() == color_of_label(true_labels=["a"])
+    assert color_of_label(true_labels=["b"]) != color_of_label()
+    assert "b" in texts(display_of(dot, true_labels=["b"]).ax_)
+
+
+def test_motor_program_display_draws_what_is_no_stroke(programs, run):
+    blank = np.full_like(run.query_images[0], 255)
+    dot, block, ring = blank.copy(), blank.copy(), blank.copy()
+    dot[50:53, 50:53] = 0
+    block[20:80, 20:80] = 0
+    ring[20:80, 20:80] = 0
+    ring[24:76, 24:76] = 255
+    noise = np.random.default_rng(0).choice(
+        np.array([0, 255], np.uint8), blank.shape, p=[0.1, 0.9]
+    )
+    X = np.stack([blank, dot, block, ring, noise])
+    display = rendered(MotorProgramDisplay.from_estimator(programs, X, both_directions=True))
+    for points in (*display.tokens, *display.reverse_tokens):
+        assert np.isfinite(points).all()
+
+
+def test_motor_program_display_draws_flat_rows_as_curves(new):
+    X, y = new
+    rows = X.reshape(len(X), -1)[:, :12].astype(float) + np.arange(12)
+    rows[1::2] *= np.linspace(-1, 1, 12)
+    clf = MotorProgramClassifier(random_state=0).fit(rows[:4], [0, 1, 2, 3])
+    display = rendered(MotorProgramDisplay.from_estimator(clf, rows[:2], X_support=rows[:4]))
+    assert display.queries == [None, None]
+    assert not display.ax_.images
+    assert display.labels.tolist() == [0, 1]
+
+
+def test_motor_program_display_draws_into_given_axes(programs, run):
+    _, ax = plt.subplots()
+    before = dict(plt.rcParams)
+    display = MotorProgramDisplay.from_estimator(programs, run.query_images[:1], ax=ax)
+    assert rendered(display).ax_ is ax
+    assert display.plot().ax_ is not ax
+    assert dict(plt.rcParams) == before
+
+
+def test_motor_program_display_refuses_what_it_cannot_show(programs, run):
+    X = run.query_images
+    for arguments, message in (
+        ({"X": np.concatenate([X, X])}, "X has 40 queries; expected at most 20"),
+        ({"X": X[0]}, r"Pass a single image as X\[None\]"),
+        ({"X": X[:, ::2]}, "Bring X to that shape"),
+        ({"X": X[:2], "y": [0, 1, 2]}, "inconsistent"),
+        ({"X": X[:2], "X_support": X[:3]}, "X_support has 3 samples, but the support has 20"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MotorProgramDisplay.from_estimator(programs, **arguments)
+    without = copy.copy(programs).clear_support()
+    with pytest.raises(NotFittedError, match="no support"):
+        MotorProgramDisplay.from_estimator(without, X[:1])
+    with pytest.raises(NotFittedError):
+        MotorProgramDisplay.from_estimator(MotorProgramClassifier(), X[:1])
+    other = copy.copy(programs)
+    other.fitted_ = programs.fitted_.with_comparer(ModifiedHausdorff())
+    other.set_support(run.support_images, run.support_labels)
+    with pytest.raises(TypeError, match="compares by ModifiedHausdorff; expected MotorPrograms"):
+        MotorProgramDisplay.from_estimator(other, X[:1])

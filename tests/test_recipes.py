@@ -25,7 +25,7 @@ class Watch(Callback):
 
 
 WATCHED = []
-FLAT = [LRScheduler("ConstantLR", factor=1.0)]  # no schedule
+FLAT = [LRScheduler("ExponentialLR", gamma=1.0)]  # no schedule
 
 
 @pytest.fixture(scope="module")

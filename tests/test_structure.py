@@ -10,24 +10,36 @@ from pathlib import Path
 import pytest
 
 import sksiamese
-from sksiamese import FrozenTwinClassifier, SiameseOneShotClassifier, SiameseVerifier
+from sksiamese import (
+    FrozenTwinClassifier,
+    MotorProgramClassifier,
+    SiameseOneShotClassifier,
+    SiameseVerifier,
+)
 
 PACKAGE = Path(sksiamese.__file__).parent
 ROOT = Path(__file__).parents[1]
 TESTS = Path(__file__).parent
+ESTIMATORS = [
+    FrozenTwinClassifier,
+    MotorProgramClassifier,
+    SiameseOneShotClassifier,
+    SiameseVerifier,
+]
 NAMES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 # Imports go one way: a file imports from the layers before its own, and from its own subpackage.
 LAYERS = (
     ("exceptions",),
-    ("twin", "model_selection", "datasets"),
+    ("twin", "model_selection", "datasets", "programs"),
     ("_validation", "_params", "augmentation", "callbacks"),
     ("_callbacks", "_support", "_pairs"),
+    ("comparers",),
     ("_fitted",),
     ("_learning",),
     ("_persistence",),
     ("_base",),
-    ("_classifier",),
+    ("_classifier", "_motor_programs"),
     ("_verifier", "_frozen", "recipes", "weights"),
     ("plotting",),
     ("__init__",),
@@ -41,15 +53,18 @@ LEAVES = {
     "twin": {"exceptions"},
     "model_selection": {"exceptions"},
     "datasets": {"exceptions"},
+    "programs": {"exceptions"},
 }
 WITHOUT_TORCH = (
     "model_selection/",
     "datasets/",
+    "programs/",
     "exceptions.py",
     "_support.py",
     "_fitted.py",
     "_params.py",
     "_pairs.py",
+    "_motor_programs.py",
 )
 TORCH = {"torch", "skorch", "torchvision"}
 JOIN_BOTH = {"_callbacks.py", "_validation.py"}
@@ -133,6 +148,11 @@ def test_only_the_joining_files_import_both_scikit_learn_and_torch(name):
     assert both == (name in JOIN_BOTH)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("programs/")])
+def test_programs_do_not_import_scikit_learn(name):
+    assert "sklearn" not in outside(name)
+
+
 # What no file does
 
 
@@ -204,9 +224,7 @@ def test_no_file_has_a_forbidden_pattern(name):
 # Public methods are where a reader looks for them
 
 
-@pytest.mark.parametrize(
-    "estimator", [SiameseOneShotClassifier, SiameseVerifier, FrozenTwinClassifier]
-)
+@pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_public_members_are_defined_in_the_file_of_the_estimator(estimator):
     path = inspect.getsourcefile(estimator)
     for name in dir(estimator):
@@ -229,9 +247,7 @@ def test_public_members_are_defined_in_the_file_of_the_estimator(estimator):
             assert inspect.getsourcefile(member) == path
 
 
-@pytest.mark.parametrize(
-    "estimator", [SiameseOneShotClassifier, SiameseVerifier, FrozenTwinClassifier]
-)
+@pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_estimators_derive_from_scikit_learn_alone(estimator):
     others = [cls for cls in estimator.__mro__[1:-1] if cls.__module__.split(".")[0] != "sklearn"]
     assert [cls.__name__ for cls in others] in ([], ["CallbackSupportMixin"])

@@ -1,5 +1,6 @@
-"""Displays of networks and one-shot trials, in the manner of scikit-learn; need matplotlib."""
+"""Displays of networks, programs and trials, in the manner of scikit-learn; need matplotlib."""
 
+from ._programs import MotorProgramDisplay
 from ._scores import (
     EpisodeAccuracyDisplay,
     ThresholdDisplay,
@@ -9,6 +10,7 @@ from ._trials import NeighborsDisplay, OneShotTrialDisplay, SimilarityDisplay
 
 __all__ = [
     "EpisodeAccuracyDisplay",
+    "MotorProgramDisplay",
     "NeighborsDisplay",
     "OneShotTrialDisplay",
     "SimilarityDisplay",

@@ -1,0 +1,276 @@
+"""Comparers that need no training: motor programs, and the modified Hausdorff distance.
+
+A comparer embeds samples and compares embeddings; see `docs/extending.md`.
+`MotorProgramClassifier`
+and ``fitted_.with_comparer`` use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from scipy.spatial.distance import cdist
+from torch import Tensor
+
+from ._support import SupportSet
+from .programs import (
+    FINAL,
+    Drawings,
+    Program,
+    Stack,
+    TokenModel,
+    Tokens,
+    costs,
+    curve_costs,
+    curve_program,
+    fit,
+    parse,
+)
+from .twin.scaling import InputScaling, Store, learn_scaling, scaled_batches
+
+__all__ = ["ModifiedHausdorff", "MotorPrograms"]
+
+CANVAS = (105, 105)  # pixels
+# How a program varies, by the name of the parameter `model`.
+MODELS = {
+    "programs": TokenModel(),
+    "simple_strokes": TokenModel(reach=0.0),
+    "affine": TokenModel(attached=0.0, free=0.0, shape=0.0, size=0.0),
+}
+# Log-odds of one class from the cost (benchmarks/program_weights.py).
+SLOPE, INTERCEPT = 0.94, 13.4
+
+
+class _GrayStore:
+    """Another store's images with their channels averaged."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.dtype = store.dtype
+        self.input_shape = (1, *store.input_shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def take(self, rows: np.ndarray) -> Any:
+        return self.store.take(rows).mean(1, keepdim=True)
+
+
+def _gray(store: Store) -> Store:
+    return _GrayStore(store) if len(store.input_shape) == 3 else store
+
+
+def _learned(store: Store, crop: str | None) -> InputScaling:
+    """Return the scaling that brings images like these to the canvas, if they are cropped."""
+    store = _gray(store)
+    return drawing_scaling(*learn_scaling(store), store.input_shape, crop)
+
+
+def drawing_scaling(
+    offset: Tensor, scale: Tensor, input_shape: tuple[int, ...], crop: str | None = "foreground"
+) -> InputScaling:
+    """Return the scaling of images or rows of this shape; cropped, they fill the canvas."""
+    if len(input_shape) == 1:
+        return InputScaling(offset, scale)
+    size = input_shape[1:]
+    return InputScaling(offset, scale, size, size if crop is None else CANVAS, crop)
+
+
+def _scaled(
+    scaling: InputScaling, store: Store, rows: np.ndarray | None, check: bool
+) -> Iterator[np.ndarray]:
+    """Yield what the scaling makes of each sample: an image (h, w), or a row (n_features,)."""
+    rows = np.arange(len(store)) if rows is None else rows
+    for batch in scaled_batches(_gray(store), rows, scaling, check):
+        yield from (sample[0] if sample.ndim == 3 else sample for sample in batch.numpy())
+
+
+def _as_objects(values: list[Any]) -> np.ndarray:
+    objects = np.empty(len(values), dtype=object)
+    for row, value in enumerate(values):  # NumPy would make an axis of equally long tuples
+        objects[row] = value
+    return objects
+
+
+@dataclass(frozen=True, eq=False)
+class MotorPrograms:
+    """Compare drawings by how well the program of each explains the other.
+
+    After Lake et al. 2015. `MotorProgramClassifier` is the estimator with this comparer. An
+    embedding is a `sksiamese.programs.Tokens`.
+
+    Attributes
+    ----------
+    n_walks : int
+    primitives : bool
+    model : {"programs", "simple_strokes", "affine"}
+    seed : int
+    n_jobs : int or None
+        See `MotorProgramClassifier`.
+    scaling : InputScaling or None
+        From images to the canvas; None: learned in each call of `embed`.
+    """
+
+    n_walks: int = 30
+    primitives: bool = True
+    model: str = "programs"
+    seed: int = 0
+    n_jobs: int | None = None
+    scaling: InputScaling | None = None
+
+    def adapted_to(self, store: Store) -> MotorPrograms:
+        """Return a comparer whose input scaling is learned from these samples."""
+        return replace(self, scaling=_learned(store, "foreground"))
+
+    def canvases(
+        self, store: Store, rows: np.ndarray | None = None, *, check: bool = True
+    ) -> Iterator[np.ndarray]:
+        """Yield what is parsed of each sample: (105, 105), background 0 and foreground 1."""
+        scaling = self.scaling or _learned(store, "foreground")
+        return _scaled(scaling, store, rows, check)
+
+    def embed(
+        self, store: Store, rows: np.ndarray | None = None, *, check: bool = True
+    ) -> np.ndarray:
+        """Parse samples into programs: (n,) object. Flat rows are drawn as curves.
+
+        Raises
+        ------
+        InvertedImageError
+            If an image appears to have inverted polarity.
+        """
+        drawings = self.canvases(store, rows, check=check)
+        return _as_objects(Parallel(self.n_jobs)(delayed(self._parsed)(d) for d in drawings))
+
+    def _parsed(self, drawing: np.ndarray) -> Tokens:
+        if drawing.ndim == 1:
+            return self.tokens(curve_program(drawing))
+        programs = parse(
+            drawing > 0.5, n_walks=self.n_walks, use_primitives=self.primitives, seed=self.seed
+        )
+        return self.tokens(programs[0])
+
+    def tokens(self, program: Program) -> Tokens:
+        """Return a program with the distribution of its tokens."""
+        if self.model == "simple_strokes":  # a stroke is one sub-stroke
+            program = replace(program, substrokes=program.strokes)
+        return Tokens.of(program, MODELS[self.model])
+
+    def embeddings_of(self, programs: list[Program]) -> np.ndarray:
+        """Return the embeddings of drawings whose programs are known: (n,) object."""
+        return _as_objects([self.tokens(program) for program in programs])
+
+    def token(self, program: Tokens, drawing: Tokens) -> np.ndarray:
+        """Return where the points of a program lie once it is fitted to a drawing: (n, 2)."""
+        points = fit(Stack.of([program]), Stack.of([drawing]), FINAL).points[0]
+        return points[: len(program.program.points)]
+
+    def logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Compare all pairs of embeddings: (A,), (B,) -> (A, B)."""
+        return INTERCEPT - SLOPE * self.distances(a, b)
+
+    def pair_logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Compare embeddings row by row: (P,), (P,) -> (P,)."""
+        rows = np.arange(len(a))
+        return INTERCEPT - SLOPE * self._costs(a, b, rows, rows)
+
+    def distances(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return how badly the drawings explain each other: (A, B), at least 0."""
+        i, j = np.divmod(np.arange(len(a) * len(b)), max(1, len(b)))
+        return self._costs(a, b, i, j).reshape(len(a), len(b))
+
+    def _costs(self, a: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        if not len(i):
+            return np.zeros(0, np.float32)
+        if self.scaling is not None and self.scaling.size is None:  # flat rows
+            ours, theirs = Stack.of(a.tolist()), Stack.of(b.tolist())
+            return curve_costs(ours, theirs, i, j) + curve_costs(theirs, ours, j, i)
+        return costs(Drawings.of(a.tolist()), Drawings.of(b.tolist()), i, j)
+
+
+def programs_of(support: SupportSet) -> list[Program]:
+    """Return the program of each exemplar."""
+    return [tokens.program for tokens in support.embeddings]
+
+
+@dataclass(frozen=True, eq=False)
+class ModifiedHausdorff:
+    """Compare drawings by the modified Hausdorff distance of their foreground pixels.
+
+    The greater of the two mean distances from each pixel of a drawing to the nearest of the other,
+    both centred at their means [1]_. It is the baseline of Omniglot's release.
+
+    Attributes
+    ----------
+    crop : {None, "foreground"}, default=None
+        None compares images as they are; "foreground" brings drawings to one size first.
+    scaling : InputScaling or None, default=None
+        None: learned from the support.
+
+    References
+    ----------
+    .. [1] M.-P. Dubuisson, A. K. Jain, "A modified Hausdorff distance for object matching", 1994.
+
+    Examples
+    --------
+    >>> from sksiamese import MotorProgramClassifier
+    >>> from sksiamese.comparers import ModifiedHausdorff
+    >>> from sksiamese.datasets import make_glyphs
+    >>> X, y = make_glyphs(n_classes=5, n_samples=2, random_state=0)
+    >>> clf = MotorProgramClassifier().fit(X[::2], y[::2])
+    >>> clf.fitted_ = clf.fitted_.with_comparer(ModifiedHausdorff())
+    >>> clf.set_support(X[::2], y[::2]).predict(X[1::2])
+    array([0, 1, 2, 3, 4])
+    """
+
+    crop: str | None = None
+    scaling: InputScaling | None = None
+
+    def adapted_to(self, store: Store) -> ModifiedHausdorff:
+        """Return a comparer whose input scaling is learned from these samples."""
+        return replace(self, scaling=_learned(store, self.crop))
+
+    def embed(
+        self, store: Store, rows: np.ndarray | None = None, *, check: bool = True
+    ) -> np.ndarray:
+        """Return the centred foreground pixels of each image: (n,) object, arrays (n_pixels, 2).
+
+        A blank image has one pixel, in the middle.
+
+        Raises
+        ------
+        ValueError
+            If the samples are flat rows.
+        InvertedImageError
+            If an image appears to have inverted polarity.
+        """
+        if len(store.input_shape) == 1:
+            raise ValueError(
+                "ModifiedHausdorff compares images, but X has flat rows: set "
+                "image_shape=(height, width)."
+            )
+        scaling = self.scaling or _learned(store, self.crop)
+        points = [np.argwhere(image > 0.5) for image in _scaled(scaling, store, rows, check)]
+        return _as_objects([p - p.mean(0) if len(p) else np.zeros((1, 2)) for p in points])
+
+    def logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Compare all pairs of embeddings: (A,), (B,) -> (A, B)."""
+        return -self.distances(a, b)
+
+    def pair_logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Compare embeddings row by row: (P,), (P,) -> (P,)."""
+        return np.array([-_hausdorff(*pair) for pair in zip(a, b, strict=True)], np.float32)
+
+    def distances(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the distances in pixels of the canvas: (A, B)."""
+        rows = [[_hausdorff(one, other) for other in b] for one in a]
+        return np.array(rows, np.float32).reshape(len(a), len(b))
+
+
+def _hausdorff(a: np.ndarray, b: np.ndarray) -> float:
+    between = cdist(a, b)
+    return max(between.min(0).mean(), between.min(1).mean())

@@ -1,0 +1,68 @@
+"""Rows of numbers that are no images: one stroke through the values, in their order."""
+
+import numpy as np
+
+from .fitting import Stack
+from .program import N_POINTS, Program
+
+MIDDLE, LEFT, RIGHT = 52.0, 10.0, 94.0
+STEP = 12.0  # pixels of one standard deviation
+HIGHEST = 4.0  # standard deviations
+FEWEST = 8  # points
+NOISE = 2.0  # pixels, as at the end of `Annealing`
+BLOCK = 1024  # pairs whose residuals are held at once
+
+
+def curve_program(values: np.ndarray) -> Program:
+    """Return the program that draws values as a curve, from left to right.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_features,)
+        Standardised.
+
+    Returns
+    -------
+    program : Program
+        Rows of equally many features have equally many points, in the same columns.
+    """
+    heights = np.clip(values.astype(float), -HIGHEST, HIGHEST)
+    if len(heights) > N_POINTS:
+        heights = np.array([part.mean() for part in np.array_split(heights, N_POINTS)])
+    n = max(FEWEST, len(heights))
+    even = np.linspace(0, len(heights) - 1, n)
+    rows = MIDDLE - STEP * np.interp(even, np.arange(len(heights)), heights)
+    points = np.stack([rows, np.linspace(LEFT, RIGHT, n)], axis=1).astype(np.float32)
+    weights = np.full(n, (RIGHT - LEFT) / n, np.float32)
+    return Program(points, weights, np.zeros(n, np.int16), np.zeros(n, np.int16))
+
+
+def curve_costs(programs: Stack, drawings: Stack, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """Return how badly curve ``i[k]`` explains curve ``j[k]``, for each k.
+
+    Their points correspond, so that the probability under X = X0 + M z and noise is known:
+    d' (MM' + s^2 I)^-1 d / 2, d the difference of two curves, as a mean over their points.
+
+    Parameters
+    ----------
+    programs, drawings : Stack
+        Of curves of equally many points.
+    i, j : ndarray of shape (n,)
+
+    Returns
+    -------
+    costs : ndarray of shape (n,), float32
+        At least 0, and 0 for equal curves.
+    """
+    # The columns of M are orthogonal, so that the inverse is a sum over the modes.
+    variances = (programs.modes**2).sum(2, keepdims=True)
+    modes = programs.modes / np.sqrt(variances + np.float32(NOISE**2))
+    result = np.empty(len(i), np.float32)
+    for start in range(0, len(i), BLOCK):
+        rows = slice(start, start + BLOCK)
+        off = drawings.points[j[rows]] - programs.points[i[rows]]
+        off = off.swapaxes(1, 2)[..., None]  # (pairs, 2, points, 1)
+        explained = (modes[i[rows]].swapaxes(2, 3) @ off) ** 2
+        unexplained = (off**2).sum((1, 2, 3)) - explained.sum((1, 2, 3))
+        result[rows] = np.maximum(unexplained, 0) / (2 * NOISE**2 * off.shape[2])
+    return result
