@@ -211,11 +211,17 @@ def _paper():
             f"{run['side']}x{run['side']}",
             f"{run['pairs']:,}" if run["pairs"] else "all in a batch",
             str(run["batch_size"]).strip("[]").replace(", ", " x "),
-            str(run["epochs"]),
+            _epochs(run),
             f"{run['minutes']:.0f}",
             *(mean_score([run], name) for name in ("official", "within_20", "verification")),
         ]
         yield "| " + " | ".join(cells) + " |"
+
+
+def _epochs(run):
+    """Return the epochs of a run, those of its convolutions alone before."""
+    first = run.get("first_epochs")
+    return f"{first} of 65x65, then {run['epochs']}" if first else str(run["epochs"])
 
 
 def _card(rows):

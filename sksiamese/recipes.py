@@ -122,7 +122,7 @@ def koch2015(*, n_pairs: int = 30_000, random_state: Any = None) -> SiameseOneSh
     )
 
 
-def koch(*, max_iter: int = 14, random_state: Any = None) -> SiameseOneShotClassifier:
+def koch(*, max_iter: int = 10, random_state: Any = None) -> SiameseOneShotClassifier:
     """Return the paper's network and head, trained as `omniglot` is.
 
     Layers, units and head are those of Koch et al. 2015, figure 4: 38,951,745 parameters at 105
@@ -133,7 +133,7 @@ def koch(*, max_iter: int = 14, random_state: Any = None) -> SiameseOneShotClass
 
     Parameters
     ----------
-    max_iter : int, default=14
+    max_iter : int, default=10
         Number of epochs.
     random_state : int, RandomState instance or None, default=None
         Determines weights, batches and augmentation.
