@@ -3,11 +3,11 @@
     python benchmarks/program_weights.py    # about three minutes on one core
 
 One-shot trials of 20 characters are drawn within each of Omniglot's 30 background alphabets. The
-weights are a conditional logit: the probability of a candidate is the softmax of minus its weighted
-terms. Accuracy and log-loss are cross-validated by alphabet; then each term is left
-out in turn. Slope and intercept, which make log-odds of the cost, are those of a logistic
-regression on the pairs of the trials, same and different with equal weight. Nothing here reads the
-evaluation alphabets.
+weights are a conditional logit: the probability of a candidate is the softmax of minus its
+weighted terms. Accuracy and log-loss are cross-validated by alphabet; then each term is left out
+in turn. Slope and intercept, which make log-odds of the cost, are those of a logistic regression
+on the pairs of the trials, same and different with equal weight. Nothing here reads the evaluation
+alphabets.
 """
 
 import argparse

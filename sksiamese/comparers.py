@@ -1,8 +1,7 @@
 """Comparers that need no training: motor programs, and the modified Hausdorff distance.
 
-A comparer embeds samples and compares embeddings; see `docs/extending.md`.
-`MotorProgramClassifier`
-and ``fitted_.with_comparer`` use them.
+A comparer embeds samples and compares embeddings; see ``docs/extending.md``. Use them by
+`MotorProgramClassifier` and ``fitted_.with_comparer``.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ def _scaled(
 
 def _as_objects(values: list[Any]) -> np.ndarray:
     objects = np.empty(len(values), dtype=object)
-    for row, value in enumerate(values):  # NumPy would make an axis of equally long tuples
+    for row, value in enumerate(values):  # NumPy would make an axis of arrays of one length
         objects[row] = value
     return objects
 

@@ -645,8 +645,6 @@ def cut(name):
         drop("support.scores"),
         cut("support.n_parts"),
         cut("support.holes"),
-        cut("support.holes"),
-        cut("support.n_parts"),
         cut("support.n_points"),
         cut("support.scores"),
         cut("support.points"),
