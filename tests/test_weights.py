@@ -91,7 +91,7 @@ def test_load_pretrained_predict_raises_without_support(pretrained):
     ],
 )
 def test_load_pretrained_embedding_raises_before_images_are_known(pretrained, call):
-    with pytest.raises(NotFittedError, match="pretrained .*set_support"):
+    with pytest.raises(NotFittedError, match="learns the size .*set_support"):
         call(pretrained)
 
 
