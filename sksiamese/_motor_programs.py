@@ -29,9 +29,9 @@ from ._learning import restored_on_error
 from ._params import (
     check_bool,
     check_choice,
+    check_input_params,
     check_n_neighbors,
     check_number,
-    check_shape,
     rng_of,
 )
 from ._persistence import read_fitted, write_fitted
@@ -731,11 +731,9 @@ def _fresh(clf: MotorProgramClassifier) -> Fitted:
     check_choice(clf.model, "model", tuple(MODELS))
     check_bool(clf.primitives, "primitives")
     check_number(clf.n_walks, "n_walks", int, 1)
-    check_choice(clf.channels, "channels", ("auto", "first", "last"))
     check_choice(clf.aggregation, "aggregation", ("mean", "max"))
     check_number(clf.false_acceptance_rate, "false_acceptance_rate", float, 0, 1, "neither")
-    if clf.image_shape is not None:
-        check_shape(clf.image_shape, "image_shape", (2, 3))
+    check_input_params(clf.image_shape, clf.channels)
     if clf.n_jobs is not None:
         check_number(clf.n_jobs, "n_jobs", int, -math.inf)
     comparer = MotorPrograms(

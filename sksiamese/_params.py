@@ -67,6 +67,13 @@ def check_shape(value: Any, name: str, lengths: Sequence[int]) -> None:
         raise ValueError(f"{name}={value!r}; expected a tuple of {expected} positive integers.")
 
 
+def check_input_params(image_shape: Any, channels: Any) -> None:
+    """Raise ValueError unless these parameters can say what X holds."""
+    check_choice(channels, "channels", ("auto", "first", "last"))
+    if image_shape is not None:
+        check_shape(image_shape, "image_shape", (2, 3))
+
+
 def check_dict(value: Any, name: str) -> None:
     """Raise TypeError unless the value is a dict or None."""
     if value is not None and not isinstance(value, dict):
@@ -229,11 +236,9 @@ class LearningParams:
             )
         check_dict(self.head_params, "head_params")
         check_choice(self.class_augmentation, "class_augmentation", CLASS_AUGMENTATIONS)
-        check_choice(self.channels, "channels", ("auto", "first", "last"))
         check_choice(self.crop, "crop", ("foreground", None))
         check_choice(self.precision, "precision", ("auto", "float32", "bfloat16"))
-        if self.image_shape is not None:
-            check_shape(self.image_shape, "image_shape", (2, 3))
+        check_input_params(self.image_shape, self.channels)
         if isinstance(self.resize, numbers.Integral):
             check_number(self.resize, "resize", int, 1)
         elif isinstance(self.resize, str):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ._support import SupportSet
 from .programs import (
+    CANVAS,
     FINAL,
     Drawings,
     Program,
@@ -33,7 +34,6 @@ from .twin.scaling import InputScaling, Store, learn_scaling, scaled_batches
 
 __all__ = ["ModifiedHausdorff", "MotorPrograms"]
 
-CANVAS = (105, 105)  # pixels
 # How a program varies, by the name of the parameter `model`.
 MODELS = {
     "programs": TokenModel(),
@@ -76,7 +76,7 @@ def drawing_scaling(
     if len(input_shape) == 1:
         return InputScaling(offset, scale)
     size = input_shape[1:]
-    return InputScaling(offset, scale, size, size if crop is None else CANVAS, crop)
+    return InputScaling(offset, scale, size, size if crop is None else (CANVAS, CANVAS), crop)
 
 
 def _scaled(

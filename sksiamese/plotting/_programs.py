@@ -12,18 +12,17 @@ from .._base import read, supported
 from .._motor_programs import MotorProgramClassifier
 from .._validation import check_labels
 from ..comparers import MotorPrograms
-from ..programs import Program
-from ..programs.splines import resample
+from ..programs import CANVAS, Program
+from ..programs.strokes import at_unit_steps, length
 from ._display import BLUE, GREEN, GREY, ORANGE, Display, check_kind, check_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-SIDE = 105  # of the canvas, pixels: the unit of the axes
 STEP = 111  # from one canvas to the next in a row
 ROW = 124  # from one row to the next, with the line of text below it
-INCHES = 2.1 / SIDE  # of a new figure, whose margins take about a quarter
+INCHES = 2.1 / CANVAS  # of a new figure, whose margins take about a quarter
 MOST_QUERIES = 20
 # Of Okabe and Ito, but for yellow, which is faint on white. Neighbours differ in lightness too.
 PALETTE = (BLUE, "#E69F00", GREEN, "#CC79A7", ORANGE, "#56B4E9")
@@ -216,7 +215,9 @@ class MotorProgramDisplay(Display):
         nearest = logits.argmax(1)
         exemplars = support.embeddings[nearest]
         found = list(zip(queries, exemplars, strict=True))
-        reverse = [comparer.token(query, exemplar) for query, exemplar in found]
+        reverse = None
+        if both_directions:
+            reverse = [comparer.token(query, exemplar) for query, exemplar in found]
         display = cls(
             queries=_canvases(comparer, store),
             query_programs=[query.program for query in queries],
@@ -225,7 +226,7 @@ class MotorProgramDisplay(Display):
             tokens=[comparer.token(exemplar, query) for query, exemplar in found],
             labels=support.labels[nearest],
             logits=logits.max(1),
-            reverse_tokens=reverse if both_directions else None,
+            reverse_tokens=reverse,
             true_labels=true_labels,
             cmap=cmap,
         )
@@ -243,7 +244,7 @@ class MotorProgramDisplay(Display):
     def _draw(self, ax: Axes) -> None:
         titles = self._titles()
         for column, title in enumerate(titles):
-            ax.text(STEP * column + SIDE / 2, -5, title, ha="center", va="bottom", fontsize=9)
+            ax.text(STEP * column + CANVAS / 2, -5, title, ha="center", va="bottom", fontsize=9)
         for row, (query, exemplar) in enumerate(
             zip(self.query_programs, self.exemplar_programs, strict=True)
         ):
@@ -260,7 +261,7 @@ class MotorProgramDisplay(Display):
                 _draw_foreground(ax, drawn, drawing, corner)
                 _draw_strokes(ax, program, points, self._colors(program.n_strokes), corner)
             self._draw_labels(ax, row)
-        ax.set_xlim(-2, STEP * (len(titles) - 1) + SIDE + 2)
+        ax.set_xlim(-2, STEP * (len(titles) - 1) + CANVAS + 2)
         ax.set_ylim(ROW * len(self.query_programs) - 3, -22)
         ax.set_aspect("equal")
         ax.axis("off")
@@ -277,12 +278,12 @@ class MotorProgramDisplay(Display):
         """Write the true label below the query, and label and logit below the exemplar."""
         label = np.asarray(self.labels)[row]
         true = label if self.true_labels is None else np.asarray(self.true_labels)[row]
-        y = ROW * row + SIDE + 2
+        y = ROW * row + CANVAS + 2
         if self.true_labels is not None:
-            ax.text(SIDE / 2, y, f"{true}", ha="center", va="top", fontsize=8)
+            ax.text(CANVAS / 2, y, f"{true}", ha="center", va="top", fontsize=8)
         logit = f"{np.asarray(self.logits)[row]:.1f}".replace("-", "\N{MINUS SIGN}")
         ax.text(
-            STEP + SIDE / 2, y, f"{label}: {logit}", ha="center", va="top", fontsize=8,
+            STEP + CANVAS / 2, y, f"{label}: {logit}", ha="center", va="top", fontsize=8,
             color=GREEN if label == true else ORANGE, fontweight="bold",
         )  # fmt: skip
 
@@ -298,8 +299,7 @@ def _strokes(program: Program, points: np.ndarray) -> list[np.ndarray]:
     strokes = []
     for number in range(program.n_strokes):
         stroke = points[program.strokes == number].astype(float)
-        length = np.hypot(*np.diff(stroke, axis=0).T).sum()
-        strokes.append(resample(stroke, round(length) + 1) if length > 1 else stroke)
+        strokes.append(at_unit_steps(stroke) if length(stroke) > 1 else stroke)
     return strokes
 
 
@@ -315,13 +315,13 @@ def _draw_foreground(
                 solid_capstyle="round", solid_joinstyle="round",
             )  # fmt: skip
     else:
-        extent = (x - 0.5, x + SIDE - 0.5, y + SIDE - 0.5, y - 0.5)
+        extent = (x - 0.5, x + CANVAS - 0.5, y + CANVAS - 0.5, y - 0.5)
         # The range gives the foreground the gray of the pen.
         ax.imshow(
             drawing, cmap="Greys", vmin=0, vmax=3.5, extent=extent, interpolation="bilinear",
             zorder=1,
         )  # fmt: skip
-    left, right, top, bottom = x - 0.5, x + SIDE - 0.5, y - 0.5, y + SIDE - 0.5
+    left, right, top, bottom = x - 0.5, x + CANVAS - 0.5, y - 0.5, y + CANVAS - 0.5
     frame = [left, right, right, left, left], [top, top, bottom, bottom, top]
     ax.plot(*frame, color=GREY, linewidth=0.6, zorder=2)
 
@@ -390,7 +390,7 @@ def _places(starts: np.ndarray, points: np.ndarray) -> np.ndarray:
         candidates = start + around
         distances = np.hypot(*(candidates[:, None] - taken).transpose(2, 0, 1))
         crowding = np.exp(-((distances / 5) ** 2)).sum(1)
-        outside = ((candidates < 4) | (candidates > SIDE - 5)).any(1)
+        outside = ((candidates < 4) | (candidates > CANVAS - 5)).any(1)
         places.append(candidates[(crowding + farther + 3 * outside).argmin()])
         taken = np.concatenate([taken, np.repeat(places[-1:], 8, axis=0)])
     return np.array(places)

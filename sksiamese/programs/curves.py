@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from .fitting import Stack
+from .fitting import Annealing, Stack
 from .program import N_POINTS, Program
 
 MIDDLE, LEFT, RIGHT = 52.0, 10.0, 94.0
 STEP = 12.0  # pixels of one standard deviation
 HIGHEST = 4.0  # standard deviations
 FEWEST = 8  # points
-NOISE = 2.0  # pixels, as at the end of `Annealing`
+NOISE = Annealing.end  # pixels
 BLOCK = 1024  # pairs whose residuals are held at once
 
 

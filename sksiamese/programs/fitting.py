@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from .tokens import CANVAS, Tokens
+from .program import CANVAS
+from .tokens import Tokens
 
 BLOCK = 32  # pairs that are fitted at once: their responsibilities stay in the cache
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from scipy.special import gammaln
 
+from .program import CANVAS
 from .splines import control_points, resample
 from .strokes import Stroke
 
-FRAME = 105  # pixels of the side of an Omniglot drawing: the unit of sizes
-SHAPE_NOISE = 3.36  # of control points of a sub-stroke of size FRAME (sigma_x in the paper)
+SHAPE_NOISE = 3.36  # of control points of a sub-stroke of size CANVAS (sigma_x in the paper)
 START_NOISE = (1.21, 1.35)  # pixels, rows and columns, of a stroke's start (sigma_L)
 # How a stroke that is not the first starts: alone, or at the start, at the end or along the
 # trajectory of an earlier stroke.
@@ -135,14 +135,14 @@ class Primitives:
         """Log-probability of each stroke's start on its own, as 1st, 2nd or later: (3, n)."""
         n_cells = self.log_position.shape[1]
         starts = np.array([stroke[0][0] for stroke in strokes])
-        cells = np.clip(starts * n_cells / FRAME, 0, n_cells - 1).astype(int)
+        cells = np.clip(starts * n_cells / CANVAS, 0, n_cells - 1).astype(int)
         return self.log_position[:, cells[:, 0], cells[:, 1]]
 
 
 def _features(trajectory: np.ndarray) -> np.ndarray:
     """Return what the log-density of a sub-stroke is linear in: (23,)."""
     low, high = trajectory.min(0), trajectory.max(0)
-    size = max(1.0, *(high - low)) / FRAME
+    size = max(1.0, *(high - low)) / CANVAS
     centred = trajectory - trajectory.mean(0)
     if len(trajectory) < N_SHORTEST:
         centred = resample(centred, N_SHORTEST)

@@ -8,6 +8,7 @@ import numpy as np
 from .splines import basis, control_points
 from .topology import Topology
 
+CANVAS = 105  # pixels of its side, that of Omniglot's drawings: the unit of sizes and widths
 N_POINTS = 64
 DOT = 14.0  # pixels that a stroke counts for at least: a missing dot has to cost something
 

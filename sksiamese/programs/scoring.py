@@ -7,6 +7,7 @@ one-shot trials of Omniglot's background alphabets (``benchmarks/program_weights
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -97,11 +98,12 @@ class Drawings:
     def of(cls, tokens: Sequence[Tokens]) -> "Drawings":
         """Prepare several programs for comparison."""
         stack = Stack.of(tokens)
+        cloud = _Cloud.of(stack.points, stack.weights)
         shapes = [t.program.topology for t in tokens]
         widths = np.sqrt(np.stack([shape.holes for shape in shapes]))
         return cls(
             stack,
-            _overlaps(stack, stack.points, stack, stack.points),
+            _overlaps(cloud, cloud),
             np.sqrt(np.array([[shape.n_parts] for shape in shapes], np.float32)),
             np.minimum(widths, WIDEST_HOLE) / (WIDEST_HOLE / 2),
         )
@@ -183,17 +185,28 @@ def _worst(squares: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _layout(programs: Drawings, drawings: Drawings) -> np.ndarray:
     """Return how little drawings and warped programs overlap: 0 if they do, at most log(21)."""
     ours, theirs = programs.stack.rigid(), drawings.stack
-    warped = fit(ours, theirs, WARP).points
-    both = _overlaps(ours, warped, theirs, theirs.points)
-    own = _overlaps(ours, warped, ours, warped)
-    correlation = both / np.sqrt(own * drawings.overlaps)
+    warped = _Cloud.of(fit(ours, theirs, WARP).points, ours.weights)
+    both = _overlaps(warped, _Cloud.of(theirs.points, theirs.weights))
+    correlation = both / np.sqrt(_overlaps(warped, warped) * drawings.overlaps)
     return np.log1p((1 - np.minimum(correlation, 1)) / np.float32(0.05))
 
 
-def _overlaps(a: Stack, points_a: np.ndarray, b: Stack, points_b: np.ndarray) -> np.ndarray:
-    """Return how much two sets of points overlap, blurred, where their directions agree: (n,)."""
-    near = np.exp(_squares(points_a, points_b) * np.float32(-0.5 / BLUR**2))
-    alike = (1 + doubled_directions(points_a) @ doubled_directions(points_b).swapaxes(1, 2)) / 2
+class _Cloud(NamedTuple):
+    """Points (n, p, 2) with their doubled directions (n, p, 2) and weights (n, p)."""
+
+    points: np.ndarray
+    directions: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, points: np.ndarray, weights: np.ndarray) -> "_Cloud":
+        return cls(points, doubled_directions(points), weights)
+
+
+def _overlaps(a: _Cloud, b: _Cloud) -> np.ndarray:
+    """Return how much the points overlap, blurred, where their directions agree: (n,)."""
+    near = np.exp(_squares(a.points, b.points) * np.float32(-0.5 / BLUR**2))
+    alike = (1 + a.directions @ b.directions.swapaxes(1, 2)) / 2
     return ((near * alike) @ b.weights[..., None] * a.weights[..., None]).sum((1, 2))
 
 

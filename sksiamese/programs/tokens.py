@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .program import Program
+from .program import CANVAS, Program
 from .splines import basis
 
-CANVAS = 105.0  # side that the widths are for
 N_MODES = 16  # 60 answer alike, at three times the cost
 LEAST_SIZE = 4.0  # of a sub-stroke, pixels
 
