@@ -30,7 +30,8 @@ from .programs import (
     fit,
     parse,
 )
-from .twin.scaling import InputScaling, Store, learn_scaling, scaled_batches
+from .twin.reading import scaled_batches
+from .twin.scaling import InputScaling, Store, learn_scaling
 
 __all__ = ["ModifiedHausdorff", "MotorPrograms"]
 

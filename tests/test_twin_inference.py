@@ -11,7 +11,7 @@ from torch import nn
 from training_runs import ArrayStore, equal, identity_scaling, seen_network, weights
 
 from sksiamese.exceptions import InvertedImageError, ValueRangeWarning
-from sksiamese.twin import inference, scaling
+from sksiamese.twin import inference, reading
 from sksiamese.twin.inference import NeuralComparer
 from sksiamese.twin.network import TwinEnsemble
 from sksiamese.twin.scaling import InputScaling, learn_scaling
@@ -62,7 +62,7 @@ def test_embed_is_that_of_the_scaled_images(scene):
 def test_embed_does_not_depend_on_the_batch_size(scene, batch_size, monkeypatch):
     comparer, store = scene
     whole = comparer.embed(store)
-    monkeypatch.setattr(scaling, "BATCH_SIZE", batch_size)
+    monkeypatch.setattr(reading, "BATCH_SIZE", batch_size)
     np.testing.assert_allclose(comparer.embed(store), whole, **CLOSE)
 
 
@@ -79,7 +79,7 @@ def test_embed_does_not_depend_on_other_samples(scene):
 @pytest.mark.parametrize("rows", [[4], [7, 0, 7, 3], range(10, -1, -2)])
 def test_embed_takes_rows_in_their_order(scene, rows, monkeypatch):
     comparer, store = scene
-    monkeypatch.setattr(scaling, "BATCH_SIZE", 2)
+    monkeypatch.setattr(reading, "BATCH_SIZE", 2)
     rows = np.array(rows)
     np.testing.assert_allclose(comparer.embed(store, rows), comparer.embed(store)[rows], **CLOSE)
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from .encoders import can_fuse, fuse, pack
 from .network import Network
-from .scaling import InputScaling, Store, describe_shape, learn_scaling, scaled_batches
+from .reading import scaled_batches
+from .scaling import InputScaling, Store, describe_shape, learn_scaling
 
 BLOCK_ROWS = 1024  # rows that are compared with all others at once
 
