@@ -1,5 +1,6 @@
 """Tests of ImageArray: clones share the images, and pickles refer to their file."""
 
+import os
 import pickle
 
 import joblib
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from sksiamese import SiameseVerifier
+from sksiamese import SiameseOneShotClassifier, SiameseVerifier
 from sksiamese.datasets import ImageArray
 
 
@@ -52,6 +53,106 @@ def test_image_array_refuses_to_unpickle_when_the_file_has_changed(tmp_path):
         ValueError, match=r"float32 values of shape \(9, 8, 8\), but contained uin"
     ):
         pickle.loads(data)
+
+
+@pytest.mark.parametrize("source", ["path", "memory map", "view"])
+def test_image_array_refuses_to_unpickle_when_the_content_has_changed(tmp_path, source):
+    path = tmp_path / "images.npy"
+    np.save(path, np.zeros((4, 8, 8), dtype=np.uint8))
+    os.utime(path, ns=(10**18, 10**18))
+    mapped = np.load(path, mmap_mode="r")
+    data = pickle.dumps(
+        ImageArray({"path": path, "memory map": mapped, "view": mapped[1:]}[source])
+    )
+    np.testing.assert_array_equal(pickle.loads(data)[0], 0)
+    np.save(path, np.ones((4, 8, 8), dtype=np.uint8))  # of the same size
+    with pytest.raises(ValueError, match="images=.* has been changed since .* was pickled. Resto"):
+        pickle.loads(data)
+
+
+def test_image_array_of_a_writable_memory_map_pickles_what_was_written(tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((4, 8, 8), dtype=np.uint8))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r+")
+    images = ImageArray(mapped)
+    mapped[2] = 7
+    assert (pickle.loads(pickle.dumps(images))[2] == 7).all()
+
+
+@pytest.mark.parametrize("source", ["path", "memory map", "view"])
+@pytest.mark.parametrize("use", [lambda images: images[:], lambda images: images.images])
+def test_image_array_notices_a_file_that_was_truncated(tmp_path, source, use):
+    path = tmp_path / "images.npy"
+    np.save(path, np.zeros((40, 80, 80), dtype=np.uint8))
+    mapped = np.load(path, mmap_mode="r")
+    images = ImageArray({"path": path, "memory map": mapped, "view": mapped[1:]}[source])
+    os.truncate(path, 5000)
+    with pytest.raises(OSError, match="images.npy has been truncated to 5000 bytes since"):
+        use(images)
+    assert images.shape[1:] == (80, 80)  # known without the file
+
+
+def test_image_array_notices_a_file_that_was_changed_in_its_place(tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, np.zeros((4, 8, 8), dtype=np.uint8))
+    os.utime(path, ns=(10**18, 10**18))
+    images = ImageArray(path)
+    assert (images[:] == 0).all()
+    with open(path, "r+b") as file:
+        file.seek(-5, os.SEEK_END)
+        file.write(b"other")
+    with pytest.raises(OSError, match="has been changed since it was opened. Make a new ImageArr"):
+        images[:]
+    assert ImageArray(path)[-1].any()
+
+
+def test_image_array_keeps_a_file_that_was_replaced_or_deleted(tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, np.zeros((4, 8, 8), dtype=np.uint8))
+    images = ImageArray(path)
+    np.save(tmp_path / "new.npy", np.ones((4, 8, 8), dtype=np.uint8))
+    os.replace(tmp_path / "new.npy", path)
+    assert (images[:] == 0).all()
+    path.unlink()
+    assert (images[:] == 0).all()
+
+
+def test_estimators_notice_a_memory_map_that_was_truncated(tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, np.random.default_rng(0).random((40, 50, 50)))
+    images = np.load(path, mmap_mode="r")
+    os.truncate(path, 5000)
+    for X in images, images[:20]:
+        with pytest.raises(OSError, match="images.npy has been truncated to 5000 bytes since"):
+            SiameseOneShotClassifier(max_iter=1).fit(X, np.arange(len(X)) % 10)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs pipes")
+def test_image_array_does_not_wait_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "images.npy")
+    with pytest.raises(FileNotFoundError, match="is not an existing file"):
+        ImageArray(tmp_path / "images.npy")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 8, 8)}",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (-4, 8, 8)}",
+        b"{'descr': 'zz', 'fortran_order': False, 'shape': (4, 8, 8)}",
+        b"{'descr': '|O', 'fortran_order': False, 'shape': (4, 8, 8)}",
+        b"{'descr': '|u1'}",
+        b"(" * 9000,
+        b"\xff\xff",
+        b"",
+    ],
+)
+@pytest.mark.parametrize("version", [b"\1\0", b"\2\0", b"\3\0", b"\7\0"])
+def test_image_array_refuses_a_damaged_header(tmp_path, header, version):
+    size = len(header).to_bytes(2 if version == b"\1\0" else 4, "little")
+    path = tmp_path / "images.npy"
+    path.write_bytes(b"\x93NUMPY" + version + size + header + bytes(256))
+    with pytest.raises(ValueError, match="images=.* cannot be memory-mapped"):
+        ImageArray(path)
 
 
 def test_image_array_unpickles_in_another_working_directory(tmp_path, monkeypatch):

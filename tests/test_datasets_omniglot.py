@@ -4,6 +4,7 @@ import importlib.util
 import io
 import os
 import shutil
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -303,6 +304,159 @@ def test_fetch_omniglot_names_a_damaged_folder(tmp_path):
         fetch_omniglot(data_home=tmp_path)
 
 
+@pytest.mark.parametrize(
+    "problem",
+    [ValueError("MD5 hash of downloaded file does not match"), ConnectionError("no network")],
+)
+def test_fetch_omniglot_says_what_to_do_if_it_cannot_download(tmp_path, monkeypatch, problem):
+    def fail(*args, **kwargs):
+        raise problem
+
+    monkeypatch.setattr("pooch.retrieve", fail)
+    with pytest.raises(OSError, match="Omniglot's evaluation set cannot be downloaded") as error:
+        fetch_omniglot("evaluation", data_home=tmp_path)
+    message = str(error.value)
+    assert str(problem) in message
+    assert (
+        "file images_evaluation.zip (md5:6b91aef0f799c5bb55b94e3f2daec811, from https" in message
+    )
+    assert "or the folder images_evaluation unpacked from it" in message
+    assert f"into the folder {tmp_path}." in message
+
+
+WHITE = png(np.full((105, 105), 255, np.uint8))
+NAME = "A/character01/0001_01.png"
+
+
+def zip_of(*entries, method=zipfile.ZIP_DEFLATED):
+    """The bytes of a zip with these names and contents, as they are."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, content in entries:
+            info = zipfile.ZipInfo("x" * len(name))
+            info.compress_type = method
+            info.filename = name
+            archive.writestr(info, content)
+    return bytearray(file.getvalue())
+
+
+def with_flags(encrypted=0, method=8):
+    data = zip_of((NAME, WHITE))
+    central = data.find(b"PK\x01\x02")
+    data[6] |= encrypted
+    data[central + 8] |= encrypted
+    data[8] = data[central + 10] = method
+    return data
+
+
+def with_a_wrong_byte():
+    data = zip_of((NAME, WHITE), method=zipfile.ZIP_STORED)
+    data[data.find(b"IDAT") + 10] ^= 1
+    return data
+
+
+def with_declared_size(size):
+    data = zip_of((NAME, bytes(1 << 20)))
+    central = data.find(b"PK\x01\x02")
+    data[central + 24 : central + 28] = size.to_bytes(4, "little")
+    return data
+
+
+def image_bytes(image, format="PNG"):
+    file = io.BytesIO()
+    image.save(file, format)
+    return file.getvalue()
+
+
+DAMAGED = {
+    "empty": (b"", "not a zip file"),
+    "text": (b"not a zip", "not a zip file"),
+    "cut": (zip_of((NAME, WHITE))[:-30], "not a zip file"),
+    "encrypted": (with_flags(encrypted=1), "encrypted"),
+    "other compression": (with_flags(method=99), "not compressed by deflate"),
+    "lzma": (zip_of((NAME, WHITE), method=zipfile.ZIP_LZMA), "not compressed by deflate"),
+    "wrong byte": (with_a_wrong_byte(), "CRC"),
+    "drawer of 30 digits": (
+        zip_of((NAME, WHITE), (f"A/character01/1_{'9' * 30}.png", WHITE)),
+        "large",
+    ),
+    "drawer of 9000 digits": (zip_of((f"A/character01/1_{'9' * 9000}.png", WHITE)), "digits"),
+    "other name": (
+        zip_of((NAME, WHITE), ("A/character01/one.png", WHITE)),
+        "not named <Alphabet>",
+    ),
+    "no drawing": (zip_of(("readme.txt", b"")), "no files <Alphabet>"),
+    "twice": (zip_of((NAME, WHITE), ("other/" + NAME, WHITE)), "is in it twice"),
+    "same name": (zip_of((NAME, WHITE), (NAME, WHITE)), "is in it twice"),
+    "above": (zip_of(("../" + NAME, WHITE)), "leads out of the folder"),
+    "above within": (zip_of(("A/../../" + NAME, WHITE)), "leads out of the folder"),
+    "absolute": (zip_of(("/" + NAME, WHITE)), "leads out of the folder"),
+    "backslash": (zip_of(("..\\" + NAME, WHITE)), "leads out of the folder"),
+    "drive": (zip_of(("C:" + NAME, WHITE)), "leads out of the folder"),
+    "unrelated name": (
+        zip_of((NAME, WHITE), ("../../etc/passwd", b"")),
+        "leads out of the folder",
+    ),
+    "bomb": (zip_of((NAME, bytes(1 << 24))), "has 16777216 bytes; expected at most"),
+    "bomb that declares less": (with_declared_size(100), "cannot be read"),
+    "large": (bytes((1 << 24) + 1), "expected at most 16777216"),
+    "other size": (zip_of((NAME, image_bytes(Image.new("1", (104, 105))))), "expected .105, 105."),
+    "declared size": (
+        zip_of((NAME, image_bytes(Image.new("1", (9000, 9000))))),
+        "expected .105, 10",
+    ),
+    "light on dark": (zip_of((NAME, image_bytes(Image.new("1", (105, 105))))), "light on dark"),
+    "GIF": (zip_of((NAME, image_bytes(Image.new("1", (105, 105)), "GIF"))), "cannot identify"),
+    "no PNG": (zip_of((NAME, b"text")), "cannot identify"),
+    "cut PNG": (zip_of((NAME, WHITE[:-30])), "cannot be decoded"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_fetch_omniglot_names_a_zip_that_it_refuses(tmp_path, damage):
+    data, message = DAMAGED[damage]
+    (tmp_path / "images_background.zip").write_bytes(data)
+    with pytest.raises(OSError, match=message) as error:
+        fetch_omniglot(data_home=tmp_path, download_if_missing=False)
+    assert str(error.value).startswith(f"{tmp_path}/images_background.zip cannot be read as Omni")
+    assert str(error.value).isprintable()
+
+
+def test_fetch_omniglot_takes_little_memory_for_a_bomb(tmp_path):
+    (tmp_path / "images_background.zip").write_bytes(DAMAGED["bomb"][0])
+    tracemalloc.start()
+    with pytest.raises(OSError, match="bytes; expected at most"):
+        fetch_omniglot(data_home=tmp_path, download_if_missing=False)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    tracemalloc.stop()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs pipes")
+@pytest.mark.parametrize("place", ["images_background.zip", f"images_background/{NAME}"])
+def test_fetch_omniglot_does_not_wait_for_a_pipe(tmp_path, place):
+    pipe = tmp_path / place
+    pipe.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="it is a named pipe; expected a regular file"):
+        fetch_omniglot(data_home=tmp_path, download_if_missing=False)
+
+
+def test_fetch_omniglot_refuses_a_large_file_in_a_folder(tmp_path):
+    path = tmp_path / "images_background" / NAME
+    path.parent.mkdir(parents=True)
+    path.touch()
+    os.truncate(path, 1 << 40)  # a file without content takes no space
+    with pytest.raises(OSError, match="0001_01.png has more than 16384 bytes"):
+        fetch_omniglot(data_home=tmp_path, download_if_missing=False)
+
+
+def test_fetch_omniglot_ignores_what_macos_adds(tmp_path):
+    (tmp_path / "images_background.zip").write_bytes(
+        zip_of((NAME, WHITE), (f"__MACOSX/{NAME}", b""), ("A/character01/._0001_01.png", b""))
+    )
+    assert fetch_omniglot(data_home=tmp_path).target.tolist() == ["A/character01"]
+
+
 @pytest.mark.parametrize("subset", ["Background", "test", None])
 def test_fetch_omniglot_refuses_an_unknown_subset(subset):
     with pytest.raises(ValueError, match=f'subset={subset!r}.*"background", "evaluation"'):
@@ -351,3 +505,38 @@ def test_fetch_omniglot_runs_names_an_incomplete_zip(tmp_path, minimal):
     with pytest.raises(OSError, match="run04/class_labels.txt") as error:
         fetch_omniglot_runs(data_home=tmp_path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{outside}/item01.png {outside}/class01.png",
+        "../../secret/item01.png ../../secret/class01.png",
+        "run01/test/../../../secret/item01.png run01/training/class01.png",
+        "run01/test/item01.png",
+        "run01/test/item01.png run01/training/class21.png",
+        "run01/test/item01.png run01/training/class00.png",
+        "run01/test/item02.png run01/training/class01.png",
+        "",
+    ],
+)
+def test_fetch_omniglot_runs_refuses_other_names(tmp_path, minimal, line):
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    for name in "item01.png", "class01.png":
+        (secret / name).write_bytes(WHITE)
+    write_runs(tmp_path / "all_runs.zip", minimal.runs[:1])
+    shutil.unpack_archive(tmp_path / "all_runs.zip", tmp_path / "home" / "all_runs")
+    labels = tmp_path / "home" / "all_runs" / "run01" / "class_labels.txt"
+    first, *rest = labels.read_text().splitlines()
+    assert first.startswith("run01/test/item01.png")
+    labels.write_text("\n".join([line.format(outside=secret), *rest]))
+    with pytest.raises(OSError, match="all_runs cannot be read .*run01/class_labels.txt does not"):
+        fetch_omniglot_runs(data_home=tmp_path / "home")
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"\n" * (1 << 15), b""])
+def test_fetch_omniglot_runs_names_a_damaged_list(tmp_path, content):
+    (tmp_path / "all_runs.zip").write_bytes(zip_of(("run01/class_labels.txt", content)))
+    with pytest.raises(OSError, match="all_runs.zip cannot be read as Omniglot"):
+        fetch_omniglot_runs(data_home=tmp_path)

@@ -10,17 +10,20 @@ import io
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import resources
-from pathlib import Path
-from typing import Any, Literal, overload
+from itertools import islice, pairwise
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Literal, overload
 
 import numpy as np
 from PIL import Image
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
+
+from .._files import open_regular, printable
+from .decoding import to_array
 
 _SIZE = 105
 _N_DRAWERS = 20
@@ -30,9 +33,14 @@ _HASHES = {
     "background": "md5:68d2efa1b9178cc56df9314c21c6e718",
     "evaluation": "md5:6b91aef0f799c5bb55b94e3f2daec811",
 }
-# What damaged files raise: a KeyError for a file that a zip lacks, a SyntaxError for a cut PNG.
-_DAMAGE = (OSError, EOFError, KeyError, ValueError, SyntaxError, zipfile.BadZipFile, zlib.error)
-_DRAWING = re.compile(r"(?:.*/)?([^/]+)/(character\d+)/\d+_(\d+)\.png")
+# Limits of what is read, well above the official files: 32,460 drawings of less than 1 kB.
+_MAX_DRAWINGS = 40_000
+_MAX_BYTES = 1 << 14  # of a file in an archive
+_MAX_ARCHIVE = 1 << 24
+_DRAWING = re.compile(r"(?:.*/)?([^/]+)/(character\d+)/\d+_(\d+)\.png", re.ASCII)
+_TRIAL = re.compile(
+    r"(run\d\d/test/item\d\d\.png)\s+(run\d\d/training/class(0[1-9]|1\d|20)\.png)", re.ASCII
+)
 
 # Inside this module, drawings are packed: bits, 1 for foreground, eight rows to a byte, so that
 # an image is a uint8 array (14, 105). The packed .npz file has the same format.
@@ -154,7 +162,9 @@ def fetch_omniglot(
     Raises
     ------
     OSError
-        If the data is missing and `download_if_missing` is False, or if a file is damaged.
+        If the data is missing and `download_if_missing` is False, if it cannot be downloaded, or
+        if a file is damaged, or is not Omniglot: for example with drawings of another size, or
+        with files that are much larger than the official ones.
     ValueError
         If `subset` is not one of the three names.
 
@@ -214,7 +224,7 @@ def fetch_omniglot_runs(*, data_home: str | os.PathLike[str] | None = None) -> l
     Raises
     ------
     OSError
-        If the files in `data_home` are damaged or incomplete.
+        If the files in `data_home` are damaged or incomplete, or are not the runs of Omniglot.
 
     See Also
     --------
@@ -293,17 +303,25 @@ def _find(home: Path, name: str) -> Path | None:
 def _download(home: Path, subset: str, allowed: bool) -> Path:
     """Download a set into `home` and return its path, or raise an OSError if not `allowed`."""
     name = f"images_{subset}.zip"
+    advice = (
+        f"Put the file {name} ({_HASHES[subset]}, from {_URL}{name}), or the folder "
+        f"images_{subset} unpacked from it, into the folder {printable(home)}. Or pass the folder "
+        "that contains it as data_home or in the environment variable SKSIAMESE_DATA"
+    )
     if not allowed:
         raise OSError(
-            f"Omniglot's {subset} set is missing: {home} contains neither {name} nor a folder "
-            f"images_{subset}. Copy one of them there, pass the folder that contains it as "
-            "data_home or in the environment variable SKSIAMESE_DATA, or set "
-            "download_if_missing=True."
+            f"Omniglot's {subset} set is missing: {printable(home)} contains neither {name} nor a "
+            f"folder images_{subset}. {advice}, or set download_if_missing=True."
         )
     import pooch
 
-    # pooch checks the hash before it renames the file, so an incomplete download is never found.
-    return Path(pooch.retrieve(_URL + name, known_hash=_HASHES[subset], fname=name, path=home))
+    try:
+        # pooch checks the hash before it renames the file: an incomplete download is never found.
+        return Path(pooch.retrieve(_URL + name, known_hash=_HASHES[subset], fname=name, path=home))
+    except Exception as error:  # of the network, the disk, or the hash
+        raise OSError(
+            f"Omniglot's {subset} set cannot be downloaded ({printable(error)}). {advice}."
+        ) from error
 
 
 @contextmanager
@@ -315,28 +333,89 @@ def _open_archive(source: Path) -> Iterator[tuple[Iterable[str], Callable[[str],
     try:
         if source.is_dir():
             names = (path.relative_to(source).as_posix() for path in source.rglob("*.png"))
-            yield names, lambda name: (source / name).read_bytes()
+            yield names, lambda name: _read_file(source / name)
         else:
-            with zipfile.ZipFile(source) as archive:
-                yield archive.namelist(), archive.read
-    except _DAMAGE as error:
+            with open_regular(source) as file, _open_zip(file) as archive:
+                yield archive.namelist(), lambda name: _read_entry(archive, name)
+    except Exception as error:  # damaged files raise errors of many types
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise OSError(
-            f"{source} cannot be read as Omniglot ({error}). If it is damaged or incomplete, "
-            "delete it and download it again."
+            f"{printable(source)} cannot be read as Omniglot ({printable(reason)}). If it is "
+            "damaged or incomplete, delete it and download it again."
         ) from error
+
+
+def _open_zip(file: BinaryIO) -> zipfile.ZipFile:
+    """Open a zip whose list of files is not too long for the memory, and leads nowhere else."""
+    size = os.fstat(file.fileno()).st_size
+    if size > _MAX_ARCHIVE:
+        raise ValueError(f"it has {size} bytes; expected at most {_MAX_ARCHIVE}")
+    archive = zipfile.ZipFile(file)
+    for name in archive.namelist():
+        _check_name(name)
+    return archive
+
+
+def _check_name(name: str) -> None:
+    """Raise a ValueError if the name of a file leads out of its folder."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or name[1:2] == ":":
+        raise ValueError(f"the name {name!r} leads out of the folder")
+
+
+def _read_file(path: Path) -> bytes:
+    """Read a file in a folder."""
+    with open_regular(path) as file:
+        return _read_limited(file, path.name)
+
+
+def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read a file in a zip."""
+    info = archive.getinfo(name)
+    if info.file_size > _MAX_BYTES:  # as declared; no more than that is inflated
+        raise ValueError(f"{name} has {info.file_size} bytes; expected at most {_MAX_BYTES}")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is not compressed by deflate")
+    with archive.open(info) as file:
+        return _read_limited(file, name)
+
+
+def _read_limited(file: Any, name: str) -> bytes:
+    """Read a file that must be small."""
+    content: bytes = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"{name} has more than {_MAX_BYTES} bytes")
+    return content
 
 
 def _read_drawings(source: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read bits (n, 14, 105), characters (n,) and drawers (n,), sorted by file name."""
     with _open_archive(source) as (names, read):
-        matches = filter(None, map(_DRAWING.fullmatch, names))
-        found = sorted((*match.groups(), match[0]) for match in matches)
+        found = sorted(islice(_find_drawings(names), _MAX_DRAWINGS + 1))
         if not found:
             raise ValueError("no files <Alphabet>/characterNN/<id>_<drawer>.png in it")
+        if len(found) > _MAX_DRAWINGS:
+            raise ValueError(f"more than {_MAX_DRAWINGS} drawings in it")
+        for (*before, _), (*drawing, path) in pairwise(found):
+            if before == drawing:
+                raise ValueError(f"the drawing {path} is in it twice")
         alphabets, characters, drawers, paths = zip(*found, strict=True)
         bits = np.stack([_read_bits(read, path) for path in paths])
+        numbers = np.array(list(map(int, drawers)), dtype=np.int64)
     targets = np.array([f"{a}/{c}" for a, c in zip(alphabets, characters, strict=True)])
-    return bits, targets, np.array(drawers).astype(int)
+    return bits, targets, numbers
+
+
+def _find_drawings(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Yield alphabet, character, drawer and name of each PNG, without hidden files."""
+    for name in names:
+        parts = PurePosixPath(name).parts
+        if not name.endswith(".png") or "__MACOSX" in parts or parts[-1].startswith("."):
+            continue
+        match = _DRAWING.fullmatch(name)
+        if match is None:
+            raise ValueError(f"{name!r} is not named <Alphabet>/characterNN/<id>_<drawer>.png")
+        yield (*match.groups(), name)
 
 
 def _read_runs(source: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -344,19 +423,34 @@ def _read_runs(source: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     support, query, query_class = [], [], []
     with _open_archive(source) as (_, read):
         for run in range(1, 21):
-            # One line per query: "run01/test/item01.png run01/training/class08.png"
-            lines = read(f"run{run:02d}/class_labels.txt").decode().splitlines()
-            queries, exemplars = zip(*map(str.split, lines), strict=True)
+            queries, exemplars, classes = _read_trials(read, run)
             support.append([_read_bits(read, name) for name in sorted(exemplars)])
             query.append([_read_bits(read, name) for name in queries])
-            query_class.append([int(name[-len("08.png") : -len(".png")]) for name in exemplars])
+            query_class.append([int(name) for name in classes])
     return np.array(support), np.array(query), np.array(query_class, dtype=np.uint8)
+
+
+def _read_trials(read: Callable[[str], bytes], run: int) -> list[tuple[str, ...]]:
+    """Return the queries of a run, their exemplars and their classes, each 20 names."""
+    name = f"run{run:02d}/class_labels.txt"
+    # One line per query: "run01/test/item01.png run01/training/class08.png"
+    lines = read(name).decode().splitlines()
+    trials = [match.groups() for match in map(_TRIAL.fullmatch, map(str.strip, lines)) if match]
+    columns = list(zip(*trials, strict=True))
+    if len(lines) != 20 or len(trials) != 20 or any(len(set(names)) != 20 for names in columns):
+        raise ValueError(
+            f"{name} does not have 20 lines runNN/test/itemNN.png runNN/training/classNN.png, one "
+            "for each query and each class"
+        )
+    return columns
 
 
 def _read_bits(read: Callable[[str], bytes], name: str) -> np.ndarray:
     """Decode one PNG, dark on light, to bits (14, 105)."""
-    with Image.open(io.BytesIO(read(name))) as image:
-        foreground = np.asarray(image.convert("L")) < 128
-    if foreground.shape != (_SIZE, _SIZE):
-        raise ValueError(f"{name} has shape {foreground.shape}, expected {(_SIZE, _SIZE)}")
+    with Image.open(io.BytesIO(read(name)), formats=("PNG",)) as image:
+        if image.size != (_SIZE, _SIZE):
+            raise ValueError(f"{name} has shape {image.size[::-1]}, expected {(_SIZE, _SIZE)}")
+        foreground = to_array(image, color=False) < 128
+    if foreground.mean() > 0.5:
+        raise ValueError(f"{name} is light on dark, expected dark on light")
     return np.packbits(foreground, axis=-2)
