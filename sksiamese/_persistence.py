@@ -1,255 +1,358 @@
-"""A fitted value and its estimator's parameters as one safetensors file; no code is run.
+"""A fitted value and its estimator's parameters as one file; no code is run.
 
-The file holds tensors (the network, its input scaling, the support) and JSON (everything else).
+The file holds arrays (the network, its input scaling, the support) and JSON (everything else).
+Whatever a file says is compared with what it has before anything is built; what `write_fitted`
+writes is read first, so that no estimator is saved that cannot be loaded.
 """
 
 import json
-import os
 import reprlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
+from ._files import printable
 from ._fitted import Fitted
-from ._learning import build_network, build_scaling, neural
-from ._params import LearningParams, check_path, check_target
+from ._learning import build_network, build_scaling, check_params, neural
+from ._modelfile import read_model_file, short_of, write_model_file
+from ._params import LearningParams, check_path, check_shape, check_target
 from ._support import SupportSet
+from ._values import (
+    read_fields,
+    read_labels,
+    read_params,
+    written_fields,
+    written_labels,
+    written_params,
+)
 from .comparers import MotorPrograms, drawing_scaling, programs_of
-from .programs import pack, unpack
+from .programs import CANVAS, N_POINTS, pack, unpack
+from .twin.encoders import feature_shape
 from .twin.inference import NeuralComparer
-from .twin.network import TwinEnsemble
+from .twin.network import TwinEnsemble, TwinNetwork, members_of
+from .twin.scaling import InputScaling
 
-FORMAT = "sksiamese 2"
-_AS_TENSORS = ("comparer", "support")  # all other fields of Fitted are JSON
+FORMAT = "sksiamese 3"
+LARGEST_SIDE = 2**12  # pixels that an encoder sees
+Arrays = dict[str, np.ndarray]
 
 
-def write_fitted(path: Any, estimator: Any, fitted: Fitted, half: bool, support: bool) -> None:
+def write_fitted(
+    path: Any,
+    estimator: Any,
+    fitted: Fitted,
+    check: Callable[[Any], Any],
+    half: bool = False,
+    support: bool = True,
+) -> None:
     """Write a file that `read_fitted` reads; it is replaced as a whole, once all is written."""
     path = check_target(path)
     is_programs = isinstance(fitted.comparer, MotorPrograms)
-    tensors, comparer = (_written_programs if is_programs else _written_network)(fitted)
-    params = {name: _plain(name, v) for name, v in estimator.get_params(deep=False).items()}
+    arrays, comparer = (_written_programs if is_programs else _written_network)(fitted)
     about = {
         "format": FORMAT,
         "class": type(estimator).__name__,
-        "params": params,
-        "fitted": {
-            field.name: _written(getattr(fitted, field.name))
-            for field in fields(fitted)
-            if field.name not in _AS_TENSORS
-        },
+        "params": written_params(estimator),
+        "fitted": written_fields(fitted),
         **comparer,
     }
     if support and fitted.support is not None:
         embeddings = fitted.support.embeddings
-        arrays = pack(programs_of(fitted.support)) if is_programs else {"embeddings": embeddings}
-        tensors |= {f"support.{name}": _tensor(array) for name, array in arrays.items()}
-        about["labels"] = _written(fitted.support.labels)
-    tensors = {
-        name: t.half() if half and t.ndim > 1 and t.dtype == torch.float32 else t
-        for name, t in tensors.items()
-    }
-    # A single key: safetensors writes several in random order.
-    metadata = {"sksiamese": json.dumps(about, default=_number)}
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(save({k: t.contiguous() for k, t in tensors.items()}, metadata))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def read_fitted(path: Any, cls: type) -> Any:
-    """Return the fitted estimator in a file; see `SiameseOneShotClassifier.load`."""
-    check_path(path)
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"Cannot read {path}: there is no such file.")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise OSError(f"{path} is damaged, or not a safetensors file: {error}") from error
-    try:
-        about = json.loads(metadata.get("sksiamese", "{}"))
-        if about.get("format") != FORMAT:
-            raise ValueError(
-                f"{path} has format {about.get('format')!r}; expected {FORMAT!r}, a file that "
-                "save wrote."
-            )
-        if about["class"] != cls.__name__:
-            raise ValueError(f"{path} holds a {about['class']}: load it by that class.")
-        estimator = cls(**{name: _tuples(value) for name, value in about["params"].items()})
-        estimator.fitted_ = _restored(path, estimator, about, tensors)
-    except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path} lacks what save writes about an estimator: {error!r}."
-        ) from error
-    return estimator
-
-
-def _written_network(fitted: Fitted) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return tensors and JSON of a network and its input scaling."""
-    comparer = neural(fitted)
-    tensors = comparer.network.state_dict(prefix="network.")
-    tensors["scaling.offset"] = comparer.scaling.offset
-    tensors["scaling.scale"] = comparer.scaling.scale
-    return tensors, {"working_size": comparer.scaling.working_size}
-
-
-def _written_programs(fitted: Fitted) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return tensors and JSON of a comparer by motor programs."""
-    comparer = fitted.comparer
-    assert isinstance(comparer, MotorPrograms)
-    options = {f.name: getattr(comparer, f.name) for f in fields(comparer) if f.name != "scaling"}
-    tensors = {}
-    if comparer.scaling is not None:
-        tensors = {
-            "scaling.offset": comparer.scaling.offset,
-            "scaling.scale": comparer.scaling.scale,
+        own = pack(programs_of(fitted.support)) if is_programs else {"embeddings": embeddings}
+        arrays |= {f"support.{name}": array for name, array in own.items()}
+        about["labels"] = written_labels(fitted.support.labels)
+    if fitted.cohort is not None:
+        arrays["cohort"] = fitted.cohort
+    if half:
+        arrays = {
+            name: a.astype(np.float16) if a.ndim > 1 and a.dtype == np.float32 else a
+            for name, a in arrays.items()
         }
-    return tensors, {"programs": options}
+    text = json.dumps(about, default=_number)
+    with _refusing(f"This {type(estimator).__name__} cannot be saved"):
+        _restored(json.loads(text), arrays, type(estimator), check)
+    write_model_file(path, text, arrays)
 
 
-def _restored(path: Any, estimator: Any, about: dict, tensors: dict[str, Tensor]) -> Fitted:
-    values = {name: _read(value) for name, value in about["fitted"].items()}
-    tensors = {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}
-    shape = tuple(values["input_shape"])
-    arrays = {
-        name.removeprefix("support."): tensors.pop(name).numpy()
-        for name in list(tensors)
-        if name.startswith("support.")
-    }
-    comparer: MotorPrograms | NeuralComparer
-    if "programs" in about:
-        comparer = _restored_programs(path, about["programs"], shape, tensors)
-        embeddings = _restored_support(path, comparer, arrays) if arrays else None
-    else:
-        comparer = _restored_network(path, estimator, shape, about, tensors)
-        embeddings = arrays.get("embeddings")
-    support = None
-    if embeddings is not None:
-        labels = _read(about["labels"])
-        if len(labels) != len(embeddings):
-            raise ValueError(f"{path} has {len(labels)} labels of {len(embeddings)} exemplars.")
-        support = SupportSet.of(embeddings, labels)
-    return Fitted(comparer=comparer, support=support, **values)
+def read_fitted(path: Any, cls: type, check: Callable[[Any], Any]) -> Any:
+    """Return the fitted estimator in a file; see `SiameseOneShotClassifier.load`.
+
+    `check` raises for an estimator of this class whose parameters cannot be used.
+    """
+    check_path(path)
+    text, arrays = read_model_file(path)
+    with _refusing(f"Cannot load {printable(path)}"):
+        return _restored(_about(text), arrays, cls, check)
 
 
-def _restored_programs(
-    path: Any, options: dict[str, Any], shape: tuple[int, ...], tensors: dict[str, Tensor]
-) -> MotorPrograms:
-    scaling = None
-    if tensors:
-        offset, scale = tensors.pop("scaling.offset"), tensors.pop("scaling.scale")
-        scaling = drawing_scaling(offset, scale, shape)
-    if tensors:
-        raise ValueError(f"{path} has {sorted(tensors)}, which motor programs do not have.")
-    return MotorPrograms(**options, scaling=scaling)
+def read_network(path: Any) -> tuple[LearningParams, Fitted]:
+    """Return the parameters and the fitted value in a file of any estimator with a network."""
+    check_path(path)
+    text, arrays = read_model_file(path)
+    with _refusing(f"Cannot load {printable(path)}"):
+        about = _about(text)
+        if "working_size" not in about:
+            raise ValueError(f"it holds a {about['class']}, which has no network")
+        params = LearningParams.among(read_params(about["params"]))
+        check_params(params)
+        return params, _fitted(about, arrays, params)
 
 
-def _restored_support(
-    path: Any, comparer: MotorPrograms, arrays: dict[str, np.ndarray]
-) -> np.ndarray:
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Re-raise what the body meets in contents that no estimator has, as a short ValueError."""
     try:
-        return comparer.embeddings_of(unpack(arrays))
-    except (IndexError, ValueError) as error:
-        raise ValueError(f"{path} has programs that cannot be read: {error}.") from error
-
-
-def _restored_network(
-    path: Any,
-    estimator: Any,
-    shape: tuple[int, ...],
-    about: dict[str, Any],
-    tensors: dict[str, Tensor],
-) -> NeuralComparer:
-    params = LearningParams.of(estimator)
-    offset, scale = tensors.pop("scaling.offset"), tensors.pop("scaling.scale")
-    scaling = build_scaling(params, shape, offset, scale, _tuples(about["working_size"]))
-    seen = (shape[0], *scaling.working_size) if scaling.working_size else shape
-    members = {name.split(".")[2] for name in tensors if name.startswith("network.members.")}
-    networks = [build_network(params, seen, seed=0) for _ in members or "1"]
-    network = TwinEnsemble(networks) if members else networks[0]
-    state = {name.removeprefix("network."): t for name, t in tensors.items()}
-    missing, unexpected = network.load_state_dict(state, strict=False)
-    if missing or unexpected:
-        raise ValueError(
-            f"{path} does not fit its own parameters: it lacks {missing} and has {unexpected}."
-        )
-    network = network.eval().requires_grad_(False)
-    return NeuralComparer(network, scaling, str(params.device))
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    array = np.ascontiguousarray(array)
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
-def _written(value: Any) -> Any:
-    """Return a value of `Fitted`, or labels, as JSON has it."""
-    if not isinstance(value, np.ndarray):
-        return value
-    dtype, kind = str(value.dtype), value.dtype.kind
-    if kind == "T":  # NumPy's strings of any length
-        dtype, value = "object", value.astype(object)
-    elif kind == "S":
-        value = np.char.decode(value, "latin-1")
-    elif kind in "mM":
-        value = value.astype("int64")
-    return {"dtype": dtype, "values": value.tolist()}
-
-
-def _read(written: Any) -> Any:
-    """Return what `_written` made JSON of."""
-    if not isinstance(written, dict):
-        return tuple(written) if isinstance(written, list) else written
-    values, dtype = written["values"], np.dtype(written["dtype"])
-    if dtype.kind == "S":
-        return np.char.encode(values, "latin-1").astype(dtype)
-    return np.array(values, dtype=dtype)
+        yield
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ValueError(f"{what}: {short_of(error)}.") from error
 
 
 def _number(value: Any) -> Any:
     """Return NumPy's numbers, which skorch's callbacks may put into the history, as JSON's."""
-    if isinstance(value, np.generic | np.ndarray):
+    if isinstance(value, np.number | np.bool_ | np.ndarray) and value.dtype.itemsize <= 8:
         return value.tolist()
     raise ValueError(
         f"history_ holds {reprlib.repr(value)}, which save cannot write. Record numbers only."
     )
 
 
-def _plain(name: str, value: Any) -> Any:
-    """Return a parameter as JSON has it."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, tuple | list):
-        return [_plain(name, v) for v in value]
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _plain(name, v) for key, v in value.items()}
-    advice = "Pickle the estimator"
-    if name == "preprocessor":
-        advice += ", or call set_params(preprocessor=None) first, and set it again after load"
-    elif name != "encoder":
-        default = "'adamw'" if name == "optimizer" else "None"
-        advice += f", or call set_params({name}={default}) first, which changes no prediction"
-    raise ValueError(
-        f"{name}={reprlib.repr(value)} is an object that save cannot write. {advice}."
-    )
+def _about(text: str) -> dict[str, Any]:
+    """Return the JSON in a file."""
+    about = json.loads(text)
+    if about.get("format") != FORMAT:
+        raise ValueError(
+            f"it has format {reprlib.repr(about.get('format'))}; expected {FORMAT!r}. It was "
+            "written by another version of sksiamese"
+        )
+    if json.dumps(about) != text:
+        raise ValueError("it has JSON that save does not write, such as a name twice")
+    known = {"format", "class", "params", "fitted", "working_size", "programs", "labels"}
+    if ("working_size" in about) == ("programs" in about):
+        raise ValueError("it has neither a network nor motor programs, or both")
+    if about.keys() - known:
+        raise ValueError(f"it has {reprlib.repr(sorted(about.keys() - known))}, which is unknown")
+    return about
 
 
-def _tuples(value: Any) -> Any:
-    """Return JSON's lists as the tuples that they were."""
-    if isinstance(value, list):
-        return tuple(map(_tuples, value))
-    if isinstance(value, dict):
-        return {key: _tuples(v) for key, v in value.items()}
-    return value
+def _restored(
+    about: dict[str, Any], arrays: Arrays, cls: type, check: Callable[[Any], Any]
+) -> Any:
+    """Return the estimator that JSON and arrays are of."""
+    if about["class"] != cls.__name__:
+        raise ValueError(f"it holds a {reprlib.repr(about['class'])[1:-1]}: load it by that class")
+    params = read_params(about["params"])
+    unknown = params.keys() - cls().get_params(deep=False).keys()
+    if unknown:
+        raise ValueError(f"{cls.__name__} has no parameters {reprlib.repr(sorted(unknown))}")
+    estimator = cls(**params)
+    check(estimator)
+    learning = LearningParams.of(estimator) if "working_size" in about else None
+    estimator.fitted_ = _fitted(about, arrays, learning)
+    return estimator
+
+
+def _fitted(about: dict[str, Any], arrays: Arrays, params: LearningParams | None) -> Fitted:
+    """Return the fitted value; without `params`, of motor programs."""
+    values = read_fields(about["fitted"])
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{name} has NaN or infinity")
+    own = {name.removeprefix("support."): a for name, a in arrays.items() if _is_support(name)}
+    rest = {name: array for name, array in arrays.items() if not _is_support(name)}
+    comparer: MotorPrograms | NeuralComparer
+    cohort = None
+    if params is None:
+        comparer, embeddings = _restored_programs(about["programs"], values, rest, own)
+    else:
+        of_cohort = {name: rest.pop(name) for name in ("cohort",) if name in rest}
+        comparer = _restored_network(about["working_size"], values, rest, params)
+        embeddings = _taken_embeddings(comparer, own, "embeddings")
+        cohort = _taken_embeddings(comparer, of_cohort, "cohort")
+    support = None
+    if embeddings is not None:
+        labels = read_labels(about["labels"], "labels")
+        if len(labels) != len(embeddings):
+            raise ValueError(f"it has {len(labels)} labels of {len(embeddings)} exemplars")
+        support = SupportSet.of(embeddings, labels)
+    elif "labels" in about:
+        raise ValueError("it has labels without exemplars")
+    return Fitted(comparer=comparer, support=support, cohort=cohort, **values)
+
+
+def _is_support(name: str) -> bool:
+    return name.startswith("support.")
+
+
+def _take(arrays: Arrays, name: str, shape: tuple[int, ...], *dtypes: type) -> np.ndarray:
+    """Remove an array and return it; ValueError unless it is of this shape and dtype."""
+    if name not in arrays:
+        raise ValueError(f"it lacks {name}")
+    array = arrays.pop(name)
+    if array.shape != shape or array.dtype not in dtypes:
+        expected = " or ".join(dtype.__name__ for dtype in dtypes)
+        raise ValueError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}; expected {shape}, {expected}"
+        )
+    return array
+
+
+def _refuse(arrays: Arrays) -> None:
+    if arrays:
+        raise ValueError(f"it has {reprlib.repr(sorted(arrays))}, which are not of its estimator")
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    """Return a tensor of its own, in single precision if it was written in half."""
+    return torch.tensor(array.astype(np.float32) if array.dtype == np.float16 else array)
+
+
+def _taken_scaling(arrays: Arrays, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    offset = _take(arrays, "scaling.offset", shape, np.float64)
+    scale = _take(arrays, "scaling.scale", shape, np.float64)
+    if (scale == 0).any():
+        raise ValueError("scaling.scale has a zero")
+    return _tensor(offset), _tensor(scale)
+
+
+# A network
+
+
+def _written_network(fitted: Fitted) -> tuple[Arrays, dict[str, Any]]:
+    """Return arrays and JSON of a network and its input scaling."""
+    comparer = neural(fitted)
+    tensors = comparer.network.state_dict(prefix="network.")
+    tensors["scaling.offset"] = comparer.scaling.offset
+    tensors["scaling.scale"] = comparer.scaling.scale
+    arrays = {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
+    return arrays, {"working_size": comparer.scaling.working_size}
+
+
+def _restored_network(
+    working_size: Any, values: dict[str, Any], arrays: Arrays, params: LearningParams
+) -> NeuralComparer:
+    shape = values["input_shape"]
+    of_images = len(shape) == 3
+    offset, scale = _taken_scaling(arrays, (shape[0], 1, 1) if of_images else shape)
+    if of_images:
+        check_shape(working_size, "working_size", (2,))
+        if max(working_size) > LARGEST_SIDE:
+            raise ValueError(f"working_size={working_size} is too large")
+    elif working_size is not None:
+        raise ValueError(f"working_size={reprlib.repr(working_size)} is of images, not of rows")
+    size = tuple(working_size) if of_images else None
+    scaling = build_scaling(params, shape, offset, scale, size)
+    members = _restored_members(params, _seen(scaling), arrays)
+    _refuse(arrays)
+    network = TwinEnsemble(members) if len(members) > 1 else members[0]
+    return NeuralComparer(network.eval().requires_grad_(False), scaling, str(params.device))
+
+
+def _seen(scaling: InputScaling) -> tuple[int, ...]:
+    """Return the shape of what the encoder sees."""
+    shape = tuple(scaling.offset.shape)
+    return (shape[0], *scaling.working_size) if scaling.working_size else shape
+
+
+def _restored_members(
+    params: LearningParams, shape: tuple[int, ...], arrays: Arrays
+) -> list[TwinNetwork]:
+    """Return the networks, whose weights are taken from the arrays; each array is checked."""
+    if not isinstance(params.encoder, str):
+        raise ValueError("encoder is an object that save cannot write. Pickle the estimator")
+    empty = build_network(params, shape, seed=None)
+    expected = empty.state_dict()
+    n_members = len(arrays) // len(expected)
+    prefixes = [f"network.members.{n}." for n in range(n_members)]
+    prefixes = prefixes if n_members > 1 else ["network."]
+    names = {prefix + name for prefix in prefixes for name in expected}
+    missing, unexpected = sorted(names - arrays.keys()), sorted(arrays.keys() - names)
+    if missing or unexpected:
+        raise ValueError(
+            f"the parameters are of another network: it lacks {reprlib.repr(missing)} and has "
+            f"{reprlib.repr(unexpected)}. Set encoder, encoder_params, head and head_params as "
+            "they were in fit"
+        )
+    states = [
+        {name: _taken_weights(arrays, prefix, name, like) for name, like in expected.items()}
+        for prefix in prefixes
+    ]
+    networks = [empty, *(build_network(params, shape, seed=None) for _ in states[1:])]
+    for network, state in zip(networks, states, strict=True):
+        network.load_state_dict(state, assign=True)
+    return [TwinNetwork(network.encoder, network.head) for network in networks]
+
+
+def _taken_weights(arrays: Arrays, prefix: str, name: str, like: torch.Tensor) -> torch.Tensor:
+    dtypes: tuple[type, ...] = (np.float32,) if like.is_floating_point() else (np.int64,)
+    if like.is_floating_point() and like.ndim > 1:
+        dtypes += (np.float16,)
+    array = _take(arrays, prefix + name, tuple(like.shape), *dtypes)
+    if name.endswith(("running_var", "num_batches_tracked")) and (array < 0).any():
+        raise ValueError(f"{prefix}{name} has values below 0")
+    return _tensor(array)
+
+
+def _taken_embeddings(comparer: NeuralComparer, arrays: Arrays, name: str) -> np.ndarray | None:
+    """Return the only array, which has embeddings; None without arrays."""
+    if not arrays:
+        return None
+    members = members_of(comparer.network)
+    with torch.no_grad():
+        features = torch.zeros(1, *feature_shape(members[0].encoder, _seen(comparer.scaling)))
+        shape = tuple(members[0].head.embed(features).shape[1:])
+    if isinstance(comparer.network, TwinEnsemble):
+        shape = (len(members), *shape)
+    shape = (max(1, len(arrays.get(name, ()))), *shape)
+    embeddings = _take(arrays, name, shape, np.float32, np.float16)
+    _refuse(arrays)
+    return embeddings.astype(np.float32)
+
+
+# Motor programs
+
+
+def _written_programs(fitted: Fitted) -> tuple[Arrays, dict[str, Any]]:
+    """Return arrays and JSON of a comparer by motor programs."""
+    comparer = fitted.comparer
+    assert isinstance(comparer, MotorPrograms)
+    options = {f.name: getattr(comparer, f.name) for f in fields(comparer) if f.name != "scaling"}
+    arrays = {}
+    if comparer.scaling is not None:
+        arrays = {
+            "scaling.offset": comparer.scaling.offset.numpy(),
+            "scaling.scale": comparer.scaling.scale.numpy(),
+        }
+    return arrays, {"programs": options}
+
+
+def _restored_programs(
+    options: dict[str, Any], values: dict[str, Any], arrays: Arrays, own: Arrays
+) -> tuple[MotorPrograms, np.ndarray | None]:
+    """Return the comparer, and the embeddings of the exemplars."""
+    shape = values["input_shape"]
+    scaling = None
+    if arrays:
+        of = (1, 1, 1) if len(shape) == 3 else shape
+        scaling = drawing_scaling(*_taken_scaling(arrays, of), shape)
+    _refuse(arrays)
+    comparer = MotorPrograms(**options, scaling=scaling)
+    comparer.check()
+    if not own:
+        return comparer, None
+    programs = unpack(own)
+    if max(len(program.points) for program in programs) > N_POINTS:
+        raise ValueError(f"a program has more than {N_POINTS} points")
+    if max(abs(program.points).max() for program in programs) > 10 * CANVAS:
+        raise ValueError("a program has points far outside the canvas")
+    return comparer, comparer.embeddings_of(programs)

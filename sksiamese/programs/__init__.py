@@ -13,13 +13,14 @@ and what is replaced.
 from .curves import curve_costs, curve_program
 from .fitting import Stack, fit
 from .parsing import parse
-from .program import CANVAS, Program, pack, unpack
+from .program import CANVAS, N_POINTS, Program, pack, unpack
 from .scoring import FINAL, Drawings, costs, terms
 from .tokens import TokenModel, Tokens
 
 __all__ = [
     "CANVAS",
     "FINAL",
+    "N_POINTS",
     "Drawings",
     "Program",
     "Stack",

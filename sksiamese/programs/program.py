@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .splines import basis, control_points
-from .topology import Topology
+from .topology import N_HOLES, Topology
 
 CANVAS = 105  # pixels of its side, that of Omniglot's drawings: the unit of sizes and widths
 N_POINTS = 64
@@ -138,9 +138,9 @@ _OF_POINTS = ("points", "weights", "strokes", "substrokes")
 def pack(programs: Sequence[Program]) -> dict[str, np.ndarray]:
     """Return programs as arrays of numbers, one program after another."""
     return {
-        "n_points": np.array([len(program.points) for program in programs]),
+        "n_points": np.array([len(program.points) for program in programs], np.int64),
         "scores": np.array([program.score for program in programs]),
-        "n_parts": np.array([program.topology.n_parts for program in programs]),
+        "n_parts": np.array([program.topology.n_parts for program in programs], np.int64),
         "holes": np.stack([program.topology.holes for program in programs]),
         **{
             name: np.concatenate([getattr(program, name) for program in programs])
@@ -154,14 +154,55 @@ def unpack(arrays: dict[str, np.ndarray]) -> list[Program]:
 
     Raises
     ------
-    KeyError, IndexError, ValueError
+    KeyError, ValueError
         If these are not such arrays.
     """
+    n, n_all = len(arrays["n_points"]), len(arrays["points"])
+    for name, (shape, dtype) in _packed(n, n_all).items():
+        if arrays[name].shape != shape or arrays[name].dtype != dtype:
+            raise ValueError(
+                f"{name} of programs has shape {arrays[name].shape} and dtype "
+                f"{arrays[name].dtype}; expected {shape}, {np.dtype(dtype)}"
+            )
     n_points = arrays["n_points"]
-    columns = [arrays[name] for name in _OF_POINTS]
-    rows = {len(arrays[name]) for name in ("n_points", "scores", "n_parts", "holes")}
-    if len(rows) > 1 or {*map(len, columns)} != {n_points.sum()} or n_points.min() < 1:
+    if n < 1 or n_points.min() < 1 or n_points.max() > n_all or n_points.sum() != n_all:
         raise ValueError("the numbers of programs and points do not agree")
+    starts = np.cumsum(n_points) - n_points
+    if not (
+        _is_numbering(arrays["strokes"], starts) and _is_numbering(arrays["substrokes"], starts)
+    ):
+        raise ValueError("strokes or sub-strokes of programs are not numbered in drawing order")
+    if (np.diff(arrays["strokes"]) > np.diff(arrays["substrokes"]))[_within(n_all, starts)].any():
+        raise ValueError("a sub-stroke of a program is in two strokes")
+    if (arrays["weights"] <= 0).any() or (arrays["n_parts"] < 0).any():
+        raise ValueError("weights of points, or numbers of parts, are too small")
     shapes = map(Topology, arrays["n_parts"].tolist(), arrays["holes"])
-    points = (np.split(column, np.cumsum(n_points)[:-1]) for column in columns)
+    points = (np.split(arrays[name], starts[1:]) for name in _OF_POINTS)
     return [*map(Program, *points, arrays["scores"].tolist(), shapes)]
+
+
+def _packed(n: int, n_all: int) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Return shape and dtype of each array of `n` programs with `n_all` points."""
+    return {
+        "n_points": ((n,), np.int64),
+        "scores": ((n,), np.float64),
+        "n_parts": ((n,), np.int64),
+        "holes": ((n, N_HOLES), np.float32),
+        "points": ((n_all, 2), np.float32),
+        "weights": ((n_all,), np.float32),
+        "strokes": ((n_all,), np.int16),
+        "substrokes": ((n_all,), np.int16),
+    }
+
+
+def _within(n_all: int, starts: np.ndarray) -> np.ndarray:
+    """Return which steps from one point to the next are within a program: (n_all - 1,) bool."""
+    within = np.ones(n_all, bool)
+    within[starts] = False
+    return within[1:]
+
+
+def _is_numbering(numbers: np.ndarray, starts: np.ndarray) -> bool:
+    """Return whether numbers begin with 0 in each program, and step by 0 or 1."""
+    steps = np.diff(numbers.astype(int))[_within(len(numbers), starts)]
+    return bool((numbers[starts] == 0).all() and np.isin(steps, (0, 1)).all())
