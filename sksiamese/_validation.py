@@ -9,9 +9,15 @@ import torch
 from sklearn.utils import check_array
 from sklearn.utils.validation import column_or_1d
 
+from ._containers import as_array
+from ._files import check_mapping
+from .exceptions import DuplicateExemplarWarning, UnlikelyShapeWarning, warn
 from .model_selection._labels import number_classes
+from .twin.scaling import describe_shape
 
 _CHANNELS = (1, 3, 4)
+OF_PAIRS = "X of pairs"  # name of a store that has the samples of pairs, one after another
+LEAST_SIDE, GREATEST_RATIO = 4, 8  # of likely images
 
 
 def channels_last(shape: tuple[int, ...], channels: str, name: str = "X") -> bool:
@@ -46,6 +52,8 @@ class ImageStore:
     image_shape : tuple or None
         Shape of the image that a flat row holds.
     channels : {"auto", "first", "last"}
+    name : str, default="X"
+        Of the argument, for messages. `OF_PAIRS` where the samples are those of pairs.
 
     Attributes
     ----------
@@ -58,9 +66,14 @@ class ImageStore:
     """
 
     def __init__(
-        self, X: np.ndarray, image_shape: tuple[int, ...] | None = None, channels: str = "auto"
+        self,
+        X: np.ndarray,
+        image_shape: tuple[int, ...] | None = None,
+        channels: str = "auto",
+        name: str = "X",
     ) -> None:
         self.X = X
+        self.name = name
         self.dtype = X.dtype
         self.flat = X.ndim == 2
         shape = X.shape[1:]
@@ -85,6 +98,7 @@ class ImageStore:
 
         They are float64 where X has more digits than float32 holds.
         """
+        check_mapping(self.X)
         taken = np.asarray(self.X[rows])
         wide = taken.dtype.itemsize > 2 and taken.dtype != np.float32
         taken = np.array(taken, dtype=np.float64 if wide else np.float32)
@@ -92,6 +106,12 @@ class ImageStore:
         if self.is_last:
             taken = np.moveaxis(taken, -1, 1)
         return torch.from_numpy(np.ascontiguousarray(taken)).reshape(-1, *self.input_shape)
+
+    def named(self, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Return how messages name samples, such as X[3], and the rows of X that have them."""
+        if self.name == OF_PAIRS:
+            return [f"X[{row // 2}, {row % 2}]" for row in rows], rows // 2
+        return [f"{self.name}[{row}]" for row in rows], rows
 
 
 class SubStore:
@@ -111,9 +131,69 @@ class SubStore:
         """Return images or rows; see `ImageStore.take`."""
         return self.store.take(self.rows[rows])
 
+    def named(self, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Return how messages name samples; see `ImageStore.named`."""
+        return self.store.named(self.rows[rows])
+
+
+def warn_of_shape(store: ImageStore) -> None:
+    """Warn if X was taken for images of an unlikely shape.
+
+    Warns
+    -----
+    UnlikelyShapeWarning
+        If a side is shorter than 4 pixels, or one is more than 8 times as long as the other.
+    """
+    if len(store.input_shape) == 1 or store.flat:  # image_shape says what flat rows hold
+        return
+    short, long = sorted(store.input_shape[1:])
+    if short >= LEAST_SIDE and long <= GREATEST_RATIO * short:
+        return
+    warn(
+        f"X, of shape {store.X.shape}, is taken for {len(store)} "
+        f"{describe_shape(store.input_shape)}, which are resized and distorted as pictures. Pass "
+        "series and tables as flat rows, X.reshape(len(X), -1). If an axis holds channels, add "
+        "the missing one, (n, channels, height, width), and set channels='first' or 'last'.",
+        UnlikelyShapeWarning,
+    )
+
+
+def warn_of_duplicates(store: ImageStore, labels: np.ndarray) -> None:
+    """Warn if the same image has two labels. Flat rows may agree by chance.
+
+    Warns
+    -----
+    DuplicateExemplarWarning
+    """
+    if len(store.input_shape) == 1:
+        return
+    first: dict[int, int] = {}
+    pairs = []
+    for row in range(len(store)):
+        image = np.ascontiguousarray(store.X[row])
+        other = first.setdefault(hash(image.tobytes()), row)
+        if labels[other] != labels[row] and np.array_equal(store.X[other], image):
+            pairs.append((other, row))
+    if not pairs:
+        return
+    i, j = np.array(pairs).T
+    one, two = store.named(i[:1])[0][0], store.named(j[:1])[0][0]
+    names, rows = store.named(np.unique([i, j]))
+    shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    own, others = labels[[i[0], j[0]]].tolist()
+    warn(
+        f"{one} and {two} are the same image, but have the labels {own!r} and {others!r}. "
+        f"{len(names)} of {len(store)} images have a second label: {shown}. Queries like them "
+        "cannot be told apart; correct the labels, or drop these images.",
+        DuplicateExemplarWarning,
+        rows,
+    )
+
 
 def check_images(X: Any) -> np.ndarray:
     """Return images (n, h, w), with channels or not, as a finite numeric array; not copied."""
+    if isinstance(X, np.ndarray):
+        check_mapping(X)
     if not (type(X) is np.ndarray and X.ndim > 2 and X.dtype.kind in "bui"):  # never NaN
         X = check_array(X, allow_nd=True, ensure_2d=True, dtype="numeric", input_name="X")
     if X.ndim > 4:
@@ -124,18 +204,6 @@ def check_images(X: Any) -> np.ndarray:
     if 0 in X.shape:
         raise ValueError(f"X has images without pixels: shape {X.shape}.")
     return X
-
-
-def as_array(values: Any, name: str) -> np.ndarray:
-    """Return an array of numbers or labels; ValueError where the items differ in shape."""
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        images = name in ("X", "preprocessor")
-        what = "images of one size: resize them" if images else "one label per sample"
-        raise ValueError(
-            f"{name} holds items of different shapes ({error}); expected {what}."
-        ) from error
 
 
 def is_pairs(y: Any, n_samples: int) -> bool:
@@ -201,6 +269,15 @@ def check_labels(y: Any, n_samples: int, name: str = "y") -> np.ndarray:
     if len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1):
         pairs = ", or in fit (n_pairs, 3) integer rows (i, j, same)" if name == "y" else ""
         raise ValueError(f"{name} has shape {shape}; expected (n_samples,) labels{pairs}.")
+    if isinstance(y, torch.Tensor):
+        y = as_array(y, name)
+    elif getattr(getattr(y, "dtype", None), "kind", None) == "T":  # which scorers refuse
+        y = np.asarray(y, dtype=object)
+    elif getattr(getattr(y, "dtype", None), "kind", None) in ("S", "V", "c"):
+        raise ValueError(
+            f"Unknown label type: {name} holds values of dtype {y.dtype}, which no scorer takes; "
+            "expected labels, all strings or all whole numbers."
+        )
     if hasattr(y, "to_numpy"):  # of pandas' own integers column_or_1d would make floats
         y = y.to_numpy()
     # In a list, NumPy turns NaN beside text into text, and large integers into floats.
@@ -210,7 +287,8 @@ def check_labels(y: Any, n_samples: int, name: str = "y") -> np.ndarray:
     strange: list[str] = []
     if y.dtype == object and not all(isinstance(value, str) for value in y):
         items = y
-        found = np.array(y.tolist())  # as a DataFrame of mixed columns holds them
+        # Of a DataFrame of mixed columns, or of integers as objects, which scorers refuse.
+        found = np.array(y.tolist())
         y = found if found.dtype.kind in "iubf" else y
     if y.dtype.kind in "OUT":
         others = odd = [value for value in items if not isinstance(value, str)]

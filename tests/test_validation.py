@@ -9,8 +9,12 @@ import pytest
 from helpers import CLOSE, classifier, make_table, unchanged
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import KFold, cross_val_score
 from skorch.callbacks import Callback
 from torch import nn
+
+from sksiamese import FrozenTwinClassifier, MotorProgramClassifier, SiameseVerifier
+from sksiamese.exceptions import UnlikelyShapeWarning
 
 # X
 
@@ -69,6 +73,7 @@ def test_fit_reads_a_memory_map_without_writing_to_it(binary, expected, tmp_path
 def test_memory_map_is_never_converted_as_a_whole(tmp_path):
     X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.uint8, (3000, 32, 32))
     X[::2, 8:24, 8:24] = 255
+    X[1::2, 4:12, 4:28] = 255
     encoder = nn.Sequential(nn.AvgPool2d(8), nn.Flatten())
     clf = classifier(encoder, augmentation=None, batch_size=(1, 2, 32))
     clf.fit(X[:100], np.arange(100) % 2)  # imports what is imported late
@@ -113,6 +118,7 @@ def test_channels_auto_finds_the_axis_that_can_hold_them(c, h, w):
         assert clf.input_shape_ == (c, h, w)
 
 
+@pytest.mark.filterwarnings("ignore::sksiamese.exceptions.UnlikelyShapeWarning")
 @pytest.mark.parametrize("shape", [(3, 16, 3), (1, 5, 1), (2, 16, 16), (16, 16, 2)])
 def test_channels_resolves_shapes_that_are_ambiguous(shape):
     X, y = np.random.default_rng(0).random((4, *shape)), [0, 0, 1, 1]
@@ -124,6 +130,7 @@ def test_channels_resolves_shapes_that_are_ambiguous(shape):
     assert fits[1].input_shape_ == (shape[2], *shape[:2])
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # parts of drawings, of unlikely shapes
 @pytest.mark.parametrize("shape", [(16, 9), (7, 16), (1, 16), (5, 5)])
 def test_fit_takes_images_that_are_not_square_or_large(training, shape):
     X, y = training
@@ -131,6 +138,58 @@ def test_fit_takes_images_that_are_not_square_or_large(training, shape):
     clf = classifier(channels="first", class_augmentation="rotate_reflect").fit(X[:, None], y)
     assert set(clf.predict(X)) <= set(range(10))
     assert clf.input_shape_ == (1, *shape)
+
+
+# Shapes that are unlikely for images
+
+UNLIKELY = {
+    "series of 3 channels": ((3, 100), {}, r"8 images of 3x100 pixels and 1 channel,"),
+    "series of 1 channel": (
+        (100, 1),
+        {"channels": "first"},
+        "8 images of 100x1 pixels and 1 chan",
+    ),
+    "long": ((8, 70), {}, "8 images of 8x70 pixels and 1 channel,"),
+    "narrow": ((70, 8), {}, "8 images of 70x8 pixels and 1 channel,"),
+    "channels not found": ((16, 16, 2), {"channels": "first"}, "8 images of 16x2 pixels and 16 channels"),
+    "four axes": ((1, 2, 40), {"channels": "first"}, "8 images of 2x40 pixels and 1 channel,"),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKELY)
+def test_fit_says_what_x_was_taken_for_if_the_shape_is_unlikely(name):
+    shape, params, taken_for = UNLIKELY[name]
+    rng, y = np.random.default_rng(0), np.arange(8) // 4
+    X = rng.random((8, *shape))
+    message = rf"X, of shape \(8, .*is taken for {taken_for}.*flat rows, X.reshape.*channels="
+    estimators = [classifier("mlp", augmentation=None, **params)]
+    for estimator in [*estimators, MotorProgramClassifier(n_walks=1, primitives=False)]:
+        estimator.set_params(**params)
+        with pytest.warns(UnlikelyShapeWarning, match=message) as caught:
+            estimator.fit(X, y)
+        (warning,) = (w for w in caught if w.category is UnlikelyShapeWarning)
+        assert warning.filename == __file__
+    pairs = np.stack([X, X[::-1]], axis=1)
+    verifier = SiameseVerifier("mlp", augmentation=None, max_iter=1, **params)
+    with pytest.warns(UnlikelyShapeWarning, match=rf"X, .*taken for 16{taken_for[1:]}"):
+        verifier.fit(pairs, np.arange(8) % 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "params"),
+    [
+        ((300,), {}),
+        ((3 * 100,), {"image_shape": (3, 100)}),
+        ((4, 32), {}),
+        ((9, 72), {}),
+        ((3, 16, 16), {}),
+    ],
+)
+def test_fit_does_not_warn_of_likely_shapes_and_flat_rows(shape, params):
+    X, y = np.random.default_rng(0).random((8, *shape)), np.arange(8) // 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier("mlp", augmentation=None, **params).fit(X, y).predict(X)
 
 
 def test_fit_keeps_the_digits_of_large_integers():
@@ -185,6 +244,71 @@ def test_fit_takes_a_column_of_labels_with_a_warning(table):
     X, y = table
     with pytest.warns(UserWarning, match="A column-vector y was passed"):
         assert classifier("mlp").fit(X, y[:, None]).classes_.tolist() == [0, 1, 2]
+
+
+# Labels that scikit-learn's scorers refuse
+
+ODD_LABELS = {
+    "integers as objects": (lambda y: y.astype(object), "i"),
+    "bools as objects": (lambda y: (y > 0).astype(object), "b"),
+    "whole floats as objects": (lambda y: y.astype(float).astype(object), "f"),
+    "datetimes": (lambda y: np.array("2020", "M8[Y]") + y, "M"),
+    "timedeltas": (lambda y: y.astype("m8[s]"), "m"),
+    "frame of objects": (lambda y: pd.DataFrame({"y": y.astype(object)})["y"], "i"),
+    "strings as objects": (lambda y: np.array([f"c{c}" for c in y], dtype=object), "O"),
+}
+if hasattr(np.dtypes, "StringDType"):
+    ODD_LABELS["StringDType"] = (
+        lambda y: np.array([f"c{c}" for c in y], dtype=np.dtypes.StringDType()),
+        "O",
+    )
+
+
+@pytest.mark.parametrize("name", ODD_LABELS)
+def test_score_takes_the_labels_that_fit_takes(table, name):
+    make, kind = ODD_LABELS[name]
+    X, y = table[0], make(table[1])
+    clf = classifier("mlp", max_iter=3).fit(X, y)
+    frozen, motor = FrozenTwinClassifier(clf).fit(X, y), MotorProgramClassifier().fit(X, y)
+    for estimator in (clf, clf.set_support(X, y), frozen, motor):
+        assert estimator.classes_.dtype.kind == kind
+        assert estimator.predict(X).dtype == estimator.classes_.dtype
+        right = (estimator.predict(X) == np.asarray(y)).mean()
+        assert estimator.score(X, y) == pytest.approx(right)
+        assert right > 0.5
+    scores = cross_val_score(
+        classifier("mlp"), X, y, cv=KFold(3, shuffle=True, random_state=0), error_score="raise"
+    )
+    assert np.isfinite(scores).all()
+    weights = np.arange(12) < 6
+    expected = (clf.predict(X[:6]) == np.asarray(y)[:6]).mean()
+    assert clf.score(X, y, sample_weight=weights) == pytest.approx(expected)
+
+
+def test_score_of_a_verifier_takes_integers_as_objects(table):
+    X, same = np.stack([table[0], table[0][::-1]], axis=1), np.arange(12) % 2
+    verifier = SiameseVerifier("mlp", max_iter=1, random_state=0).fit(X, same.astype(object))
+    right = (verifier.predict(X) == same).mean()
+    assert verifier.score(X, same.astype(object)) == pytest.approx(right)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array([b"a", b"b", b"a"]),
+        np.array([b"a", b"b", b"a"], dtype=object),
+        np.array([1 + 0j, 2, 1]),
+        np.zeros(3, "V4"),
+    ],
+    ids=["bytes", "bytes as objects", "complex", "void"],
+)
+def test_fit_and_set_support_refuse_labels_that_no_scorer_takes(clf, table, new, y):
+    message = "Unknown label type: y holds .*; expected labels, all strings or all whole numbers"
+    with unchanged(clf), pytest.raises(ValueError, match=message):
+        clf.set_support(new[0][:3], y)
+    for estimator in (classifier("mlp"), MotorProgramClassifier()):
+        with unchanged(estimator), pytest.raises(ValueError, match=message):
+            estimator.fit(table[0][:3], y)
 
 
 @pytest.mark.parametrize("labels", [np.arange(50), [f"part {i}" for i in range(50)]])
