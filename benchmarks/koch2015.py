@@ -6,13 +6,12 @@
 
 Trains `recipes.koch` (or ``--recipe koch2015``, ``keras2017``) on the 30 background alphabets, and
 measures the official runs, trials resampled within the evaluation alphabets, and verification.
-After each epoch it writes a checkpoint; called again, it goes on from there. The result is marked
-as scaled if ``--minutes`` stopped the training, or if images, epochs, pairs or batches are fewer
+After each epoch it writes a checkpoint; the same call goes on from there. The result is marked as
+scaled if ``--minutes`` stopped the training, or if images, epochs, pairs or batches are fewer
 or smaller than those of the recipe. `accuracy.py --page` copies the results into the docs.
 """
 
 import argparse
-import os
 import time
 from pathlib import Path
 
@@ -32,66 +31,37 @@ SMALLEST = 65  # pixels that the network can take
 MEASURED = ("official", "within_20", "verification")
 
 
-class Checkpoint(Callback):
-    """After each epoch, write what training needs to go on; begin from the file if it is there.
+class Clock(Callback):
+    """Prints each epoch, and stops training after the one in which the time is up.
 
-    Batches are a function of the seed and the epoch's number, so nothing else has to be kept.
+    Parameters
+    ----------
+    limit : float or None
+        Minutes of training, all calls together.
     """
 
-    def __init__(self, path):
-        self.path = Path(path)
+    def __init__(self, limit):
+        self.limit = limit
 
     def on_train_begin(self, net, **kwargs):
-        self.begun_, self.minutes_ = time.perf_counter(), 0.0
-        if not self.path.exists():
-            return
-        state = torch.load(self.path, weights_only=True)
-        net.module_.load_state_dict(state["network"])
-        net.optimizer_.load_state_dict(state["optimizer"])
-        callbacks = dict(net.callbacks_)
-        callbacks["average"].model_.load_state_dict(state["average"])
-        if "schedule" in callbacks:
-            callbacks["schedule"].step_ = state["step"]
-        net.history.extend(state["history"])
-        net.max_epochs -= len(state["history"])
-        self.minutes_ = state["minutes"]
+        self.minutes_, self.seen_ = 0.0, time.perf_counter()
 
     def on_epoch_end(self, net, **kwargs):
-        callbacks = dict(net.callbacks_)
-        rows = [{k: v for k, v in row.items() if k != "batches"} for row in net.history]
-        part = self.path.with_suffix(".part")
-        state = {
-            "network": net.module_.state_dict(),
-            "optimizer": net.optimizer_.state_dict(),
-            "average": callbacks["average"].model_.state_dict(),
-            "step": getattr(callbacks.get("schedule"), "step_", 0),
-            "history": rows,
-            "minutes": self.minutes(),
-        }
-        torch.save(state, part)
-        os.replace(part, self.path)
+        now = time.perf_counter()
+        self.minutes_, self.seen_ = self.minutes_ + (now - self.seen_) / 60, now
+        loss = net.history[-1]["train_loss"]
         print(
-            f"epoch {len(rows)}: loss {rows[-1]['train_loss']:.3f}, {self.minutes():.0f} minutes",
-            flush=True,
+            f"epoch {len(net.history)}: loss {loss:.3f}, {self.minutes_:.0f} minutes", flush=True
         )
-
-    def minutes(self):
-        """Return how long training took, all calls together."""
-        return self.minutes_ + (time.perf_counter() - self.begun_) / 60
-
-
-class TimeLimit(Callback):
-    """Stop training at the end of the epoch in which the time is up."""
-
-    def __init__(self, minutes):
-        self.minutes = minutes
-
-    def on_train_begin(self, net, **kwargs):
-        self.start_ = time.perf_counter()
-
-    def on_epoch_end(self, net, **kwargs):
-        if time.perf_counter() - self.start_ > 60 * self.minutes:
+        net.history.record("minutes", self.minutes_)
+        if self.limit and self.minutes_ > self.limit:
             raise StopTraining
+
+    def state_dict(self):
+        return {"minutes": self.minutes_}
+
+    def load_state_dict(self, state):
+        self.minutes_ = state["minutes"]
 
 
 def estimator(args):
@@ -114,15 +84,15 @@ def estimator(args):
 
 
 def train(clf, drawings, args, side):
-    """Fit from the checkpoint on, and return the minutes that it took, all calls together."""
-    folder = args.checkpoints
-    checkpoint = Checkpoint(folder / f"{args.recipe}-{side}-{args.seed}.pt")
-    callbacks = clf.callbacks
-    limit = [TimeLimit(args.minutes)] if args.minutes else []
-    clf.set_params(callbacks=[*(callbacks or ()), checkpoint, *limit])
+    """Fit from the last checkpoint on, and return the minutes that it took, all calls together."""
+    before = {name: getattr(clf, name) for name in ("callbacks", "checkpoint_dir")}
+    clf.set_params(
+        callbacks=[*(clf.callbacks or ()), Clock(args.minutes)],
+        checkpoint_dir=args.checkpoints / f"{args.recipe}-{side}-{args.seed}",
+    )
     clf.fit(drawings.images, drawings.target, groups=drawings.alphabets)
-    clf.set_params(callbacks=callbacks)
-    return checkpoint.minutes()
+    clf.set_params(**before)
+    return clf.history_[0][-1]["minutes"]
 
 
 def with_trained_convolutions(clf, trained):
@@ -143,7 +113,7 @@ def main():
     parser.add_argument("--batch-size", type=int, help="pairs; replaces that of the recipe")
     parser.add_argument("--epochs", type=int, help="replaces those of the recipe")
     parser.add_argument(
-        "--minutes", type=float, help="stop after the epoch in which they have passed"
+        "--minutes", type=float, help="end after the epoch in which they have passed"
     )
     parser.add_argument(
         "--checkpoints", type=Path, default=Path(), help="folder; written after each epoch"
@@ -182,7 +152,7 @@ def main():
     one_shot = [row["one_shot_accuracy"] for row in clf.history_[0] if "one_shot_accuracy" in row]
     pairs = f"_{args.pairs}" if args.recipe != "koch" else f"_{args.side}"
     report(
-        f"{args.recipe}{pairs}",
+        f"{args.recipe}{pairs}" + (f"_seed{args.seed}" if args.seed else ""),
         {
             "recipe": args.recipe,
             "scaled": scaled or early,

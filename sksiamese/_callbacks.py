@@ -62,19 +62,30 @@ class EpochTasks(Callback):
         self.X = X
         self.y = y
         self.fitted_attributes = fitted_attributes
+        self.task_: Any = None
 
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: Any = None, **kwargs: Any) -> None:
         """Begin the epoch's task."""
         self.task_ = self.context.subcontext(task_name="epoch")
         self.task_.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.y)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """End the epoch's task, and training if a callback asks for it."""
+        if self.task_ is None:  # a checkpoint goes on with an epoch that has begun
+            self.on_epoch_begin()
         stop = self.task_.call_on_fit_task_end(
             estimator=self.estimator,
             X=self.X,
             y=self.y,
             reconstruction_attributes=lambda: self.fitted_attributes(net),
         )
+        self.task_ = None
         if stop:
             raise StopTraining
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, which is nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Do nothing: the epoch's task begins when it is needed."""

@@ -18,6 +18,7 @@ from torch import nn
 
 from ._callbacks import EpochTasks
 from ._fitted import Fitted
+from ._identity import identity
 from ._params import LearningParams, check_choice
 from ._support import SupportSet
 from ._validation import (
@@ -32,12 +33,15 @@ from .model_selection import EpisodeSplit, make_pairs
 from .model_selection._split import common_way
 from .twin.augmentation import AUGMENTATIONS, turns_of
 from .twin.batches import Batches, ClassBatches, PairBatches
-from .twin.encoders import ENCODERS, build_encoder, feature_shape
+from .twin.callbacks import check_callbacks
+from .twin.checkpoints import Checkpoints, load_module_state
+from .twin.encoders import ENCODERS, build_encoder, feature_shape, strides_outrun_maps
 from .twin.heads import HEADS, build_head
 from .twin.inference import NeuralComparer
 from .twin.losses import LOSSES
 from .twin.network import TwinEnsemble, TwinNetwork, members_of
 from .twin.optimizers import OPTIMIZERS
+from .twin.reading import check_samples, check_training_images
 from .twin.scaling import InputScaling, describe_shape, learn_scaling
 from .twin.training import (
     History,
@@ -46,13 +50,11 @@ from .twin.training import (
     history_of,
     supports_bfloat16,
     train,
+    warn_if_collapsed,
 )
 
 AUTO_SIDE = 36
 VALIDATION_TRIALS = 320
-# Of maps one pixel wide, which narrower images lead to, torch's bfloat16 gradients on the CPU are
-# not deterministic, and sometimes NaN.
-NARROW = 5
 
 
 @dataclass(frozen=True)
@@ -156,13 +158,17 @@ def check_params(params: LearningParams) -> None:
     if not (isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)):
         check_choice(optimizer, "optimizer", tuple(OPTIMIZERS))
     params.check()
-    check_device(params.device)
+    check_callbacks(params.callbacks, params.early_stopping)
+    try:
+        torch.device(params.device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device={params.device!r} is not known to torch: {error}") from error
 
 
 def check_device(device: Any) -> None:
-    """Raise ValueError unless torch can use the device here."""
+    """Raise ValueError unless torch can use the device on this machine."""
     try:
-        torch.empty(0, device=torch.device(device))
+        torch.zeros(1, device=torch.device(device)).cpu()  # "meta" has no values
     except (RuntimeError, TypeError, AssertionError) as error:
         raise ValueError(
             f"device={device!r} cannot be used on this machine ({error}). Call "
@@ -199,11 +205,55 @@ def learn(
     interrupted : bool
         Whether Ctrl-C ended training early; `fitted` is what was learned so far.
     """
+    others = (feature_names, start, false_acceptance_rate, monitor)
+    if params.checkpoint_dir is None:
+        return _learn(params, data, None, *others)
+    fit = identity(
+        params,
+        _arrays_of(data),
+        start=None if start is None else _weights_of(start),
+        false_acceptance_rate=false_acceptance_rate,
+    )
+    with Checkpoints(params.checkpoint_dir, fit, params.checkpoint_minutes) as checkpoints:
+        if params.random_state is None:
+            params = replace(params, random_state=checkpoints.seed)
+        return _learn(params, data, checkpoints, *others)
+
+
+def _arrays_of(data: TrainingData) -> dict[str, Any]:
+    """Return the arrays that decide what is learned, as users name them."""
+    X = data.store.X if isinstance(data.store, ImageStore) else None
+    if isinstance(data, PairData):
+        return {"X": X, "y": data.pairs}
+    return {"X": X, "y": data.labels, "groups": data.group_labels}
+
+
+def _weights_of(start: Fitted) -> tuple[Any, ...]:
+    """Return what training takes over from where it starts."""
+    scaling = neural(start).scaling
+    own = (scaling.offset, scaling.scale)
+    return (neural(start).network, *(() if start.adapts else own))
+
+
+def _learn(
+    params: LearningParams,
+    data: TrainingData,
+    checkpoints: Checkpoints | None,
+    feature_names: np.ndarray | None,
+    start: Fitted | None,
+    false_acceptance_rate: float | None,
+    monitor: Monitor | None,
+) -> tuple[Fitted, bool]:
+    """Do what `learn` says, with or without checkpoints."""
     split = _split(params, data, false_acceptance_rate is not None)
     offset, scale = learn_scaling(data.store)
     if start is not None and not start.adapts:
         offset, scale = neural(start).scaling.offset, neural(start).scaling.scale
     scaling = build_scaling(params, data.store.input_shape, offset, scale)
+    if start is None or start.adapts:
+        check_training_images(data.store, scaling)
+    else:
+        check_samples(data.store, np.arange(len(data.store)), scaling)
     before = [] if start is None else members_of(neural(start).network)
     members: list[TwinNetwork] = []
     histories: list[History] = []
@@ -229,9 +279,10 @@ def learn(
         callbacks = list(params.callbacks or ())
         if monitor is not None:
             callbacks.append(monitor.epoch_tasks(_so_far(fitted_by, members, past(n), data)))
+        first = before[n] if n < len(before) else None
         try:
             member, history, interrupted = _train_member(
-                params, split, scaling, seed, before[n] if n < len(before) else None, callbacks, n
+                params, split, scaling, seed, first, callbacks, n, checkpoints
             )
         except KeyboardInterrupt:
             if not members:
@@ -243,11 +294,25 @@ def learn(
         if interrupted:
             break
     fitted = fitted_by(members)
+    if start is not None and not params.max_iter:  # the same networks, so the same logits
+        fitted = replace(
+            fitted,
+            calibration=start.calibration,
+            rejection_threshold=start.rejection_threshold,
+            genuine_scores=start.genuine_scores,
+            cohort=start.cohort,
+            decision_threshold=start.decision_threshold,
+        )
     if isinstance(data, PairData):
         return fitted, interrupted
     try:
         embeddings = fitted.comparer.embed(data.store, check=False)
         supported = replace(fitted, support=SupportSet.of(embeddings, data.labels))
+        trained = split.training
+        rows = fitted.cohort_rows(trained.classes) if isinstance(trained, LabelledData) else None
+        if rows is not None and params.max_iter:
+            cohort = fitted.comparer.embed(trained.store, rows, check=False)
+            supported = replace(supported, cohort=cohort)
         if false_acceptance_rate is not None:
             held = data.subset(split.calibrating)
             supported = supported.calibrated(
@@ -406,8 +471,12 @@ def _train_member(
     start: TwinNetwork | None,
     callbacks: list[Any],
     number: int,
+    checkpoints: Checkpoints | None,
 ) -> tuple[TwinNetwork, History, bool]:
-    """Train one of the networks, from the weights of `start` if given."""
+    """Train one of the networks, from the weights of `start` if given.
+
+    A network that `checkpoints` has whole is not trained again.
+    """
     input_shape = split.training.store.input_shape
     shape = working_shape(params, input_shape)
     progress = None
@@ -417,13 +486,19 @@ def _train_member(
     bfloat16 = params.precision == "bfloat16" or (
         params.precision == "auto" and supports_bfloat16(params.device)
     )
-    if len(shape) == 3 and min(shape[1:]) < NARROW:
-        bfloat16 = False
-    with nullcontext() if isinstance(params.encoder, str) else _lent_generator(seed):
+    is_own = isinstance(params.encoder, str)
+    with nullcontext() if is_own else _lent_generator(seed):
         network = build_network(params, shape, seed)
         if start is not None:
             _load_weights(network, start)
+        if not params.max_iter:
+            return network.eval().requires_grad_(False), [], False
         batches = build_batches(params, split.training, scaling, shape, seed)
+        if checkpoints is not None and number < len(checkpoints.members):
+            whole = checkpoints.members[number]
+            load_module_state(network.eval(), whole["network"])
+            warn_if_collapsed(network, batches)
+            return network, whole["history"], False
         options = TrainingOptions(
             loss=params.loss,
             max_iter=params.max_iter,
@@ -432,13 +507,18 @@ def _train_member(
             ema_decay=params.ema_decay,
             optimizer=params.optimizer,
             optimizer_params=params.optimizer_params or {},
-            bfloat16=bfloat16,
+            bfloat16=bfloat16 and not strides_outrun_maps(network.encoder, shape),
             device=params.device,
             callbacks=callbacks,
             net_params=params.net_params or {},
             progress=progress,
+            global_generators=not is_own,
         )
-        return train(network, batches, options, split.validation)
+        trained = train(network, batches, options, split.validation, checkpoints)
+    network, history, interrupted = trained
+    if checkpoints is not None and not interrupted:
+        checkpoints.add(network, history, complete=number + 1 == params.n_estimators)
+    return trained
 
 
 def working_shape(params: LearningParams, input_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -480,9 +560,12 @@ def build_scaling(
     return InputScaling(offset, scale, input_shape[1:], size, params.crop)
 
 
-def build_network(params: LearningParams, shape: tuple[int, ...], seed: int) -> TwinNetwork:
-    """Build a network for inputs of the working shape, its weights drawn from `seed`."""
-    generator = torch.Generator().manual_seed(seed)
+def build_network(params: LearningParams, shape: tuple[int, ...], seed: int | None) -> TwinNetwork:
+    """Build a network for inputs of the working shape, its weights drawn from `seed`.
+
+    Without a seed it has no weights, only their shapes: it is on the meta device.
+    """
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
     encoder = _build_encoder(params, shape, generator)
     try:
         features = feature_shape(encoder, shape)
@@ -498,7 +581,7 @@ def build_network(params: LearningParams, shape: tuple[int, ...], seed: int) -> 
 
 
 def _build_encoder(
-    params: LearningParams, shape: tuple[int, ...], generator: torch.Generator
+    params: LearningParams, shape: tuple[int, ...], generator: torch.Generator | None
 ) -> nn.Module:
     name = params.encoder
     if isinstance(name, nn.Module):
@@ -571,11 +654,15 @@ def _augmentation(params: LearningParams, input_shape: tuple[int, ...]) -> Any:
 
 def _load_weights(network: TwinNetwork, start: TwinNetwork) -> None:
     try:
+        for name, own in (("encoder", network.encoder), ("head", network.head)):
+            if type(own) is not type(getattr(start, name)):  # whose weights may yet fit
+                raise RuntimeError(f"It had another {name}.")
         network.load_state_dict(start.state_dict())
     except RuntimeError as error:
         raise ValueError(
-            "warm_start=True continues from the current weights, but parameters that decide how "
-            "the network is built have changed since. Set them back, or use warm_start=False. "
+            "The weights to start from (warm_start=True, or weights) are of another network: "
+            "parameters that decide how the network is built have changed since. Set them back, "
+            "or start anew, with warm_start=False and weights=None. "
             f"{error}"
         ) from error
 

@@ -18,6 +18,7 @@ from sksiamese.twin.encoders import (
     feature_shape,
     fuse,
     pack,
+    strides_outrun_maps,
 )
 from sksiamese.twin.heads import HEADS
 from sksiamese.twin.network import TwinEnsemble
@@ -160,6 +161,31 @@ def test_mlp_encoder_starts_as_the_flattened_input(shape):
     torch.testing.assert_close(encoder(rows), rows.flatten(1))
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "params"),
+    [
+        ("conv", (2, 9, 50), {"width": 3, "max_cells": 2}),
+        ("conv", (1, 4, 4), {"max_cells": 10**9}),
+        ("koch", (1, 65, 80), {"n_units": 7}),
+        ("mlp", (3, 4, 5), {"n_units": 6}),
+    ],
+)
+def test_build_encoder_without_a_generator_has_shapes_only(name, shape, params):
+    empty = build_encoder(name, shape, None, **params)
+    assert {parameter.device.type for parameter in empty.parameters()} == {"meta"}
+    encoder = build_encoder(name, shape, generator(), **params).eval()
+    shapes = {key: value.shape for key, value in encoder.state_dict().items()}
+    assert {key: value.shape for key, value in empty.state_dict().items()} == shapes
+    features = encoder(torch.zeros(1, *shape))
+    assert feature_shape(empty, shape) == features.shape[1:]
+
+
+@pytest.mark.parametrize("params", [{"width": 0}, {"width": 2.0}, {"max_cells": -1}])
+def test_conv_encoder_refuses_sizes_that_are_no_positive_integers(params):
+    with pytest.raises((TypeError, ValueError), match=f"{next(iter(params))}=.*; expected"):
+        build_encoder("conv", (1, 28, 28), generator(), **params)
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_build_encoder_depends_on_the_generator_alone(name):
     torch.manual_seed(1)
@@ -220,6 +246,50 @@ def test_encoder_features_do_not_depend_on_other_rows_in_evaluation(name):
         changed = x.clone()
         changed[1:] *= 100
         torch.testing.assert_close(encoder(x)[0], encoder(changed)[0], rtol=1e-4, atol=1e-5)
+
+
+class Functional(nn.Module):
+    """Convolutions that are no modules."""
+
+    def __init__(self, convolution, **params):
+        super().__init__()
+        self.convolution, self.params = convolution, params
+
+    def forward(self, x):
+        weight = torch.zeros(x.shape[1], x.shape[1], *[1] * (x.ndim - 2))
+        return self.convolution(x, weight, **self.params)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "shape", "expected"),
+    [
+        ("conv", (1, 36, 36), False),
+        ("conv", (1, 36, 5), False),  # 5, 3, 2 and 1 columns
+        ("conv", (1, 36, 4), True),  # 4, 2, 1 and 1
+        ("conv", (1, 4, 36), True),
+        ("conv", (1, 1, 1), True),
+        ("koch", (1, 65, 65), False),
+        ("mlp", (3,), False),
+        (nn.Conv2d(1, 2, 3, stride=2, padding=1), (1, 9, 2), False),
+        (nn.Conv2d(1, 2, 3, stride=3, padding=1), (1, 9, 2), True),
+        (nn.Conv2d(1, 2, 3, stride=(1, 2), padding=1), (1, 9, 1), True),
+        (nn.Conv2d(1, 2, 3, padding=1), (1, 9, 1), False),
+        (nn.Conv1d(1, 2, 3, stride=2, padding=1), (1, 1), True),
+        (nn.ConvTranspose2d(1, 2, 3, stride=2), (1, 9, 1), True),
+        (Functional(nn.functional.conv2d, stride=2), (1, 9, 1), True),
+        (Functional(nn.functional.conv3d, stride=2), (1, 9, 9, 1), True),
+        (Functional(nn.functional.conv1d), (1, 1), False),
+    ],
+    ids=str,
+)
+def test_strides_outrun_maps_narrower_than_a_stride(encoder, shape, expected):
+    if isinstance(encoder, str):
+        encoder = build_encoder(encoder, shape, generator())
+    encoder.train()
+    before = copy.deepcopy(encoder.state_dict())
+    assert strides_outrun_maps(encoder, shape) is expected
+    assert encoder.training
+    assert equal(encoder.state_dict(), before)
 
 
 @pytest.mark.parametrize("training", [True, False])

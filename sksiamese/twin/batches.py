@@ -5,6 +5,7 @@ samples of each class, and compares all pairs inside a group; `PairBatches` walk
 pairs and encodes each distinct image of a step once.
 """
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -56,12 +57,27 @@ class Batches(Dataset):
     def plan(self, epoch: int) -> Iterator[Step]:
         """Yield the rows of each step of an epoch, and which of their pairs are the same."""
 
-    def epoch(self, epoch: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-        """Yield the batches of epoch number `epoch`."""
-        generator = torch.Generator().manual_seed(
-            int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
-        )
-        for rows, turns, inputs, same in self.plan(epoch):
+    def generator(self, epoch: int) -> torch.Generator:
+        """Return the generator that an epoch's augmentation draws from, in its initial state."""
+        seed = np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]
+        return torch.Generator().manual_seed(int(seed))
+
+    def epoch(
+        self, epoch: int, generator: torch.Generator | None = None, first: int = 0
+    ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+        """Yield the batches of epoch number `epoch`.
+
+        Parameters
+        ----------
+        epoch : int
+        generator : torch.Generator or None, default=None
+            In the state that it had before the first of these batches; None: as `generator`
+            returns it.
+        first : int, default=0
+            Number of batches to leave out at the beginning.
+        """
+        generator = self.generator(epoch) if generator is None else generator
+        for rows, turns, inputs, same in itertools.islice(self.plan(epoch), first, None):
             images = self.scaling(self.store.take(rows))
             if turns is not None:
                 images = turn(images, turns)
@@ -201,7 +217,6 @@ class PairBatches(Batches):
     ) -> None:
         super().__init__(store, scaling, augmentation, seed)
         self.pairs = pairs
-        self.batch_size = batch_size
         self.n_batches = -(-len(pairs) // batch_size)
 
     def plan(self, epoch: int) -> Iterator[Step]:

@@ -2,12 +2,20 @@
 
 import copy
 import math
+from collections.abc import Collection
 from typing import Any, cast
 
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    EarlyStopping,
+    EpochScoring,
+    InputShapeSetter,
+    PassthroughScoring,
+)
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
@@ -18,6 +26,7 @@ from .scaling import InputScaling, Store
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 Episodes = list[tuple[np.ndarray, np.ndarray]]  # rows of support and query
+OWN_NAMES = ("clip", "average", "finite", "schedule", "validation", "progress")
 
 
 class StopTraining(Exception):  # noqa: N818  # a signal, as StopIteration is
@@ -157,12 +166,19 @@ class ProgressBar(Callback):
         self.bar_ = tqdm(total=self.n_epochs, desc=self.description, unit="epoch")
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Advance the bar by one epoch."""
+        """Advance the bar to this epoch."""
         shown = {"loss": f"{net.history[-1]['train_loss']:.3f}"}
         if "one_shot_accuracy" in net.history[-1]:
             shown["one-shot"] = f"{net.history[-1]['one_shot_accuracy']:.1%}"
         self.bar_.set_postfix(shown)
-        self.bar_.update()
+        self.bar_.update(len(net.history) - self.bar_.n)  # several, after a checkpoint
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, which is nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Do nothing: the next epoch says how far training is."""
 
     def close(self) -> None:
         """Close the bar, however training ended."""
@@ -219,6 +235,16 @@ class OneShotValidation(Callback):
         if epoch - self.best_epoch_ >= self.patience:
             raise StopTraining
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: the best so far."""
+        best = {"score": self.best_score_, "epoch": self.best_epoch_}
+        return {**best, "state": self.best_state_ and dict(self.best_state_)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.best_score_, self.best_epoch_ = state["score"], state["epoch"]
+        self.best_state_ = state["state"]
+
     def accuracy(self, network: TwinNetwork) -> float:
         """Return the fraction of queries whose most similar exemplar is of their class."""
         used = np.unique(np.concatenate([np.concatenate(episode) for episode in self.episodes]))
@@ -235,3 +261,96 @@ class OneShotValidation(Callback):
             right += int((answers == self.classes[query]).sum())
             total += len(query)
         return right / total
+
+
+def check_callbacks(callbacks: Any, early_stopping: bool) -> None:
+    """Check the parameter `callbacks` before training.
+
+    Parameters
+    ----------
+    callbacks : list of skorch callbacks, or of (name, callback), or None
+    early_stopping : bool
+        Whether one-shot accuracy is recorded.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    ValueError
+        If a callback cannot work here, or monitors what will not be recorded.
+    """
+    entries = callbacks if isinstance(callbacks, list | tuple) else (callbacks,)
+    used: list[Any] = []
+    names = list(OWN_NAMES)
+    for entry in () if callbacks is None else entries:
+        name, callback = entry if isinstance(entry, tuple) and len(entry) == 2 else ("", entry)
+        known = hasattr(callback, "on_epoch_end") and not isinstance(callback, type)
+        if entries is not callbacks or not known or not isinstance(name, str):
+            raise TypeError(
+                f"callbacks={callbacks!r}; expected a list of skorch callbacks, or None. An entry "
+                "is an instance, not a class, or a tuple (name, instance)."
+            )
+        if name in names:
+            raise ValueError(
+                f"callbacks has the name {name!r} twice, or it is one of the estimator's own "
+                f"({', '.join(OWN_NAMES)}). Choose another name."
+            )
+        names.append(name or " ")
+        _check_callback(callback)
+        used.append(callback)
+    recorded = {"train_loss", "dur", "epoch"}
+    if early_stopping:
+        recorded.add("one_shot_accuracy")
+    for callback in used:
+        if isinstance(callback, EpochScoring):
+            name = callback.name or getattr(callback.scoring, "__name__", "")
+            recorded |= {name, f"{name}_best"}
+        elif type(callback).__module__.split(".")[0] not in ("skorch", "sksiamese"):
+            return  # it may record any name; `check_monitored` looks during training
+    for callback in used:
+        check_monitored(callback, recorded)
+
+
+def check_monitored(callback: Any, recorded: Collection[str]) -> None:
+    """Raise ValueError if the callback monitors a name that is not among those recorded."""
+    monitored = getattr(callback, "monitor", None)
+    if isinstance(monitored, str) and monitored not in recorded:
+        raise ValueError(
+            f"callbacks has {_named(callback)} with monitor={monitored!r}, which is not recorded "
+            'before it is read: there is no validation set. Monitor "train_loss" or, with '
+            'early_stopping=True, "one_shot_accuracy" (with lower_is_better=False); Checkpoint '
+            "takes monitor=None, for every epoch. A callback that records a value itself goes "
+            "before those that monitor it."
+        )
+
+
+def _check_callback(callback: Any) -> None:
+    """Raise ValueError if the callback cannot work here."""
+    if getattr(callback, "load_best", False):
+        raise ValueError(
+            f"callbacks has {callback!r} with load_best=True, but the fitted network has the "
+            "moving average of the weights, which skorch does not know. Use "
+            "early_stopping=True, which restores the best."
+        )
+    if isinstance(callback, EarlyStopping) and not isinstance(callback.monitor, str):
+        raise ValueError(
+            f"callbacks has EarlyStopping with monitor={callback.monitor!r}; expected a name, "
+            'such as "train_loss".'
+        )
+    scores = isinstance(callback, BatchScoring | EpochScoring | PassthroughScoring)
+    own_score = isinstance(callback, EpochScoring) and callable(callback.scoring)
+    if scores and not (own_score and callback.on_train):
+        raise ValueError(
+            f"callbacks has {_named(callback)}, but batches of pairs have no labels to score by, "
+            "and there is no validation set. Use early_stopping=True, which records "
+            '"one_shot_accuracy", or a callback that calls net.history.record.'
+        )
+    if isinstance(callback, InputShapeSetter):
+        raise ValueError(
+            "callbacks has InputShapeSetter, but the network is built before training. Pass a "
+            "callable as encoder, which is given the input shape."
+        )
+
+
+def _named(callback: Any) -> str:
+    return type(callback).__name__

@@ -7,13 +7,24 @@ so nothing here depends on 105 pixels, on one channel or on 9216 features.
 import copy
 import functools
 import math
+from numbers import Integral
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
 
 M = TypeVar("M", bound=nn.Module)
+
+
+def _check_sizes(**sizes: Any) -> None:
+    """Raise unless each is a positive integer."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, Integral):
+            raise TypeError(f"{name}={size!r}; expected an integer.")
+        if size < 1:
+            raise ValueError(f"{name}={size!r}; expected at least 1.")
 
 
 class ConvNorm(nn.Module):
@@ -89,6 +100,7 @@ class ConvEncoder(_HeNormal):
 
     def __init__(self, input_shape: tuple[int, ...], width: int = 32, max_cells: int = 3) -> None:
         super().__init__()
+        _check_sizes(width=width, max_cells=max_cells)
         channels, height, width_px = input_shape
         self.layers = nn.Sequential(
             ConvNorm(channels, width, 5, stride=2),
@@ -98,9 +110,10 @@ class ConvEncoder(_HeNormal):
             Residual(4 * width, 4 * width, stride=1),
         )
         cells = tuple(math.ceil(side / 8) for side in (height, width_px))
+        pooled = min(max_cells, cells[0]), min(max_cells, cells[1])
         if max(cells) > max_cells:
-            pooled = min(max_cells, cells[0]), min(max_cells, cells[1])
             self.layers.append(nn.AdaptiveAvgPool2d(pooled))
+        self.feature_shape = (4 * width, *pooled)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 4 * width, at most max_cells, same)."""
@@ -140,6 +153,7 @@ class KochEncoder(nn.Module):
         super().__init__()
         if initial not in ("paper", "he"):
             raise ValueError(f"initial={initial!r}; expected 'paper' or 'he'.")
+        _check_sizes(n_units=n_units)
         self.units_std = units_std
         self.initial = initial
         channels, *sides = input_shape
@@ -157,6 +171,7 @@ class KochEncoder(nn.Module):
         )  # fmt: skip
         height, width = (((((s - 9) // 2) - 6) // 2 - 3) // 2 - 3 for s in sides)
         self.units = nn.Sequential(nn.Linear(256 * height * width, n_units), nn.Sigmoid())
+        self.feature_shape = (n_units,)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, n_units)."""
@@ -198,7 +213,9 @@ class MLPEncoder(_HeNormal):
 
     def __init__(self, input_shape: tuple[int, ...], n_units: int = 256) -> None:
         super().__init__()
+        _check_sizes(n_units=n_units)
         n_features = math.prod(input_shape)
+        self.feature_shape = (n_features,)
         self.layers = nn.Sequential(
             nn.Linear(n_features, n_units, bias=False),
             nn.BatchNorm1d(n_units),
@@ -222,15 +239,19 @@ ENCODERS: dict[str, Any] = {"conv": ConvEncoder, "koch": KochEncoder, "mlp": MLP
 
 
 def build_encoder(
-    name: str, input_shape: tuple[int, ...], generator: torch.Generator, **params: Any
+    name: str, input_shape: tuple[int, ...], generator: torch.Generator | None, **params: Any
 ) -> nn.Module:
     """Build one of `ENCODERS` with weights drawn from `generator` alone.
+
+    Without a generator it stays on the meta device: shapes without values, which take no memory.
 
     Layers are made on the meta device, which draws nothing: torch's default initialisation reads
     the process-wide generator, which is neither reproducible under threads nor ours to move.
     """
     with torch.device("meta"):
         encoder = ENCODERS[name](input_shape, **params)
+    if generator is None:
+        return encoder
     encoder.to_empty(device="cpu")
     for module in encoder.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -241,6 +262,8 @@ def build_encoder(
 
 def feature_shape(encoder: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape of one image's features: what `encoder` returns, without the batch axis."""
+    if isinstance(encoder, tuple(ENCODERS.values())):
+        return vars(encoder)["feature_shape"]
     training = encoder.training
     with torch.no_grad():
         features = encoder.eval()(torch.zeros(1, *input_shape))
@@ -252,6 +275,44 @@ def feature_shape(encoder: nn.Module, input_shape: tuple[int, ...]) -> tuple[int
             "tensor (1, n_features) or a map (1, channels, height, width)."
         )
     return tuple(features.shape[1:])
+
+
+class _Strides(TorchFunctionMode):
+    """Notes whether a convolution with a stride is given a map narrower than the stride."""
+
+    strided = {
+        getattr(torch, name)
+        for dimensions in "123"
+        for name in (f"conv{dimensions}d", f"conv_transpose{dimensions}d")
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outrun = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in self.strided:
+            given = dict(zip(("input", "weight", "bias", "stride"), args, strict=False))
+            given |= kwargs or {}
+            strides, sides = given.get("stride", 1), given["input"].shape[2:]
+            strides = (strides,) if isinstance(strides, int) else tuple(strides)
+            self.outrun |= min(sides) < max(strides)
+        return func(*args, **kwargs or {})
+
+
+def strides_outrun_maps(encoder: nn.Module, input_shape: tuple[int, ...]) -> bool:
+    """Return whether a stride is longer than a side of the map that it walks over.
+
+    Of such convolutions, torch's bfloat16 gradients on the CPU are not deterministic, and
+    sometimes NaN.
+    """
+    strides, training = _Strides(), encoder.training
+    with torch.no_grad(), strides:
+        encoder.eval()(torch.zeros(1, *input_shape))
+    encoder.train(training)
+    return strides.outrun
 
 
 def can_fuse(module: nn.Module) -> bool:

@@ -21,7 +21,9 @@ from .callbacks import (
     ProgressBar,
     StopTraining,
     WeightAverage,
+    check_monitored,
 )
+from .checkpoints import Checkpoints, restore_net, state_of_net
 from .inference import NeuralComparer
 from .losses import LossFunction, TwinLoss
 from .network import TwinNetwork
@@ -34,15 +36,25 @@ History = list[dict[str, Any]]
 class TwinNet(NeuralNet):
     """skorch's training loop over our batches.
 
-    It differs from stock skorch in four ways. Batches come from ``batches.epoch(number)``, a pure
+    It differs from stock skorch in five ways. Batches come from ``batches.epoch(number)``, a pure
     function of the epoch, and hold images and pairs of different lengths. Logits may be computed
     in bfloat16. Every callback is told of an epoch before one of them stops the training. Ctrl-C
-    is not swallowed, so it ends a grid search too.
+    is not swallowed, so it ends a grid search too. Checkpoints hold the state of all of it.
     """
 
-    def __init__(self, *args: Any, bfloat16: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        bfloat16: bool = False,
+        checkpoints: Checkpoints | None = None,
+        global_generators: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.bfloat16 = bfloat16
+        self.checkpoints = checkpoints
+        self.global_generators = global_generators
+        self.begun_: dict[str, Any] | None = None  # how far a checkpoint's epoch is
 
     def get_iterator(self, dataset: Batches, training: bool = False) -> Batches:
         """Return the batches themselves."""
@@ -60,6 +72,8 @@ class TwinNet(NeuralNet):
         getattr(self, method_name)(self, **kwargs)
         stop = False
         for _, callback in self.callbacks_:
+            if method_name == "on_epoch_end":
+                check_monitored(callback, list(self.history[-1]))
             try:
                 getattr(callback, method_name)(self, **kwargs)
             except StopTraining:
@@ -74,11 +88,17 @@ class TwinNet(NeuralNet):
     def run_single_epoch(
         self, iterator: Batches | None, training: bool, prefix: str, step_fn: Any, **params: Any
     ) -> None:
-        """Take the steps of one epoch and record its mean loss."""
+        """Take the steps of one epoch, or those that are left of it, and record its mean loss."""
         if iterator is None:
             return
+        epoch = len(self.history) - 1
+        generator = iterator.generator(epoch)
         total, n_batches = 0.0, 0
-        for batch in iterator.epoch(len(self.history) - 1):
+        if self.begun_ is not None:
+            total, n_batches = self.begun_["total"], self.begun_["n_batches"]
+            generator.set_state(self.begun_["generator"])
+            self.begun_ = None
+        for batch in iterator.epoch(epoch, generator, n_batches):
             self.history.new_batch()
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **params)
@@ -87,17 +107,45 @@ class TwinNet(NeuralNet):
             total += loss
             n_batches += 1
             self.notify("on_batch_end", batch=batch, training=training, **step)
+            is_last = n_batches == iterator.n_batches
+            if self.checkpoints is not None and not is_last and self.checkpoints.due():
+                state = generator.get_state()
+                self.keep({"total": total, "n_batches": n_batches, "generator": state})
         self.history.record(prefix + "_loss", total / n_batches)
+
+    def fit_loop(self, X: Batches, y: None = None, epochs: None = None, **params: Any) -> Any:
+        """Train epoch by epoch, and keep the state after each."""
+        while self.begun_ is not None or len(self.history) < self.max_epochs:
+            if self.begun_ is None:
+                self.notify("on_epoch_begin", dataset_train=X, dataset_valid=None)
+            self.run_single_epoch(X, True, "train", self.train_step, **params)
+            self.notify("on_epoch_end", dataset_train=X, dataset_valid=None)
+            if len(self.history) < self.max_epochs:
+                self.keep(None)
+        return self
 
     def partial_fit(self, X: Batches, y: None = None, classes: None = None, **params: Any) -> Any:
         """Train until the epochs are done or a callback raises `StopTraining`."""
         if not self.initialized_:
             self.initialize()
+        self.begun_ = None
         self.notify("on_train_begin", X=X, y=y)
+        if self.checkpoints is not None and self.checkpoints.running is not None:
+            state, self.checkpoints.running = self.checkpoints.running, None
+            restore_net(self, state)
+            self.begun_ = state["begun"]
+        else:
+            self.keep(None)  # so that what cannot be kept is known before the first epoch
         with contextlib.suppress(StopTraining):
             self.fit_loop(X, y, **params)
         self.notify("on_train_end", X=X, y=y)
         return self
+
+    def keep(self, begun: dict[str, Any] | None) -> None:
+        """Write a checkpoint; `begun` says how far an epoch is."""
+        if self.checkpoints is not None:
+            state = state_of_net(self, self.global_generators)
+            self.checkpoints.write({**state, "begun": begun})
 
 
 @dataclass(frozen=True)
@@ -142,6 +190,8 @@ class TrainingOptions:
         Further arguments of the skorch net.
     progress : str or None
         Description of a progress bar; None shows none.
+    global_generators : bool
+        Whether layers may draw from torch's global generators, whose states checkpoints then hold.
     """
 
     loss: str | LossFunction = "both"
@@ -156,6 +206,7 @@ class TrainingOptions:
     callbacks: Sequence[Any] = ()
     net_params: dict[str, Any] = field(default_factory=dict)
     progress: str | None = None
+    global_generators: bool = False
 
 
 def train(
@@ -163,6 +214,7 @@ def train(
     batches: Batches,
     options: TrainingOptions,
     validation: Validation | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[TwinNetwork, History, bool]:
     """Train `network` and return the network of the averaged weights.
 
@@ -174,6 +226,8 @@ def train(
     options : TrainingOptions
     validation : Validation or None, default=None
         For early stopping; the best weights are restored.
+    checkpoints : Checkpoints or None, default=None
+        Where to keep the state of the training, and to go on from.
 
     Returns
     -------
@@ -201,7 +255,7 @@ def train(
             validation.patience,
         )
     bar = None if options.progress is None else ProgressBar(options.max_iter, options.progress)
-    net = _build_net(network, batches, options, average, validator, bar)
+    net = _build_net(network, batches, options, average, validator, bar, checkpoints)
     interrupted = False
     try:
         net.partial_fit(batches)
@@ -217,15 +271,10 @@ def train(
         network.load_state_dict(validator.best_state_)
     network = network.to("cpu").eval().requires_grad_(False)
     try:
-        collapsed = not interrupted and has_collapsed(network, batches)
+        if not interrupted:
+            warn_if_collapsed(network, batches)
     except KeyboardInterrupt:
-        collapsed, interrupted = False, True
-    if collapsed:
-        warn(
-            "The network has collapsed: it gives the same logit to every pair. Lower "
-            "learning_rate, train longer (max_iter), or check that y separates the images.",
-            CollapseWarning,
-        )
+        interrupted = True
     return network, history_of(net), interrupted
 
 
@@ -245,6 +294,7 @@ def _build_net(
     average: WeightAverage,
     validator: OneShotValidation | None,
     bar: ProgressBar | None,
+    checkpoints: Checkpoints | None,
 ) -> TwinNet:
     own: list[tuple[str, Callback]] = [
         ("clip", GradientNormClipping(5.0)),
@@ -274,6 +324,8 @@ def _build_net(
             "batch_size": 1,  # of what we give skorch, which is batches
             "device": options.device,
             "bfloat16": options.bfloat16,
+            "checkpoints": checkpoints,
+            "global_generators": options.global_generators,
             "train_split": None,
             "verbose": 0,
             "callbacks__print_log": None,
@@ -300,6 +352,16 @@ def _build_net(
 
 def _unnamed(callbacks: Sequence[Any]) -> Iterator[Any]:
     return (entry[1] if isinstance(entry, tuple) else entry for entry in callbacks)
+
+
+def warn_if_collapsed(network: TwinNetwork, batches: Batches) -> None:
+    """Issue a `CollapseWarning` if the network gives the same logit to every pair."""
+    if has_collapsed(network, batches):
+        warn(
+            "The network has collapsed: it gives the same logit to every pair. Lower "
+            "learning_rate, train longer (max_iter), or check that y separates the images.",
+            CollapseWarning,
+        )
 
 
 def has_collapsed(network: TwinNetwork, batches: Batches) -> bool:
