@@ -1,0 +1,92 @@
+"""What the commands write: tables as CSV or JSON, in UTF-8, with file names as they are."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .._files import printable, write_atomically
+
+STANDARD_OUTPUT = "-"
+
+
+def check_output(path: str) -> None:
+    """Raise OSError if no file can be written at `path`."""
+    if path == STANDARD_OUTPUT:
+        return
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"--output {path} is a folder; expected the name of a file.")
+    if not os.access(Path(path).resolve().parent, os.W_OK):
+        raise OSError(
+            f"--output {path} cannot be written: its folder does not exist or is read-only."
+        )
+
+
+def write_table(output: str, columns: Sequence[str], rows: list[list[Any]], form: str) -> None:
+    """Write rows as CSV with a header, or as a JSON array of objects.
+
+    Probabilities, the floats, have four decimals in CSV. None is an empty cell, or null.
+    """
+    if form == "json":
+        write_json(output, [dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        write_text(output, "".join(map(_line, [columns, *rows])))
+
+
+def write_json(output: str, value: Any) -> None:
+    """Write a value as JSON; escapes keep bytes of file names that are not UTF-8."""
+    write_text(output, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(output: str, text: str) -> None:
+    """Write text in UTF-8; bytes of file names that are not UTF-8 are written as they are."""
+    data = text.encode("utf-8", "surrogateescape")
+    if output == STANDARD_OUTPUT or _is_standard_output(output):
+        _write_stdout(data)
+    elif Path(output).exists() and not Path(output).is_file():  # a pipe or a device
+        with open(output, "wb") as file:
+            file.write(data)
+    else:
+        write_atomically(output, [data])
+
+
+def write_line(text: str) -> None:
+    """Write a line to stderr, if there is one; what cannot be printed is escaped."""
+    if sys.stderr is not None:
+        sys.stderr.write(printable(text) + "\n")
+
+
+def _line(row: Sequence[Any]) -> str:
+    """Return a line of CSV."""
+    stream = io.StringIO()
+    cells = (f"{cell:.4f}" if isinstance(cell, float) else cell for cell in row)
+    # With this end of line, cells with either character are quoted.
+    csv.writer(stream, lineterminator="\r\n").writerow(cells)
+    return stream.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _is_standard_output(path: str) -> bool:
+    """Return whether a path such as /dev/stdout is where standard output goes already."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(1))
+    except OSError:
+        return False
+
+
+def _write_stdout(data: bytes) -> None:
+    if sys.stdout is None:
+        raise OSError("standard output is closed; pass --output FILE.")
+    sys.stdout.flush()
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError:
+        # Python flushes stdout once more at exit, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
