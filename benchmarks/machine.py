@@ -29,6 +29,7 @@ def machine():
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "scikit-learn", "skorch", "numpy")},
         "bfloat16": supports_bfloat16("cpu"),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "commit": commit.stdout.strip(),
         "date": datetime.date.today().isoformat(),
     }
