@@ -86,6 +86,43 @@ def check_path(value: Any) -> None:
         raise TypeError(f"path={value!r}; expected a str or path-like.")
 
 
+PRETRAINED = Path(__file__).parent / "weights"
+
+
+def check_weights(weights: Any) -> None:
+    """Raise TypeError unless the value can name weights to start from, which may not exist."""
+    if not isinstance(weights, str | os.PathLike | None):
+        raise TypeError(
+            f"weights={weights!r}; expected the name of a pretrained network, the path of a file "
+            "that save wrote, or None."
+        )
+
+
+def pretrained_names() -> list[str]:
+    """Return the names of the pretrained networks."""
+    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
+
+
+def path_of_weights(weights: str | os.PathLike) -> Path:
+    """Return the file of a pretrained network given by name, or the path that was given.
+
+    Raises
+    ------
+    ValueError
+        If it is a bare word, and neither a known name nor a file.
+    """
+    names = pretrained_names()
+    if weights in names:
+        return PRETRAINED / f"{weights}.safetensors"
+    path = Path(weights)
+    if weights == path.name and not path.suffix and not path.exists():
+        raise ValueError(
+            f"weights={weights!r} is not known; expected one of {', '.join(map(repr, names))}, or "
+            "the path of a file that save wrote."
+        )
+    return path
+
+
 def check_target(path: Any) -> Path:
     """Return the Path of a file that can be written or replaced; of a link, its target.
 
@@ -95,7 +132,9 @@ def check_target(path: Any) -> Path:
         If it cannot.
     """
     check_path(path)
-    path = Path(path).resolve()
+    path = Path(os.path.realpath(path))
+    if path.is_symlink():
+        raise OSError(f"Cannot write {path}: it is a link to itself.")
     if path.is_dir():
         raise OSError(f"Cannot write {path}: it is a directory.")
     if path.exists() and not path.is_file():
@@ -133,9 +172,11 @@ _OWN_CALLBACKS = {
 _OWN_SKORCH = {
     "batch_size": "batch_size",
     "bfloat16": "precision",
+    "checkpoints": "checkpoint_dir",
     "callbacks": "callbacks",
     "criterion": "loss",
     "device": "device",
+    "global_generators": "encoder",
     "iterator_train": "batch_size",
     "iterator_valid": "early_stopping",
     "lr": "learning_rate",
@@ -144,24 +185,6 @@ _OWN_SKORCH = {
     "train_split": "early_stopping",
     "verbose": "verbose",
 }
-
-
-def check_callbacks(callbacks: Any) -> None:
-    """Raise unless callbacks are None or a list of skorch callbacks that can be used here."""
-    entries = callbacks if isinstance(callbacks, list | tuple) else (callbacks,)
-    for entry in () if callbacks is None else entries:
-        callback = entry[-1] if isinstance(entry, tuple) and entry else entry  # (name, callback)
-        known = hasattr(callback, "on_epoch_end") and not isinstance(callback, type)
-        if entries is not callbacks or not known:
-            raise TypeError(
-                f"callbacks={callbacks!r}; expected a list of skorch callbacks, or None."
-            )
-        if getattr(callback, "load_best", False):
-            raise ValueError(
-                f"callbacks has {callback!r} with load_best=True, but the fitted network has the "
-                "moving average of the weights, which skorch does not know. Use "
-                "early_stopping=True, which restores the best."
-            )
 
 
 def check_net_params(net_params: Any) -> None:
@@ -211,6 +234,7 @@ class LearningParams:
     net_params: dict[str, Any] | None
     verbose: int
     random_state: Any
+    weights: str | os.PathLike | None = None
     # Only of labels, which the verifier does not take.
     loss: str | Callable = "verification"
     class_augmentation: str | None = None
@@ -218,11 +242,17 @@ class LearningParams:
     early_stopping: bool = False
     validation_fraction: float = 0.2
     n_iter_no_change: int = 10
+    checkpoint_dir: str | os.PathLike | None = None
+    checkpoint_minutes: float | None = None
 
     @classmethod
     def of(cls, estimator: Any) -> "LearningParams":
         """Read the parameters of an estimator."""
-        params = estimator.get_params(deep=False)
+        return cls.among(estimator.get_params(deep=False))
+
+    @classmethod
+    def among(cls, params: dict[str, Any]) -> "LearningParams":
+        """Take from all parameters of an estimator those that decide what is learned."""
         names = {f.name for f in fields(cls)}
         return cls(**{name: value for name, value in params.items() if name in names})
 
@@ -246,7 +276,8 @@ class LearningParams:
         elif self.resize is not None:
             check_shape(self.resize, "resize", (2,))
         self._check_batches()
-        check_number(self.max_iter, "max_iter", int, 1)
+        check_weights(self.weights)
+        check_number(self.max_iter, "max_iter", int, 1 if self.weights is None else 0)
         check_number(self.n_estimators, "n_estimators", int, 1)
         check_number(self.learning_rate, "learning_rate", float, 0, include="neither")
         check_number(self.weight_decay, "weight_decay", float, 0)
@@ -261,9 +292,18 @@ class LearningParams:
         for name, own in (("lr", "learning_rate"), ("weight_decay", "weight_decay")):
             if name in (self.optimizer_params or {}):
                 raise ValueError(f"optimizer_params has {name!r}: use the parameter {own}.")
-        check_callbacks(self.callbacks)
         check_net_params(self.net_params)
+        self._check_checkpoints()
         self.rng()
+
+    def _check_checkpoints(self) -> None:
+        if not isinstance(self.checkpoint_dir, str | os.PathLike | None):
+            raise TypeError(
+                f"checkpoint_dir={self.checkpoint_dir!r}; expected the path of a folder, or None."
+            )
+        if self.checkpoint_minutes is not None:
+            minutes = self.checkpoint_minutes
+            check_number(minutes, "checkpoint_minutes", float, 0, include="neither")
 
     def _check_batches(self) -> None:
         """`batch_size` counts pairs where `n_pairs` are drawn, and is a shape elsewhere."""

@@ -13,6 +13,7 @@ from sksiamese import SiameseVerifier, load_pretrained
 from sksiamese.datasets import fetch_omniglot_runs, make_glyphs
 from sksiamese.model_selection import one_shot_score, score_runs
 
+ROOT = Path(__file__).parents[1]
 WEIGHTS = Path(sksiamese.__file__).parent / "weights"
 X, y = make_glyphs(n_classes=8, n_samples=5, random_state=0)
 SUPPORT = np.arange(0, len(X), 5)
@@ -47,10 +48,14 @@ def test_load_pretrained_has_the_accuracy_of_its_card(pretrained, runs):
     assert f"{sum(p.numel() for p in pretrained.network_.parameters()):,} parameters" in card
 
 
-def test_load_pretrained_has_the_parameters_of_the_recipe(pretrained):
+def test_load_pretrained_has_the_parameters_of_the_recipe_for_fine_tuning(pretrained):
     expected = sksiamese.recipes.omniglot(random_state=0).get_params()
+    expected |= {"weights": "omniglot", "max_iter": pretrained.max_iter}
     assert pretrained.get_params() == expected
     assert clone(pretrained).get_params() == expected
+    assert pretrained.max_iter < 30
+    page = (ROOT / "docs" / "fine_tuning.md").read_text()
+    assert f"`max_iter={pretrained.max_iter}`" in page
 
 
 def test_load_pretrained_is_calibrated(pretrained):
@@ -157,7 +162,7 @@ def test_load_pretrained_set_support_raises_for_colours_and_changes_nothing(pret
     pretrained.set_support(X[SUPPORT], y[SUPPORT])
     before = pretrained.predict(X)
     with pytest.raises(ValueError, match="this network was trained on images of 1 channel"):
-        pretrained.set_support(np.zeros((2, 3, 28, 28)), [0, 1])
+        pretrained.set_support(np.repeat(X[:2, None], 3, axis=1), [0, 1])
     np.testing.assert_array_equal(pretrained.predict(X), before)
 
 
@@ -202,11 +207,19 @@ def test_load_pretrained_set_support_accepts_a_speck(pretrained, runs):
 
 
 def test_load_pretrained_fit_makes_an_ordinary_classifier(pretrained):
-    pretrained.set_params(max_iter=1, encoder_params={"width": 8}).fit(X, y)
+    pretrained.set_params(max_iter=1).fit(X, y)
     assert pretrained.input_shape_ == (1, 28, 28)
+    assert pretrained.n_iter_ == 1
     assert not hasattr(pretrained, "rejection_threshold_")
     with pytest.raises(ValueError, match="Bring X to that shape"):
-        pretrained.set_support(np.zeros((2, 20, 20)), [0, 1])
+        pretrained.set_support(X[:2, :20, :20], [0, 1])
+
+
+def test_load_pretrained_fit_without_weights_trains_from_scratch(pretrained):
+    params = {"max_iter": 1, "encoder_params": {"width": 8}}
+    pretrained.set_params(weights=None, **params).fit(X, y)
+    recipe = sksiamese.recipes.omniglot(random_state=0).set_params(**params).fit(X, y)
+    np.testing.assert_array_equal(pretrained.transform(X), recipe.transform(X))
 
 
 def test_load_pretrained_warm_start_continues_from_its_weights(pretrained):
