@@ -1,7 +1,8 @@
 """Fitted: all that an estimator has learned, as one value that never changes."""
 
+import functools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from .model_selection._split import common_way
 N_PAIRS = 10_000  # that calibrate the logits
 N_QUERIES = 2_000  # that calibrate the rejection threshold
 BLOCK_PAIRS = 1024
+COHORT = (100, 200)  # classes that a cohort has at least and at most
+COHORT_LEVEL = 0.9  # quantile that tells how much a sample is like others
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,10 @@ class Fitted:
     support : SupportSet or None, default=None
     rejection_threshold : float or None, default=None
         Lowest `score_samples` that the classifier accepts; None before calibration.
+    genuine_scores : tuple of floats or None, default=None
+        Scores of queries with their own class, one query of each class that calibrated.
+    cohort : ndarray of shape (n_cohort, ...) or None, default=None
+        Embeddings of training samples, one of a class, that scores are normalised by.
     decision_threshold : float, default=0.0
         Lowest logit that the verifier predicts same.
     negative_label : int, default=0
@@ -60,12 +67,17 @@ class Fitted:
     calibration: tuple[float, float] = (1.0, 0.0)
     support: SupportSet | None = None
     rejection_threshold: float | None = None
+    genuine_scores: tuple[float, ...] | None = None
+    cohort: np.ndarray | None = None
     decision_threshold: float = 0.0
     negative_label: int = 0
     held_out_classes: np.ndarray | None = None
     held_out_groups: np.ndarray | None = None
     history: tuple[list[dict[str, Any]], ...] = ()
     adapts: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:  # without what is derived
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def n_features_in(self) -> int:
@@ -117,12 +129,82 @@ class Fitted:
         slope, intercept = map(np.float32, self.calibration)
         return slope * logits + intercept
 
-    def labels(self, logits: np.ndarray, unknown_label: Any = None) -> np.ndarray:
+    @staticmethod
+    def cohort_rows(classes: np.ndarray) -> np.ndarray | None:
+        """Return rows of samples for a cohort, one of each of at most 200 classes.
+
+        None if there are too few classes: scores relative to few would vary more than logits.
+        """
+        rows = np.random.default_rng(0).permutation(len(classes))
+        numbers, first = np.unique(classes[rows], return_index=True)
+        least, most = COHORT
+        if len(numbers) < least:
+            return None
+        chosen = np.linspace(0, len(numbers) - 1, min(most, len(numbers))).round()
+        return rows[first[chosen.astype(np.intp)]]
+
+    def class_scores(
+        self, queries: np.ndarray, logits: np.ndarray, aggregation: str
+    ) -> np.ndarray:
+        """Return how much more alike query and class are than either is to the cohort.
+
+        This is the adaptive symmetric normalisation of speaker verification (Matejka et al.,
+        "Analysis of score normalization in multilingual speaker recognition", Interspeech 2017),
+        by one quantile: a plain stroke is like many other drawings, and scores alike with most.
+        Without a cohort, scores are the logits.
+
+        Parameters
+        ----------
+        queries : ndarray of shape (n_queries, ...)
+            Embeddings.
+        logits : ndarray of shape (n_queries, n_classes)
+            Their `class_logits`.
+        aggregation : {"mean", "max", "prototype"}
+
+        Returns
+        -------
+        scores : ndarray of shape (n_queries, n_classes)
+        """
+        if self.cohort is None:
+            return logits
+        if aggregation not in self._levels_of_classes:
+            assert self.support is not None
+            of_cohort = self.support.class_logits(self.comparer, self.cohort, aggregation)
+            self._levels_of_classes[aggregation] = _level(of_cohort.T)
+        levels = self._levels(queries)[:, None] + self._levels_of_classes[aggregation]
+        return logits - np.float32(self.calibration[0] / 2) * levels
+
+    @functools.cached_property
+    def _levels_of_classes(self) -> dict[str, np.ndarray]:
+        """Levels of the support's classes by aggregation, once they were needed."""
+        return {}
+
+    def _levels(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return the logit that one in ten of the cohort reaches with each embedding, (n,)."""
+        if self.cohort is None:
+            return np.zeros(len(embeddings), np.float32)
+        return _level(self.comparer.logits(embeddings, self.cohort))
+
+    def scores(self, queries: np.ndarray, logits: np.ndarray, aggregation: str) -> np.ndarray:
+        """Return ``max_k score_k - log(n_classes)`` of each query; see `score_samples`."""
+        return _best(self.class_scores(queries, logits, aggregation))
+
+    def labels(
+        self,
+        queries: np.ndarray,
+        logits: np.ndarray,
+        aggregation: str,
+        unknown_label: Any = None,
+    ) -> np.ndarray:
         """Return the class of each query's greatest logit, or `unknown_label`.
 
         Parameters
         ----------
+        queries : ndarray of shape (n_queries, ...)
+            Embeddings.
         logits : ndarray of shape (n_queries, n_classes)
+            Their `class_logits`.
+        aggregation : {"mean", "max", "prototype"}
         unknown_label : label or None
             Answer where the score is below `rejection_threshold`; None: never.
 
@@ -144,7 +226,48 @@ class Fitted:
                 "learned. Call calibrate(X, y) with classes not used in training."
             )
         unknown = check_unknown_label(unknown_label, self.classes)
-        return np.where(scores_of(logits) >= self.rejection_threshold, answers, unknown)
+        scores = self.scores(queries, logits, aggregation)
+        return np.where(scores >= self.rejection_threshold, answers, unknown)
+
+    def prediction_set(self, queries: np.ndarray, aggregation: str, coverage: float) -> np.ndarray:
+        """Return which classes each query may be of; see `predict_set`.
+
+        Parameters
+        ----------
+        queries : ndarray of shape (n_queries, ...)
+            Embeddings.
+        aggregation : {"mean", "max", "prototype"}
+        coverage : float
+
+        Returns
+        -------
+        member : ndarray of shape (n_queries, n_classes), bool
+
+        Raises
+        ------
+        NotFittedError
+            Before calibration.
+        """
+        logits = self.class_logits(queries, aggregation)
+        return self.class_scores(queries, logits, aggregation) >= self.lowest_score(coverage)
+
+    def lowest_score(self, coverage: float) -> float:
+        """Return the lowest score with which a class is in a prediction set.
+
+        Raises
+        ------
+        NotFittedError
+            Before calibration.
+        """
+        if self.genuine_scores is None:
+            raise NotFittedError(
+                "predict_set needs calibration. Call calibrate(X, y) with classes not used in "
+                "training."
+            )
+        genuine = np.sort(self.genuine_scores)
+        # A further score is equally likely to be of any rank among those of n classes.
+        n_below = math.floor((len(genuine) + 1) * (1 - coverage) + 1e-9)
+        return float(genuine[n_below - 1]) if n_below else -math.inf
 
     def calibrated(
         self,
@@ -153,7 +276,7 @@ class Fitted:
         groups: np.ndarray,
         false_acceptance_rate: float,
     ) -> "Fitted":
-        """Return a copy with calibrated logits and a rejection threshold.
+        """Return a copy with calibrated logits, a rejection threshold and genuine scores.
 
         Parameters
         ----------
@@ -171,30 +294,61 @@ class Fitted:
         ValueError
             If pairs of one class are no more alike than pairs of two.
         """
-        # The same pairs and trials for the same data.
-        i, j, same = make_pairs(classes, groups, N_PAIRS, random_state=0).T
-        plain = replace(self, calibration=(1.0, 0.0))
-        pairs, drawn = np.unique(np.stack([i, j]), axis=1, return_inverse=True)
-        logits = plain.pair_logits(embeddings, embeddings, *pairs)[drawn.ravel()]
-        line = LogisticRegression().fit(logits[:, None].astype(np.float64), same)
+        return self.calibrated_by(
+            [self.evidence(embeddings, classes, groups)], false_acceptance_rate
+        )
+
+    def calibrated_by(self, evidence: "list[Evidence]", false_acceptance_rate: float) -> "Fitted":
+        """Return a copy that is calibrated by comparisons, of this network or of others like it.
+
+        Raises
+        ------
+        ValueError
+            If pairs of one class are no more alike than pairs of two.
+        """
+        logits, same, unknown, n_classes, genuine = (
+            np.concatenate([getattr(one, field.name) for one in evidence]).astype(np.float64)
+            for field in fields(Evidence)
+        )
+        line = LogisticRegression().fit(logits[:, None], same)
         slope, intercept = line.coef_.item(), line.intercept_.item()
         if slope <= 0:
             raise ValueError(
                 "y cannot calibrate the network: pairs of one class have no greater logits than "
                 "pairs of two classes. Train longer, or check that y belongs to X."
             )
-        fitted = replace(self, calibration=(slope, intercept))
-        scores = fitted._scores_of_unknown(embeddings, classes, groups)
-        threshold = float(np.quantile(scores, 1 - false_acceptance_rate))
-        return replace(fitted, rejection_threshold=threshold)
+        scores = slope * unknown + intercept - np.log(n_classes)
+        return replace(
+            self,
+            calibration=(slope, intercept),
+            rejection_threshold=float(np.quantile(scores, 1 - false_acceptance_rate)),
+            genuine_scores=tuple((slope * genuine + intercept).tolist()),
+        )
+
+    def evidence(
+        self, embeddings: np.ndarray, classes: np.ndarray, groups: np.ndarray
+    ) -> "Evidence":
+        """Return the comparisons that calibrate; the same ones for the same data."""
+        plain = replace(self, calibration=(1.0, 0.0))
+        i, j, same = make_pairs(classes, groups, N_PAIRS, random_state=0).T
+        pairs, drawn = np.unique(np.stack([i, j]), axis=1, return_inverse=True)
+        logits = plain.pair_logits(embeddings, embeddings, *pairs)[drawn.ravel()]
+        levels = self._levels(embeddings) / 2
+        unknown, n_classes = plain._scores_of_unknown(embeddings, levels, classes, groups)
+        a, b = _pair_of_each_class(classes, groups)
+        genuine = plain.pair_logits(embeddings, embeddings, a, b) - levels[a] - levels[b]
+        return Evidence(logits, same, unknown, n_classes, genuine)
 
     def _scores_of_unknown(
-        self, embeddings: np.ndarray, classes: np.ndarray, groups: np.ndarray
-    ) -> np.ndarray:
-        """Return scores of queries of one-shot trials whose own class is left out."""
+        self, embeddings: np.ndarray, levels: np.ndarray, classes: np.ndarray, groups: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return greatest scores in one-shot trials without the query's own class.
+
+        The second value is the number of classes that each was compared with.
+        """
         n_way = common_way(classes, groups)
         splitter = EpisodeSplit(n_way, n_episodes=math.ceil(N_QUERIES / n_way), random_state=0)
-        scores, whole = [], None
+        greatest, whole = [], None
         if len(embeddings) ** 2 <= N_QUERIES * n_way:  # the same pairs come again and again
             whole = self.logits(embeddings, embeddings)
         for support, query in splitter.split(embeddings, classes, groups):
@@ -202,14 +356,50 @@ class Fitted:
                 logits = self.logits(embeddings[query], embeddings[support])
             else:
                 logits = whole[np.ix_(query, support)]
-            wrong = logits[classes[query][:, None] != classes[support]]
-            scores.append(scores_of(wrong.reshape(len(query), -1)))
-        return np.concatenate(scores)
+            scores = logits - levels[query][:, None] - levels[support]
+            wrong = scores[classes[query][:, None] != classes[support]]
+            greatest.append(wrong.reshape(len(query), -1).max(axis=1))
+        found = np.concatenate(greatest)
+        return found, np.full(len(found), n_way - 1)
 
 
-def scores_of(logits: np.ndarray) -> np.ndarray:
-    """Return ``max_k logit_k - log(n_classes)`` of each row; see `score_samples`."""
-    return logits.max(axis=1) - np.log(np.float32(logits.shape[1]))
+@dataclass(frozen=True)
+class Evidence:
+    """Comparisons of samples whose classes are known, before calibration.
+
+    Attributes
+    ----------
+    logits, same : ndarray of shape (n_pairs,)
+        Logits of pairs, and 1 where both are of one class.
+    unknown, n_classes : ndarray of shape (n_queries,)
+        Greatest score of queries with the classes of a support that lacks their own, and the
+        number of its classes.
+    genuine : ndarray of shape (n_classes,)
+        Score of a query of each class with another sample of its class.
+    """
+
+    logits: np.ndarray
+    same: np.ndarray
+    unknown: np.ndarray
+    n_classes: np.ndarray
+    genuine: np.ndarray
+
+
+def _pair_of_each_class(classes: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of two samples of each class that has two, drawn at random."""
+    rows = np.random.default_rng(0).permutation(len(classes))
+    rows = rows[np.lexsort((classes[rows], groups[rows]))]
+    same = (classes[rows[1:]] == classes[rows[:-1]]) & (groups[rows[1:]] == groups[rows[:-1]])
+    first = np.flatnonzero(same & ~np.concatenate([[False], same[:-1]]))
+    return rows[first], rows[first + 1]
+
+
+def _level(logits: np.ndarray) -> np.ndarray:
+    return np.quantile(logits, COHORT_LEVEL, axis=1).astype(np.float32)
+
+
+def _best(scores: np.ndarray) -> np.ndarray:
+    return scores.max(axis=1) - np.log(np.float32(scores.shape[1]))
 
 
 def check_unknown_label(unknown_label: Any, classes: np.ndarray) -> np.ndarray:
@@ -227,9 +417,23 @@ def check_unknown_label(unknown_label: Any, classes: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"unknown_label={unknown_label!r} is not of the type of the labels, which have dtype "
             f"{classes.dtype}. Use a label that can stand beside them unchanged."
+            f"{_hint_of_numbers(classes)}"
         )
     if (classes == unknown).any():
         raise ValueError(
             f"unknown_label={unknown_label!r} is also the label of a class. Use another label."
+            f"{_hint_of_numbers(classes)}"
         )
     return unknown
+
+
+def _hint_of_numbers(labels: np.ndarray) -> str:
+    """Return the end of an error message, where a tool seems to have numbered the classes."""
+    classes = np.unique(labels)
+    if labels.dtype.kind not in "iu" or not np.array_equal(classes, np.arange(len(classes))):
+        return ""
+    return (
+        " VotingClassifier, StackingClassifier and cross_val_predict replace labels by numbers "
+        "from 0, and have no place for unknown queries: inside them set unknown_label=None, and "
+        "reject where score_samples is below rejection_threshold_."
+    )

@@ -78,10 +78,141 @@ def test_predict_rejects_queries_below_the_threshold(open_world, new):
     np.testing.assert_array_equal(open_world.decision_function(X), logits)
 
 
-def test_score_samples_is_the_greatest_logit_minus_log_n_classes(open_world, new):
+def test_score_samples_of_few_training_classes_is_the_greatest_logit_minus_log_n_classes(
+    open_world, new
+):
     X, _ = new
     greatest = open_world.decision_function(X).max(axis=1)
     np.testing.assert_allclose(open_world.score_samples(X), greatest - np.log(10), rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def many():
+    """A network of a hundred training classes, which has a cohort, and glyphs of new classes."""
+    X, y = make_glyphs(n_classes=140, n_samples=4, image_size=12, random_state=2)
+    clf = SiameseOneShotClassifier(max_iter=2, random_state=0)
+    X = X.reshape(len(X), -1)
+    clf.fit(X[y < 100], y[y < 100])
+    return clf, X[y >= 100], y[y >= 100]
+
+
+def test_score_samples_is_relative_to_the_training_classes(many):
+    clf, X, y = many
+    clf = copy.copy(clf).set_support(X[:40:4], y[:40:4])
+    cohort = clf.fitted_.cohort
+    assert len(cohort) == 100
+    logits = clf.decision_function(X)
+    embeddings = clf.transform(X)
+    of_queries = np.quantile(clf.fitted_.logits(embeddings, cohort), 0.9, axis=1)
+    of_classes = np.quantile(clf.fitted_.logits(embeddings[:40:4], cohort), 0.9, axis=1)
+    scores = logits - (of_queries[:, None] + of_classes) / 2
+    expected = scores.max(axis=1) - np.log(10)
+    np.testing.assert_allclose(clf.score_samples(X), expected, atol=1e-4)
+
+
+def test_score_samples_does_not_depend_on_other_queries(many):
+    clf, X, y = many
+    clf = copy.copy(clf).set_support(X[:40:4], y[:40:4])
+    together = clf.score_samples(X[:20])
+    alone = np.concatenate([clf.score_samples(X[n : n + 1]) for n in range(20)])
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "max", "prototype"])
+def test_score_samples_follows_the_support(many, aggregation):
+    clf, X, y = many
+    clf = copy.copy(clf).set_params(aggregation=aggregation)
+    clf.set_support(X[:20], y[:20])
+    expected = clf.score_samples(X)
+    grown = copy.copy(clf).set_support(X[:12], y[:12])
+    grown.score_samples(X)
+    grown.add_support(X[12:24], y[12:24])
+    assert not np.allclose(grown.score_samples(X), expected)
+    grown.remove_support(y[20])
+    np.testing.assert_allclose(grown.score_samples(X), expected, atol=1e-4)
+
+
+def test_score_samples_is_kept_by_save_and_pickle(many, tmp_path):
+    clf, X, y = many
+    clf = copy.copy(clf).set_support(X[:40:4], y[:40:4]).calibrate(X[40:], y[40:])
+    expected, sets = clf.score_samples(X), clf.predict_set(X)
+    clf.save(tmp_path / "network.safetensors")
+    loaded = SiameseOneShotClassifier.load(tmp_path / "network.safetensors")
+    for other in loaded, pickle.loads(pickle.dumps(clf)):
+        np.testing.assert_array_equal(other.score_samples(X), expected)
+        np.testing.assert_array_equal(other.predict_set(X), sets)
+
+
+def test_predict_is_the_same_with_and_without_a_cohort(many):
+    clf, X, y = many
+    clf = copy.copy(clf).set_support(X[:40:4], y[:40:4])
+    without = copy.copy(clf)
+    without.fitted_ = dataclasses.replace(clf.fitted_, cohort=None)
+    np.testing.assert_array_equal(clf.predict(X), without.predict(X))
+    np.testing.assert_array_equal(clf.predict_proba(X), without.predict_proba(X))
+    assert not np.allclose(clf.score_samples(X), without.score_samples(X))
+
+
+# Prediction sets
+
+
+class OwnLogits:
+    """A comparer of rows (class, ease): one class has the mean of both eases, others -9."""
+
+    def embed(self, store, rows=None, *, check=True):
+        return store.take(np.arange(len(store)) if rows is None else rows).numpy()
+
+    def logits(self, a, b):
+        same = a[:, None, 0] == b[None, :, 0]
+        return np.where(same, (a[:, None, 1] + b[None, :, 1]) / 2, -9).astype(np.float32)
+
+    def pair_logits(self, a, b):
+        return np.where(a[:, 0] == b[:, 0], (a[:, 1] + b[:, 1]) / 2, -9).astype(np.float32)
+
+
+@pytest.mark.parametrize(("n_classes", "coverage"), [(9, 0.8), (19, 0.9)])
+def test_predict_set_has_the_coverage_of_exchangeable_classes(n_classes, coverage):
+    """Classes differ in how easy they are; those of queries are drawn as those of `calibrate`."""
+    rng = np.random.default_rng(0)
+    clf = SiameseOneShotClassifier(max_iter=1, random_state=0)
+    clf.fit(rng.normal(size=(8, 2)), np.repeat([0, 1], 4))
+    plain = dataclasses.replace(clf.fitted_, comparer=OwnLogits(), support=None)
+    labels = np.repeat(np.arange(n_classes + 4), 2)
+    own, first = labels < n_classes, np.arange(len(labels)) % 2 == 0
+    covered = []
+    for _ in range(80):
+        ease = rng.normal(0, 2, n_classes + 4)[labels] + rng.normal(size=len(labels))
+        X = np.stack([labels, ease], axis=1)
+        clf.fitted_ = plain
+        clf.calibrate(X[own], labels[own]).set_support(X[~own & first], labels[~own & first])
+        covered.append(np.diag(clf.predict_set(X[~own & ~first], coverage)).mean())
+    # (n + 1) (1 - coverage) is a whole number, so that the coverage is exact.
+    assert np.mean(covered) == pytest.approx(coverage, abs=3 * np.std(covered) / 80**0.5)
+
+
+def test_predict_set_grows_with_coverage_up_to_all_classes(many):
+    clf, X, y = many
+    clf = copy.copy(clf).set_support(X[:40:4], y[:40:4]).calibrate(X[40:], y[40:])  # 30 classes
+    sets = [clf.predict_set(X, coverage) for coverage in (0.2, 0.5, 0.9, 0.98)]
+    for smaller, larger in zip(sets, sets[1:], strict=False):
+        assert (smaller <= larger).all()
+        assert smaller.sum() < larger.sum()
+    assert sets[0].shape == (len(X), 10)
+    assert sets[-1].all()  # 0.98 is more than 30 / 31
+
+
+@pytest.mark.parametrize("coverage", [0.0, 1.0, -0.5, 90, "most"])
+def test_predict_set_raises_for_other_coverage(many, coverage):
+    clf, X, y = many
+    clf = copy.copy(clf).set_support(X[:40:4], y[:40:4]).calibrate(X[40:], y[40:])
+    with pytest.raises((TypeError, ValueError), match="coverage"):
+        clf.predict_set(X, coverage)
+
+
+def test_predict_set_needs_calibration(many):
+    clf, X, y = many
+    with pytest.raises(NotFittedError, match="needs calibration. Call calibrate"):
+        copy.copy(clf).set_support(X[:40:4], y[:40:4]).predict_set(X)
 
 
 def test_false_acceptance_rate_does_not_grow_with_the_support(rejecting, new):

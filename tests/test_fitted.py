@@ -3,14 +3,19 @@
 import copy
 import pickle
 import signal
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
 import pytest
 from helpers import classifier, pairs_of, unchanged, watched
+from long import threads
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
+
+from sksiamese import MotorProgramClassifier, SiameseVerifier
 
 ATTRIBUTES = [
     "network_",
@@ -182,18 +187,154 @@ def test_fitted_is_read_once_by_a_call(clf, other, new, name):
     assert not np.array_equal(call(current, X), expected)
 
 
-def test_calibrate_calibrates_the_network_that_it_began_with(clf, other, new):
-    """A network that another thread's `fit` puts in its place is not calibrated by it."""
-    X, y = new
-    calibrated = copy.copy(clf).calibrate(X, y).fitted_.calibration
+CHANGES = {
+    "set_support": lambda clf, X, y: clf.set_support(X[:3], ["a", "b", "c"]),
+    "add_support": lambda clf, X, y: clf.add_support(X[16:18], [30, 31]),
+    "remove_support": lambda clf, X, y: clf.remove_support(20),
+    "calibrate": lambda clf, X, y: clf.calibrate(X, y),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sksiamese.exceptions.DuplicateExemplarWarning")
+@pytest.mark.parametrize("name", ["set_support", "add_support", "calibrate"])
+def test_change_is_of_the_network_that_a_fit_puts_in_place_meanwhile(clf, other, new, name):
+    expected = CHANGES[name](copy.copy(other), *new)
 
     def swap(embeddings):
         current.fitted_ = other.fitted_
 
     current = watched(clf, swap)
-    current.calibrate(X, y)
-    assert current.fitted_.calibration == calibrated
-    assert current.network_ is clf.network_
+    CHANGES[name](current, *new)
+    assert current.network_ is other.network_
+    assert current.fitted_.calibration == expected.fitted_.calibration
+    np.testing.assert_array_equal(current.support_.labels, expected.support_.labels)
+    np.testing.assert_array_equal(current.support_.embeddings, expected.support_.embeddings)
+
+
+@pytest.mark.filterwarnings("ignore::sksiamese.exceptions.DuplicateExemplarWarning")
+@pytest.mark.parametrize("meanwhile", CHANGES)
+@pytest.mark.parametrize("name", ["set_support", "add_support", "calibrate"])
+def test_change_keeps_another_that_is_made_meanwhile(other, new, name, meanwhile):
+    """The result is as if one call had followed the other."""
+    X, y = new
+    begun = []
+
+    def interfere(embeddings):
+        if not begun:
+            begun.append(True)
+            CHANGES[meanwhile](current, X, y)
+
+    current = watched(other, interfere)
+    try:
+        expected = CHANGES[name](CHANGES[meanwhile](copy.copy(other), X, y), X, y)
+    except ValueError:  # of labels of another type: nothing is changed by this call
+        with pytest.raises(ValueError, match="labels of the same type"):
+            CHANGES[name](current, X, y)
+        expected = CHANGES[meanwhile](copy.copy(other), X, y)
+    else:
+        CHANGES[name](current, X, y)
+    assert begun
+    assert current.fitted_.calibration == expected.fitted_.calibration
+    np.testing.assert_array_equal(current.support_.labels, expected.support_.labels)
+    np.testing.assert_array_equal(current.support_.embeddings, expected.support_.embeddings)
+
+
+@pytest.fixture
+def fine_switches():
+    """Threads take turns after every few operations."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def in_threads(functions):
+    """Call functions at once; raise the error of the first that fails."""
+    with ThreadPoolExecutor(len(functions)) as pool:
+        for future in [pool.submit(function) for function in functions]:
+            future.result(TIMEOUT)
+
+
+@pytest.mark.filterwarnings("ignore::sksiamese.exceptions.DuplicateExemplarWarning")
+@pytest.mark.usefixtures("fine_switches")
+def test_add_support_in_threads_loses_no_class(clf, glyphs):
+    """Nor the calibration that another thread learns meanwhile."""
+    X, y = glyphs
+    clf.set_support(X[:1], ["base"])
+    embeddings = clf.transform(X[:100])
+
+    def add(first):
+        for i in range(first, 100, 4):
+            clf.add_support(X[i : i + 1], [f"c{i:03d}"])
+
+    calls = [lambda first=first: add(first) for first in range(4)]
+    in_threads([*calls, lambda: clf.calibrate(X[-48:], y[-48:])])
+    assert clf.classes_.tolist() == ["base", *(f"c{i:03d}" for i in range(100))]
+    assert clf.rejection_threshold_ is not None
+    rows = [int(label[1:]) for label in clf.support_.labels[1:].tolist()]
+    np.testing.assert_allclose(
+        clf.support_.embeddings[1:].reshape(100, -1), embeddings[rows], rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.usefixtures("fine_switches")
+def test_add_support_in_threads_makes_the_first_support(clf, new):
+    X, _ = new
+    for _ in range(10):
+        clf.clear_support()
+        in_threads([lambda k=k: clf.add_support(X[k : k + 1], [k]) for k in range(4)])
+        assert clf.classes_.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.filterwarnings("ignore::sksiamese.exceptions.DuplicateExemplarWarning")
+@pytest.mark.usefixtures("fine_switches")
+def test_remove_support_in_threads_removes_each_class_once(clf, new):
+    X, _ = new
+    clf.set_support(X, range(48))
+    in_threads(
+        [lambda k=k: [clf.remove_support(i) for i in range(k, 40, 4)] for k in range(4)]
+        + [lambda k=k: clf.add_support(X[:2], [100 + k, 200 + k]) for k in range(4)]
+    )
+    added = [h + k for h in (100, 200) for k in range(4)]
+    assert clf.classes_.tolist() == [*range(40, 48), *added]
+
+
+@pytest.mark.usefixtures("fine_switches")
+def test_motor_programs_in_threads_lose_no_class(new):
+    """Nor the calibration that another thread learns meanwhile."""
+    X, y = new
+    clf = MotorProgramClassifier(n_walks=1, primitives=False, random_state=0)
+    clf.set_support(X[:1], [100])
+    in_threads(
+        [
+            lambda: clf.calibrate(X[:32:4], y[:32:4]),
+            *(
+                lambda k=k: [clf.add_support(X[i : i + 1], [i]) for i in range(k, 8, 2)]
+                for k in range(2)
+            ),
+        ]
+    )
+    assert clf.classes_.tolist() == [*range(8), 100]
+    assert len(clf.programs_) == 9
+    assert clf.rejection_threshold_ is not None
+
+
+def test_verifier_keeps_the_network_of_a_fit_that_ends_while_it_calibrates(clf, other, new):
+    X, y = new
+    pairs, same = np.stack([X, X[::-1]], axis=1), y == y[::-1]
+    pairs = np.concatenate([pairs, np.stack([X[::2], X[1::2]], axis=1)])
+    same = np.concatenate([same, np.ones(24, bool)])
+    verifier = SiameseVerifier.from_classifier(clf)
+    fitted = SiameseVerifier.from_classifier(other).fitted_
+    expected = SiameseVerifier.from_classifier(other).calibrate_threshold(pairs, same)
+
+    def swap(embeddings):
+        verifier.fitted_ = fitted
+
+    verifier.fitted_ = watched(verifier, swap).fitted_
+    verifier.calibrate_threshold(pairs, same.astype(int))
+    assert verifier.network_ is other.network_
+    assert verifier.decision_threshold_ == expected.decision_threshold_
 
 
 def test_predict_in_threads_sees_one_support_or_the_other(clf, new):
@@ -317,3 +458,10 @@ def test_classifier_methods_need_a_support(clf, new, name):
     message = r"no support yet. Call set_support\(X, y\)"
     with unchanged(clf), pytest.raises(NotFittedError, match=message):
         FAILING[name](clf, *new)
+
+
+def test_answers_in_threads_are_those_of_some_state():
+    """A short run of ``tests/long/threads.py``."""
+    n_predictions, n_changes, failures = threads.main(1, ["network", "frozen"])
+    assert failures == 0
+    assert min(n_predictions, n_changes) > 0
