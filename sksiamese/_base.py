@@ -1,5 +1,7 @@
 """What the estimators share: reading X, and public attributes that come from ``fitted_``."""
 
+import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
@@ -7,8 +9,10 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._containers import as_images
 from ._fitted import Fitted, check_unknown_label
 from ._learning import (
     Monitor,
@@ -21,16 +25,21 @@ from ._learning import (
     restored_on_error,
 )
 from ._params import LearningParams, check_choice, check_number
-from ._support import AGGREGATIONS
+from ._start import check_start
+from ._support import AGGREGATIONS, SupportSet
 from ._validation import (
+    OF_PAIRS,
     ImageStore,
-    as_array,
     check_calibration_data,
     check_images,
     check_labels,
+    warn_of_duplicates,
+    warn_of_shape,
 )
+from .exceptions import DuplicateExemplarWarning, warn
 from .twin.inference import NeuralComparer
 from .twin.network import Network, members_of
+from .twin.reading import check_exemplars
 from .twin.scaling import describe_shape
 
 T = TypeVar("T")
@@ -107,6 +116,119 @@ def supported(estimator: Any) -> Fitted:
     return fitted
 
 
+Change = Callable[[Fitted], Fitted]
+
+_changing = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a forked child must not find it taken by another thread
+    os.register_at_fork(
+        before=_changing.acquire,
+        after_in_parent=_changing.release,
+        after_in_child=_changing.release,
+    )
+
+
+def change(
+    estimator: Any,
+    learn: Callable[[Fitted], Change],
+    is_for: Callable[[Fitted, Fitted], bool] | None = None,
+    current: Callable[[Any], Fitted] = fitted_of,
+) -> None:
+    """Replace `fitted_` of an estimator, and keep what other threads replaced meanwhile.
+
+    Embedding takes long and is done without the lock. If its result does not apply to what
+    another thread has put in place, it is done again.
+
+    Parameters
+    ----------
+    estimator : estimator
+    learn : callable
+        Takes what was learned, and returns the function that changes it, which is quick.
+    is_for : callable, default=`same_network`
+        ``is_for(before, now)`` returns whether what was learned from `before` applies to `now`.
+    current : callable
+        Returns what the estimator has learned, or raises.
+    """
+    is_for = same_network if is_for is None else is_for
+    while True:
+        before = current(estimator)
+        changed = learn(before)
+        with _changing:
+            now = current(estimator) if "fitted_" in vars(estimator) else before
+            if is_for(before, now):
+                estimator.fitted_ = changed(now)
+                return
+
+
+def same_network(before: Fitted, now: Fitted) -> bool:
+    """Return whether both compare by the same network, after any input scaling."""
+    network = network_of(before)
+    if network is None:
+        return before.comparer is now.comparer
+    return network is network_of(now)
+
+
+def change_support(
+    estimator: Any, X: Any, y: Any, current: Callable[[Any], Fitted] = fitted_of
+) -> None:
+    """Replace the support of an estimator by these exemplars."""
+    change(estimator, lambda fitted: _supported_by(estimator, X, y, fitted), current=current)
+
+
+def _supported_by(estimator: Any, X: Any, y: Any, fitted: Fitted) -> Change:
+    for_these, store = adapted(estimator, X, fitted)
+    support = SupportSet.of(*exemplars(estimator, store, y, for_these))
+    return lambda now: replace(
+        now,
+        comparer=for_these.comparer,
+        input_shape=for_these.input_shape,
+        flat=for_these.flat,
+        feature_names=for_these.feature_names,
+        support=support,
+    )
+
+
+def extend_support(estimator: Any, X: Any, y: Any) -> None:
+    """Add these exemplars to the support of an estimator, or make it of them.
+
+    Warns
+    -----
+    DuplicateExemplarWarning
+        If the same image has two labels, in X, or in X and in the support.
+    """
+
+    def learn(fitted: Fitted) -> Change:
+        if fitted.support is None:
+            return _supported_by(estimator, X, y, fitted)
+        added = _further_exemplars(estimator, X, y, fitted)
+
+        def with_these(now: Fitted) -> Fitted:
+            assert now.support is not None
+            return replace(now, support=now.support.add(*added))
+
+        return with_these
+
+    def is_for(before: Fitted, now: Fitted) -> bool:
+        had, has = before.support is not None, now.support is not None
+        return before.comparer is now.comparer and had == has
+
+    change(estimator, learn, is_for)
+
+
+def shrink_support(estimator: Any, labels: np.ndarray) -> None:
+    """Remove all exemplars of these classes from the support of an estimator."""
+
+    def without(now: Fitted) -> Fitted:
+        assert now.support is not None
+        return replace(now, support=now.support.remove(labels))
+
+    change(estimator, lambda _: without, lambda *_: True, supported)
+
+
+def clear_support(estimator: Any) -> None:
+    """Remove all exemplars from the support of an estimator."""
+    change(estimator, lambda _: lambda now: replace(now, support=None), lambda *_: True)
+
+
 def check_knows_input(fitted: Fitted) -> None:
     """Raise NotFittedError if the input scaling comes from the support, and there is none."""
     if fitted.adapts and fitted.support is None:
@@ -118,9 +240,29 @@ def check_knows_input(fitted: Fitted) -> None:
 
 def checked_params(estimator: Any) -> LearningParams:
     """Return the parameters that decide what is learned; raise for those that cannot be used."""
+    params = check_network_params(estimator)
+    check_device(params.device)
+    return params
+
+
+def check_network_params(estimator: Any) -> LearningParams:
+    """Return the parameters that decide what is learned, for a device that may be elsewhere."""
     params = LearningParams.of(estimator)
     check_params(params)
     return params
+
+
+def check_answer_params(estimator: Any) -> None:
+    """Raise ValueError or TypeError for parameters that no classifier can answer by."""
+    check_choice(estimator.aggregation, "aggregation", AGGREGATIONS)
+    rate = estimator.false_acceptance_rate
+    check_number(rate, "false_acceptance_rate", float, 0, 1, "neither")
+
+
+def check_classifier_params(estimator: Any) -> None:
+    """Raise ValueError or TypeError for parameters that no classifier with a network can use."""
+    check_network_params(estimator)
+    check_answer_params(estimator)
 
 
 def calibration_rate(estimator: Any, data: TrainingData) -> float | None:
@@ -131,45 +273,102 @@ def calibration_rate(estimator: Any, data: TrainingData) -> float | None:
     ValueError
         If a parameter of the classifier's answers cannot be used.
     """
-    check_choice(estimator.aggregation, "aggregation", AGGREGATIONS)
-    rate = estimator.false_acceptance_rate
-    check_number(rate, "false_acceptance_rate", float, 0, 1, "neither")
+    check_answer_params(estimator)
     if estimator.unknown_label is None or isinstance(data, PairData):
         return None
     check_unknown_label(estimator.unknown_label, np.unique(data.labels))
-    return rate
+    return estimator.false_acceptance_rate
 
 
-def calibrated_on(estimator: Any, X: Any, y: Any, groups: Any, fitted: Fitted) -> Fitted:
-    """Return what was learned, calibrated on these samples; the rest is unchanged.
+def calibrate_on(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    groups: Any,
+    current: Callable[[Any], Fitted] = fitted_of,
+) -> None:
+    """Calibrate an estimator on these samples; the rest is unchanged.
 
     A pretrained network keeps the input scaling of its support.
     """
+    change(
+        estimator,
+        lambda fitted: _calibrated_by(estimator, X, y, groups, fitted),
+        current=current,
+    )
+
+
+def _calibrated_by(estimator: Any, X: Any, y: Any, groups: Any, fitted: Fitted) -> Change:
     rate = estimator.false_acceptance_rate
     check_number(rate, "false_acceptance_rate", float, 0, 1, "neither")
     for_these, store = adapted(estimator, X, fitted)
     classes, numbers = check_calibration_data(y, groups, len(store))
     learned = for_these.calibrated(for_these.comparer.embed(store), classes, numbers, rate)
-    return replace(
-        fitted,
+    return lambda now: replace(
+        now,
         calibration=learned.calibration,
         rejection_threshold=learned.rejection_threshold,
+        genuine_scores=learned.genuine_scores,
     )
 
 
 def exemplars(
     estimator: Any, store: ImageStore, y: Any, fitted: Fitted
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return embeddings and validated labels of exemplars."""
+    """Return embeddings and validated labels of exemplars.
+
+    Warns
+    -----
+    DuplicateExemplarWarning
+        If the same image has two labels.
+    """
     labels = check_labels(y, len(store))
     if estimator.unknown_label is not None:
         check_unknown_label(estimator.unknown_label, labels)
-    return fitted.comparer.embed(store), labels
+    embeddings = fitted.comparer.embed(store)
+    warn_of_duplicates(store, labels)
+    return embeddings, labels
 
 
-def start_of(estimator: Any) -> Fitted | None:
-    """Return what `fit` continues from: with `warm_start`, what was learned before."""
-    return vars(estimator).get("fitted_") if estimator.warm_start else None
+def _further_exemplars(
+    estimator: Any, X: Any, y: Any, fitted: Fitted
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return embeddings and validated labels of exemplars to stand beside those of `fitted`."""
+    assert fitted.support is not None
+    store = read(estimator, X, fitted)
+    embeddings, labels = exemplars(estimator, store, y, fitted)
+    fitted.support.dtype_with(labels)
+    known = [] if fitted.flat else fitted.support.find(embeddings, labels)
+    if known:
+        names, rows = store.named(np.array([row for row, _ in known]))
+        row, other = known[0]
+        warn(
+            f"{names[0]} has the label {labels.tolist()[row]!r}, but the support has the same "
+            f"image with the label {fitted.support.labels.tolist()[other]!r}. Queries like it "
+            f"cannot be told apart; correct the label, or remove one. {len(rows)} of {len(store)} "
+            f"exemplars are in the support with another label: {', '.join(names[:10])}.",
+            DuplicateExemplarWarning,
+            rows,
+        )
+    return embeddings, labels
+
+
+def accuracy(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
+    """Return the fraction of correct predictions; y is of any kind that `fit` takes."""
+    predicted = estimator.predict(X)
+    return accuracy_score(check_labels(y, len(predicted)), predicted, sample_weight=sample_weight)
+
+
+def check_groups_arrived(estimator: Any, groups: Any) -> None:
+    """Warn if groups were requested by metadata routing, but the tool that calls passed none."""
+    requests = estimator.get_metadata_routing().fit.requests
+    if groups is None and requests.get("groups") is True:
+        warn(
+            "set_fit_request(groups=True) asks for groups, but fit was given none: labels that "
+            "occur in two groups are taken for one class. Call the tool inside "
+            "sklearn.config_context(enable_metadata_routing=True), or pass groups to fit.",
+            UserWarning,
+        )
 
 
 def learn_watched(
@@ -185,7 +384,15 @@ def learn_watched(
     """Call `learn`, and tell scikit-learn's callbacks of each epoch.
 
     X and y are as given to `fit`. A RandomState is restored if training fails.
+
+    Warns
+    -----
+    UnlikelyShapeWarning, DuplicateExemplarWarning
     """
+    assert isinstance(data.store, ImageStore)
+    warn_of_shape(data.store)
+    if not isinstance(data, PairData):
+        warn_of_duplicates(data.store, data.labels)
     n_epochs = params.max_iter * params.n_estimators
     context = estimator._init_callback_context(max_subtasks=n_epochs)
     monitor = None
@@ -215,14 +422,19 @@ def raise_if_interrupted(interrupted: bool) -> None:
 
 
 def read_training(
-    estimator: Any, X: Any, start: Fitted | None = None
+    estimator: Any,
+    X: Any,
+    start: Fitted | None = None,
+    argument: str = "X",
+    color: bool | None = None,
 ) -> tuple[ImageStore, np.ndarray | None]:
     """Return X to train on as an image store, and the names of its columns.
 
-    With `start`, training continues from it, and X must have its shape.
+    With `start`, training continues from it, and X must have its shape. `argument` is what
+    messages call X, `color` what Pillow images become.
     """
-    X, names = _checked(estimator, X)
-    store = ImageStore(X, estimator.image_shape, estimator.channels)
+    X, names = _checked(estimator, X, color=color if start is None else color_of(start))
+    store = ImageStore(X, estimator.image_shape, estimator.channels, argument)
     shape = estimator.image_shape
     if shape is not None and not store.flat:
         of_rows = ImageStore(np.empty((0, np.prod(shape))), shape, estimator.channels)
@@ -232,19 +444,29 @@ def read_training(
                 f"{describe_shape(of_rows.input_shape)}. Leave image_shape=None, or set it to the "
                 "shape of the images."
             )
-    if start is not None and not start.adapts and start.input_shape != store.input_shape:
-        raise ValueError(
-            f"X has {describe_shape(store.input_shape)}, but warm_start=True continues a network "
-            f"for {describe_shape(start.input_shape)}. Bring X to that shape, or set "
-            "warm_start=False."
-        )
+    if start is not None:
+        check_start(start, store, estimator)
     return store, names
 
 
-def read(estimator: Any, X: Any, fitted: Fitted) -> ImageStore:
-    """Return X to predict on as an image store; ValueError unless it has the fitted shape."""
+def argument_of(verifier: Any) -> str:
+    """Return what messages call the images of pairs."""
+    return OF_PAIRS if verifier.preprocessor is None else "preprocessor"
+
+
+def color_of(fitted: Fitted) -> bool | None:
+    """Return whether Pillow images are read as RGB, like the images that are known."""
+    channels = fitted.input_shape[0] if len(fitted.input_shape) == 3 else None
+    return {1: False, 3: True}.get(channels or 0)
+
+
+def read(estimator: Any, X: Any, fitted: Fitted, argument: str = "X") -> ImageStore:
+    """Return X to predict on as an image store; ValueError unless it has the fitted shape.
+
+    `argument` is what messages call X.
+    """
     check_knows_input(fitted)
-    X, _ = _checked(estimator, X, fitted)
+    X, _ = _checked(estimator, X, fitted, color_of(fitted))
     name = type(estimator).__name__
     known = describe_shape(fitted.input_shape)
     if X.ndim == 2 and not fitted.flat and estimator.image_shape is None:
@@ -252,7 +474,7 @@ def read(estimator: Any, X: Any, fitted: Fitted) -> ImageStore:
             f"X has flat rows of {X.shape[1]} features, but {name} was fitted on {known}. Pass "
             f"images of that shape.{_hint(X.shape, fitted)}"
         )
-    store = ImageStore(X, estimator.image_shape, estimator.channels)
+    store = ImageStore(X, estimator.image_shape, estimator.channels, argument)
     if store.input_shape != fitted.input_shape:
         raise ValueError(
             f"X has {describe_shape(store.input_shape)}, but {name} was fitted on {known}. Bring "
@@ -262,16 +484,14 @@ def read(estimator: Any, X: Any, fitted: Fitted) -> ImageStore:
 
 
 def _checked(
-    estimator: Any, X: Any, fitted: Fitted | None = None
+    estimator: Any, X: Any, fitted: Fitted | None = None, color: bool | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return X as an array of numbers, and the names of its columns.
 
     scikit-learn's `validate_data` writes what it sees into an estimator: here into a throw-away
     one of the same name, so that a call that fails changes nothing.
     """
-    if X is None:
-        raise ValueError("X is None; expected an array of images or of flat rows.")
-    X = X if hasattr(X, "shape") else as_array(X, "X")
+    X = as_images(X, "X", color)
     if tuple(X.shape[:1]) == (0,):
         raise ValueError(f"X has no samples, shape {tuple(X.shape)}; expected at least one.")
     if len(X.shape) > 2 or (fitted is not None and not fitted.flat):
@@ -300,7 +520,8 @@ def adapted(estimator: Any, X: Any, fitted: Fitted) -> tuple[Fitted, ImageStore]
     """
     if not fitted.adapts:
         return fitted, read(estimator, X, fitted)
-    store, names = read_training(estimator, X)
+    store, names = read_training(estimator, X, color=color_of(fitted))
+    check_exemplars(store)
     adapted_to = getattr(fitted.comparer, "adapted_to", None)
     fitted = replace(
         fitted,
@@ -312,15 +533,15 @@ def adapted(estimator: Any, X: Any, fitted: Fitted) -> tuple[Fitted, ImageStore]
     return fitted, store
 
 
-def embed(estimator: Any, X: Any, fitted: Fitted) -> np.ndarray:
+def embed(estimator: Any, X: Any, fitted: Fitted, argument: str = "X") -> np.ndarray:
     """Return the embeddings of X, (n, ...)."""
-    return fitted.comparer.embed(read(estimator, X, fitted))
+    return fitted.comparer.embed(read(estimator, X, fitted, argument))
 
 
 def embed_both(estimator: Any, XA: Any, XB: Any, fitted: Fitted) -> tuple[np.ndarray, np.ndarray]:
     """Return the embeddings of XA and XB; the same array twice where they are one object."""
-    embeddings = embed(estimator, XA, fitted)
-    return embeddings, embeddings if XB is XA else embed(estimator, XB, fitted)
+    embeddings = embed(estimator, XA, fitted, "XA")
+    return embeddings, embeddings if XB is XA else embed(estimator, XB, fitted, "XB")
 
 
 def transformed(estimator: Any, X: Any, fitted: Fitted) -> np.ndarray:
@@ -336,5 +557,5 @@ def shared_params(estimator: Any, other: type) -> dict[str, Any]:
     Those of training alone that mean something else there keep their defaults.
     """
     own = estimator.get_params(deep=False)
-    names = other().get_params(deep=False).keys() - {"batch_size"}
+    names = other().get_params(deep=False).keys() - {"batch_size", "checkpoint_dir"}
     return {name: value for name, value in own.items() if name in names}

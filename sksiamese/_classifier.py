@@ -19,29 +19,34 @@ from sklearn.base import (
 
 from ._base import (
     FittedAttribute,
+    accuracy,
     adapted,
-    calibrated_on,
+    calibrate_on,
     calibration_rate,
+    change_support,
+    check_classifier_params,
+    check_groups_arrived,
     checked_params,
+    clear_support,
     embed,
     embed_both,
-    exemplars,
+    extend_support,
     fitted_of,
     learn_watched,
     n_features_out_of,
     network_of,
     raise_if_interrupted,
-    read,
     read_training,
-    start_of,
+    shrink_support,
     supported,
     transformed,
 )
 from ._callbacks import CallbackSupportMixin, with_callbacks
-from ._fitted import Fitted, scores_of
+from ._fitted import Fitted
 from ._learning import training_data
-from ._params import check_n_neighbors
+from ._params import check_n_neighbors, check_number
 from ._persistence import read_fitted, write_fitted
+from ._start import start_of
 from ._support import SupportSet
 from ._validation import check_one_to_one, check_same_length, labels_to_remove
 
@@ -101,8 +106,10 @@ class SiameseOneShotClassifier(
         for the "conv" encoder, otherwise None, which keeps the size.
     crop : {"foreground", None}, default=None
         Part of the image that is resized. "foreground": a box around the foreground, so that
-        position and size of a drawing do not matter; suits drawings on plain background. None:
-        the whole image.
+        position and size of a drawing do not matter; suits drawings on paper. Before, uneven
+        light is divided out by the local background, and ruled lines, dark page edges and specks
+        are taken out; drawings on even paper, and photographs, are left as they are. None: the
+        whole image.
     batch_size : "auto", int or tuple of 3 ints, default="auto"
         Size of a training step. (groups, classes, samples): number of groups, of classes per
         group and of samples per class; all pairs inside a group are compared. An int: number of
@@ -111,7 +118,8 @@ class SiameseOneShotClassifier(
         If an int, learn from labels as the paper does: draw this many pairs once, half of them of
         one class, equally many from each group. None: compare all pairs inside each batch.
     max_iter : int, default=30
-        Number of epochs. An epoch shows about as many images as X has, or each pair once.
+        Number of epochs. An epoch shows about as many images as X has, or each pair once. 0, with
+        `weights`, sets the support without training.
     n_estimators : int, default=1
         Number of networks, trained one after another with different seeds. Predictions use their
         mean logit. Training and prediction cost `n_estimators` times as much.
@@ -144,22 +152,42 @@ class SiameseOneShotClassifier(
         Label that `predict` returns for queries that seem to be of no class in the support, those
         whose `score_samples` is below `rejection_threshold_`. If given, `fit` holds out some
         training classes, as for early stopping, and calibrates on them; see `calibrate`.
+        Probabilities and logits have no column for it, so that tools which combine these, such as
+        ``VotingClassifier(voting="soft")``, reject nothing; see ``docs/pretrained.md``.
     false_acceptance_rate : float, default=0.05
         Target false-acceptance rate: the fraction of queries from classes outside the support
         that `predict` should accept.
+    weights : "omniglot", str, path-like or None, default=None
+        Weights that training starts from: the name of a pretrained network, or the path of a file
+        that `save` wrote. `encoder`, `head` and their arguments must be those of that network,
+        as in the estimator that `load_pretrained` or `load` returns. The input scaling is
+        estimated from X. Network number n of `n_estimators` starts from network number n of the
+        file; where the file has fewer, they are used again, with other seeds. None: weights
+        drawn at random.
     warm_start : bool, default=False
-        If True, `fit` continues from the current weights instead of reinitialising them.
+        If True, `fit` continues from the current weights and keeps the input scaling, instead of
+        starting anew.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of training. "auto": bfloat16 where the processor has instructions for it.
-        Images with a side below 5 pixels are always trained in float32.
+        Always float32 where a stride is longer than a side of a map, as of images below 5 pixels.
     device : str, default="cpu"
         Torch device of training and prediction. `network_` stays on the CPU. On a machine
         without the device, call ``set_params(device="cpu")`` before predicting.
     callbacks : list of skorch callbacks or None, default=None
         Called during training. They may monitor "train_loss" and, with early stopping,
-        "one_shot_accuracy". See `sksiamese.callbacks`.
+        "one_shot_accuracy"; another name is an error before training, unless a callback of yours
+        may record it. See `sksiamese.callbacks`.
     net_params : dict or None, default=None
         Further arguments of the skorch net, such as ``{"callbacks__clip": None}``.
+    checkpoint_dir : str, path-like or None, default=None
+        Folder in which `fit` keeps checkpoints, made if it does not exist. `fit` called again
+        with the same parameters and data, after the process was killed, goes on from the last
+        one and ends with the weights of an uninterrupted fit, bit for bit; after the end of
+        training it returns at once. A folder is for one fit: another one there is an error.
+        ``docs/checkpoints.md`` has what is compared and what is kept.
+    checkpoint_minutes : float or None, default=None
+        Keep a checkpoint also inside an epoch whenever so many minutes have passed since the last
+        one. None: one at the end of each epoch.
     verbose : int, default=0
         1 shows a progress bar with the training loss.
     random_state : int, RandomState instance or None, default=None
@@ -267,11 +295,14 @@ class SiameseOneShotClassifier(
         aggregation: str = "mean",
         unknown_label: Any = None,
         false_acceptance_rate: float = 0.05,
+        weights: str | PathLike | None = None,
         warm_start: bool = False,
         precision: str = "auto",
         device: str = "cpu",
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint_dir: str | PathLike | None = None,
+        checkpoint_minutes: float | None = None,
         verbose: int = 0,
         random_state: Any = None,
     ) -> None:
@@ -301,11 +332,14 @@ class SiameseOneShotClassifier(
         self.aggregation = aggregation
         self.unknown_label = unknown_label
         self.false_acceptance_rate = false_acceptance_rate
+        self.weights = weights
         self.warm_start = warm_start
         self.precision = precision
         self.device = device
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_minutes = checkpoint_minutes
         self.verbose = verbose
         self.random_state = random_state
 
@@ -320,14 +354,18 @@ class SiameseOneShotClassifier(
         X : array-like of shape (n, d), (n, h, w), (n, c, h, w) or (n, h, w, c)
             Training images or flat rows, of any real dtype. Integer and memory-mapped arrays are
             never converted as a whole. `fit` detects the polarity (dark on light or light on
-            dark); images passed to `predict` must have the same polarity and value range.
+            dark); images passed to `predict` must have the same polarity and value range. Lists of
+            Pillow images are taken too, as `load_images` reads files. Pass series and tables as
+            flat rows: (n, channels, time) would be taken for pictures.
         y : array-like of shape (n,) or (n_pairs, 3)
             Class labels; or integer rows (i, j, same), where same is 1 if X[i] and X[j] are of the
             same class and 0 otherwise. Pairs cannot be cross-validated, because folds would
             invalidate the indices.
         groups : array-like of shape (n,) or None, default=None
             Group of each sample, such as its alphabet. Different pairs are drawn inside a group,
-            and a label that occurs in two groups is two classes. Only with labels.
+            and a label that occurs in two groups is two classes. Only with labels. In
+            `cross_val_score` and `GridSearchCV`, ``groups=`` alone goes to the splitter and not
+            here; see ``docs/cross_validation.md``.
 
         Returns
         -------
@@ -336,12 +374,27 @@ class SiameseOneShotClassifier(
 
         Raises
         ------
+        ValueRangeError
+            If images are in different units, such as 0..1 and 0..255. The estimator is then
+            unchanged.
         ValueError, TypeError
             If a parameter or argument cannot be used. The estimator is then unchanged.
+        OSError
+            If the file of `weights` cannot be read. The estimator is then unchanged.
         DivergedError
             If the training loss is not finite. The estimator is then unchanged.
         KeyboardInterrupt
             After Ctrl-C. The estimator then has the network trained so far.
+
+        Warns
+        -----
+        UnlikelyShapeWarning
+            If images have a side below 4 pixels, or a ratio of sides above 8. Pass series and
+            tables as flat rows.
+        BlankImageWarning
+            If images have no foreground.
+        DuplicateExemplarWarning
+            If the same image has two labels.
 
         See Also
         --------
@@ -355,7 +408,9 @@ class SiameseOneShotClassifier(
         >>> SiameseOneShotClassifier(max_iter=2, random_state=0).fit(X, y).n_iter_
         2
         """
-        params, start = checked_params(self), start_of(self)
+        params = checked_params(self)
+        check_groups_arrived(self, groups)
+        start = start_of(self, params)
         store, names = read_training(self, X, start)
         data = training_data(store, y, groups)
         rate = calibration_rate(self, data)
@@ -383,10 +438,20 @@ class SiameseOneShotClassifier(
 
         Raises
         ------
+        ValueRangeError
+            If images are in different units, such as 0..1 and 0..255. The support is then
+            unchanged.
         NotFittedError
             If the estimator is not fitted.
         ValueError
             If X or y cannot be used. The support is then unchanged.
+
+        Warns
+        -----
+        BlankImageWarning
+            If images have no foreground.
+        DuplicateExemplarWarning
+            If the same image has two labels.
 
         See Also
         --------
@@ -402,9 +467,7 @@ class SiameseOneShotClassifier(
         >>> len(clf.classes_)
         20
         """
-        fitted, store = adapted(self, X, fitted_of(self))
-        support = SupportSet.of(*exemplars(self, store, y, fitted))
-        self.fitted_ = replace(fitted, support=support)
+        change_support(self, X, y)
         return self
 
     def add_support(self, X: ArrayLike, y: ArrayLike) -> SiameseOneShotClassifier:
@@ -426,10 +489,19 @@ class SiameseOneShotClassifier(
 
         Raises
         ------
+        ValueRangeError
+            If images are in other units, such as 0..1 instead of 0..255.
         NotFittedError
             If the estimator is not fitted.
         ValueError
             If X or y cannot be used. The support is then unchanged.
+
+        Warns
+        -----
+        BlankImageWarning
+            If images have no foreground.
+        DuplicateExemplarWarning
+            If the same image has two labels.
 
         See Also
         --------
@@ -445,12 +517,7 @@ class SiameseOneShotClassifier(
         >>> clf.add_support(X[2:], y[2:]).classes_
         array([0, 1, 2])
         """
-        fitted = fitted_of(self)
-        if fitted.support is None:
-            return self.set_support(X, y)
-        store = read(self, X, fitted)
-        support = fitted.support.add(*exemplars(self, store, y, fitted))
-        self.fitted_ = replace(fitted, support=support)
+        extend_support(self, X, y)
         return self
 
     def remove_support(self, labels: Any) -> SiameseOneShotClassifier:
@@ -486,10 +553,7 @@ class SiameseOneShotClassifier(
         >>> clf.remove_support(1).classes_
         array([0, 2])
         """
-        fitted = supported(self)
-        assert fitted.support is not None
-        support = fitted.support.remove(labels_to_remove(labels))
-        self.fitted_ = replace(fitted, support=support)
+        shrink_support(self, labels_to_remove(labels))
         return self
 
     def clear_support(self) -> SiameseOneShotClassifier:
@@ -505,13 +569,13 @@ class SiameseOneShotClassifier(
         NotFittedError
             If the estimator is not fitted.
         """
-        self.fitted_ = replace(fitted_of(self), support=None)
+        clear_support(self)
         return self
 
     def calibrate(
         self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None
     ) -> SiameseOneShotClassifier:
-        """Calibrate the logits, and learn the rejection threshold of unknown classes.
+        """Calibrate the logits, the rejection of unknown classes, and prediction sets.
 
         X and y should contain classes not used in training, because the network is overconfident
         on training classes. If `unknown_label` is given, `fit` calibrates by itself, on classes
@@ -521,7 +585,8 @@ class SiameseOneShotClassifier(
         which are of the same class [1]_, so that `pair_proba` is the frequency of the same class
         among such pairs. `rejection_threshold_` is the score (see `score_samples`) that a fraction
         `false_acceptance_rate` of the queries of unknown classes reach, in one-shot trials of 20
-        classes, or of as many as the smallest group has.
+        classes, or of as many as the smallest group has. `predict_set` uses the scores of one
+        query of each class with another sample of its class.
 
         Parameters
         ----------
@@ -540,15 +605,23 @@ class SiameseOneShotClassifier(
 
         Raises
         ------
+        ValueRangeError
+            If images are in other units, such as 0..1 instead of 0..255.
         NotFittedError
             If the estimator is not fitted.
         ValueError
             If an argument cannot be used, or the network cannot tell these classes apart. The
             estimator is then unchanged.
 
+        Warns
+        -----
+        BlankImageWarning
+            If images have no foreground.
+
         See Also
         --------
         score_samples : The score that the threshold applies to.
+        predict_set : Sets of classes that contain the right one with a given probability.
 
         References
         ----------
@@ -563,7 +636,7 @@ class SiameseOneShotClassifier(
         >>> clf.set_params(unknown_label=-1).set_support(X[::4][:5], y[::4][:5]).predict(X[-4:])
         array([-1, -1, -1, -1])
         """
-        self.fitted_ = calibrated_on(self, X, y, groups, fitted_of(self))
+        calibrate_on(self, X, y, groups)
         return self
 
     def predict(
@@ -590,10 +663,17 @@ class SiameseOneShotClassifier(
 
         Raises
         ------
+        ValueRangeError
+            If images are in other units, such as 0..1 instead of 0..255.
         NotFittedError
             If there is no support, or `unknown_label` is given before calibration.
         ValueError
             If X cannot be used.
+
+        Warns
+        -----
+        BlankImageWarning
+            If images have no foreground.
 
         See Also
         --------
@@ -612,9 +692,29 @@ class SiameseOneShotClassifier(
         ((20,), (20, 20))
         """
         fitted = supported(self)
-        logits = fitted.class_logits(embed(self, X, fitted), self.aggregation)
-        labels = fitted.labels(logits, self.unknown_label)
+        queries = embed(self, X, fitted)
+        logits = fitted.class_logits(queries, self.aggregation)
+        labels = fitted.labels(queries, logits, self.aggregation, self.unknown_label)
         return (labels, logits) if return_logits else labels
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the accuracy on the given data and labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries, of the shape seen in `fit`.
+        y : array-like of shape (n_queries,)
+            True labels, of any kind that `fit` takes, such as integers of dtype object.
+        sample_weight : array-like of shape (n_queries,) or None, default=None
+            Sample weights.
+
+        Returns
+        -------
+        score : float
+            Fraction of correct predictions.
+        """
+        return accuracy(self, X, y, sample_weight)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Return probability estimates for the provided data.
@@ -653,12 +753,69 @@ class SiameseOneShotClassifier(
         logits = fitted.class_logits(embed(self, X, fitted), self.aggregation)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
+    def predict_set(self, X: ArrayLike, coverage: float = 0.9) -> np.ndarray:
+        """Predict the set of classes that each query may be of.
+
+        A class is in the set unless its score is lower than nearly all that queries had with their
+        own class in `calibrate` (split conformal prediction [1]_). If a query's class is in the
+        support, by one exemplar, then the set contains it with a probability of at least
+        `coverage`. This holds on average over classes, and assumes that they are exchangeable with
+        those of `calibrate`: as if both had been drawn from the same classes, which the network
+        was not trained on. An empty set means that the query is like no class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries, of the shape seen in `fit`.
+        coverage : float, default=0.9
+            Between 0 and 1. With n classes in `calibrate`, sets contain all classes if it is
+            greater than ``n / (n + 1)``.
+
+        Returns
+        -------
+        member : ndarray of shape (n_queries, n_classes), bool
+            Whether a class is in the set, in the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            If there is no support, or before calibration.
+        ValueError
+            If an argument cannot be used.
+
+        See Also
+        --------
+        calibrate : Learns which scores queries have with their own class.
+
+        References
+        ----------
+        .. [1] V. Vovk, A. Gammerman, G. Shafer, "Algorithmic Learning in a Random World", 2005.
+
+        Examples
+        --------
+        >>> from sksiamese import load_pretrained
+        >>> from sksiamese.datasets import make_glyphs
+        >>> X, y = make_glyphs(n_classes=30, n_samples=4, random_state=0)
+        >>> clf = load_pretrained("omniglot").calibrate(X[y < 20], y[y < 20])
+        >>> clf = clf.set_support(X[y >= 20][::4], y[y >= 20][::4])
+        >>> clf.predict_set(X[-3:], coverage=0.9).shape
+        (3, 10)
+        """
+        fitted = supported(self)
+        check_number(coverage, "coverage", float, 0, 1, "neither")
+        return fitted.prediction_set(embed(self, X, fitted), self.aggregation, coverage)
+
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Return how likely each query is of some class in the support.
 
-        The score is ``max_k logit_k - log(n_classes)``. The second term is a union-bound
+        The score is ``max_k score_k - log(n_classes)``. The second term is a union-bound
         correction: a fixed threshold then keeps its false-acceptance rate roughly independent of
         the number of classes.
+
+        ``score_k`` is the logit of class k, if `fit` was given fewer than 100 classes. Otherwise
+        `fit` keeps one sample of each of up to 200 training classes, and from the logit is
+        subtracted what query and class, on average, reach with one in ten of these. Simple
+        drawings, which are like many others, are then rejected as often as elaborate ones [1]_.
 
         Parameters
         ----------
@@ -669,9 +826,16 @@ class SiameseOneShotClassifier(
         -------
         scores : ndarray of shape (n_queries,), float32
             With `unknown_label`, `predict` rejects queries below `rejection_threshold_`.
+
+        References
+        ----------
+        .. [1] P. Matejka et al., "Analysis of score normalization in multilingual speaker
+           recognition", Interspeech 2017.
         """
         fitted = supported(self)
-        return scores_of(fitted.class_logits(embed(self, X, fitted), self.aggregation))
+        queries = embed(self, X, fitted)
+        logits = fitted.class_logits(queries, self.aggregation)
+        return fitted.scores(queries, logits, self.aggregation)
 
     def match(self, X: ArrayLike) -> np.ndarray:
         """Predict labels by the best one-to-one assignment of queries to classes.
@@ -751,10 +915,17 @@ class SiameseOneShotClassifier(
 
         Raises
         ------
+        ValueRangeError
+            If images are in other units, such as 0..1 instead of 0..255.
         NotFittedError
             If the estimator is not fitted, or is pretrained and has no support yet.
         ValueError
             If X cannot be used.
+
+        Warns
+        -----
+        BlankImageWarning
+            If images have no foreground.
 
         See Also
         --------
@@ -856,6 +1027,9 @@ class SiameseOneShotClassifier(
     def save(self, path: str | PathLike, *, half: bool = False, support: bool = True) -> None:
         """Write the fitted estimator to a safetensors file.
 
+        The same estimator gives the same bytes. The file holds a digest of its contents, so that
+        `load` notices damage.
+
         Parameters
         ----------
         path : str or path-like
@@ -871,7 +1045,8 @@ class SiameseOneShotClassifier(
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If a parameter is a Python object that JSON cannot hold.
+            If a parameter is a Python object that JSON cannot hold, or parameters were changed
+            so that no estimator can be loaded from them and the weights.
         OSError
             If the file cannot be written. An existing file is then unchanged.
 
@@ -888,7 +1063,7 @@ class SiameseOneShotClassifier(
         ...     clf.save(f"{folder}/network.safetensors")
         ...     clf = SiameseOneShotClassifier.load(f"{folder}/network.safetensors")
         """
-        write_fitted(path, self, fitted_of(self), half, support)
+        write_fitted(path, self, fitted_of(self), check_classifier_params, half, support)
 
     @classmethod
     def load(cls, path: str | PathLike) -> SiameseOneShotClassifier:
@@ -907,9 +1082,9 @@ class SiameseOneShotClassifier(
         Raises
         ------
         OSError
-            If there is no such file, or it is damaged.
+            If there is no such file, or it cannot be read, or is damaged.
         ValueError
-            If it holds something else.
+            If it holds something else, or values that no estimator has.
 
         See Also
         --------
@@ -920,7 +1095,7 @@ class SiameseOneShotClassifier(
         >>> from sksiamese import SiameseOneShotClassifier
         >>> clf = SiameseOneShotClassifier.load("network.safetensors")  # doctest: +SKIP
         """
-        return read_fitted(path, cls)
+        return read_fitted(path, cls, check_classifier_params)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

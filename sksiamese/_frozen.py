@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import FittedAttribute
+from ._base import FittedAttribute, accuracy
 from ._classifier import SiameseOneShotClassifier
 from ._motor_programs import MotorProgramClassifier
 from ._params import check_choice
@@ -165,12 +165,22 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
+        ValueRangeError
+            If images are in different units, such as 0..1 and 0..255. The estimator is then
+            unchanged.
         NotFittedError
             If `estimator` is not fitted.
         TypeError
             If `estimator`, or its last step, is not one of these classifiers.
         ValueError
             If an argument cannot be used. The support is then unchanged.
+
+        Warns
+        -----
+        BlankImageWarning
+            If images have no foreground.
+        DuplicateExemplarWarning
+            If the same image has two labels.
 
         See Also
         --------
@@ -224,6 +234,25 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         """
         parts = fitted_parts(self)
         return parts.classifier.predict(parts.transform(X), return_logits)
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the accuracy on the given data and labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries.
+        y : array-like of shape (n_queries,)
+            True labels, of any kind that `fit` takes, such as integers of dtype object.
+        sample_weight : array-like of shape (n_queries,) or None, default=None
+            Sample weights.
+
+        Returns
+        -------
+        score : float
+            Fraction of correct predictions.
+        """
+        return accuracy(self, X, y, sample_weight)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Return probability estimates for the provided data.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -15,19 +14,22 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from ._base import (
     FittedAttribute,
+    accuracy,
     adapted,
-    calibrated_on,
+    calibrate_on,
+    change_support,
+    clear_support,
     embed,
     embed_both,
     exemplars,
+    extend_support,
     fitted_of,
-    read,
+    shrink_support,
     supported,
 )
-from ._fitted import Fitted, scores_of
+from ._fitted import Fitted
 from ._learning import restored_on_error
 from ._params import (
-    check_bool,
     check_choice,
     check_input_params,
     check_n_neighbors,
@@ -36,8 +38,14 @@ from ._params import (
 )
 from ._persistence import read_fitted, write_fitted
 from ._support import SupportSet
-from ._validation import check_one_to_one, check_same_length, labels_to_remove
-from .comparers import MODELS, MotorPrograms, programs_of
+from ._validation import (
+    check_calibration_data,
+    check_one_to_one,
+    check_same_length,
+    labels_to_remove,
+    warn_of_shape,
+)
+from .comparers import MotorPrograms, check_options, programs_of
 from .programs import Program
 
 
@@ -193,8 +201,21 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
+        ValueRangeError
+            If images are in different units, such as 0..1 and 0..255. The estimator is then
+            unchanged.
         ValueError, TypeError
             If a parameter or argument cannot be used. The estimator is then unchanged.
+
+        Warns
+        -----
+        UnlikelyShapeWarning
+            If images have a side below 4 pixels, or a ratio of sides above 8. Pass series and
+            tables as flat rows.
+        BlankImageWarning
+            If images have no foreground.
+        DuplicateExemplarWarning
+            If the same image has two labels.
 
         See Also
         --------
@@ -210,10 +231,14 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         """
         with restored_on_error(self.random_state):
             fitted, store = adapted(self, X, _fresh(self))
-            support = SupportSet.of(*exemplars(self, store, y, fitted))
-            fitted = replace(fitted, support=support)
+            warn_of_shape(store)
+            embeddings, labels = exemplars(self, store, y, fitted)
+            fitted = replace(fitted, support=SupportSet.of(embeddings, labels))
             if self.unknown_label is not None:
-                fitted = calibrated_on(self, X, y, groups, fitted)
+                classes, numbers = check_calibration_data(y, groups, len(store))
+                fitted = fitted.calibrated(
+                    embeddings, classes, numbers, self.false_acceptance_rate
+                )
         self.fitted_ = fitted
         return self
 
@@ -236,8 +261,18 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
+        ValueRangeError
+            If images are in different units, such as 0..1 and 0..255. The support is then
+            unchanged.
         ValueError
             If X or y cannot be used. The support is then unchanged.
+
+        Warns
+        -----
+        BlankImageWarning
+            If images have no foreground.
+        DuplicateExemplarWarning
+            If the same image has two labels.
 
         See Also
         --------
@@ -251,9 +286,7 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         >>> MotorProgramClassifier(random_state=0).set_support(X, y).classes_
         array([0, 1, 2])
         """
-        fitted, store = adapted(self, X, _started(self))
-        support = SupportSet.of(*exemplars(self, store, y, fitted))
-        self.fitted_ = replace(fitted, support=support)
+        change_support(self, X, y, _started)
         return self
 
     def add_support(self, X: ArrayLike, y: ArrayLike) -> MotorProgramClassifier:
@@ -273,10 +306,19 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
+        ValueRangeError
+            If images are in other units, such as 0..1 instead of 0..255.
         NotFittedError
             If the estimator is not fitted.
         ValueError
             If X or y cannot be used. The support is then unchanged.
+
+        Warns
+        -----
+        BlankImageWarning
+            If images have no foreground.
+        DuplicateExemplarWarning
+            If the same image has two labels.
 
         See Also
         --------
@@ -292,12 +334,7 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         >>> clf.add_support(X[2:], y[2:]).classes_
         array([0, 1, 2])
         """
-        fitted = fitted_of(self)
-        if fitted.support is None:
-            return self.set_support(X, y)
-        store = read(self, X, fitted)
-        support = fitted.support.add(*exemplars(self, store, y, fitted))
-        self.fitted_ = replace(fitted, support=support)
+        extend_support(self, X, y)
         return self
 
     def remove_support(self, labels: Any) -> MotorProgramClassifier:
@@ -333,10 +370,7 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         >>> clf.remove_support(1).classes_
         array([0, 2])
         """
-        fitted = supported(self)
-        assert fitted.support is not None
-        support = fitted.support.remove(labels_to_remove(labels))
-        self.fitted_ = replace(fitted, support=support)
+        shrink_support(self, labels_to_remove(labels))
         return self
 
     def clear_support(self) -> MotorProgramClassifier:
@@ -352,7 +386,7 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         NotFittedError
             If the estimator is not fitted.
         """
-        self.fitted_ = replace(fitted_of(self), support=None)
+        clear_support(self)
         return self
 
     def calibrate(
@@ -396,7 +430,7 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         >>> clf.set_support(X[:9:3], y[:9:3]).predict(X[-3:])
         array([-1, -1, -1])
         """
-        self.fitted_ = calibrated_on(self, X, y, groups, _started(self))
+        calibrate_on(self, X, y, groups, _started)
         return self
 
     def parse(self, X: ArrayLike) -> list[Program]:
@@ -446,10 +480,17 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
+        ValueRangeError
+            If images are in other units, such as 0..1 instead of 0..255.
         NotFittedError
             If there is no support, or `unknown_label` is given before calibration.
         ValueError
             If X cannot be used.
+
+        Warns
+        -----
+        BlankImageWarning
+            If images have no foreground.
 
         See Also
         --------
@@ -465,9 +506,29 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         array([0, 1, 2, 3, 4])
         """
         fitted = supported(self)
-        logits = fitted.class_logits(embed(self, X, fitted), self.aggregation)
-        labels = fitted.labels(logits, self.unknown_label)
+        queries = embed(self, X, fitted)
+        logits = fitted.class_logits(queries, self.aggregation)
+        labels = fitted.labels(queries, logits, self.aggregation, self.unknown_label)
         return (labels, logits) if return_logits else labels
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the accuracy on the given data and labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries, of the shape seen in `fit`.
+        y : array-like of shape (n_queries,)
+            True labels, of any kind that `fit` takes, such as integers of dtype object.
+        sample_weight : array-like of shape (n_queries,) or None, default=None
+            Sample weights.
+
+        Returns
+        -------
+        score : float
+            Fraction of correct predictions.
+        """
+        return accuracy(self, X, y, sample_weight)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Return probability estimates for the provided data, the softmax of the logits.
@@ -517,7 +578,9 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
             ``max_k logit_k - log(n_classes)``; see `SiameseOneShotClassifier.score_samples`.
         """
         fitted = supported(self)
-        return scores_of(fitted.class_logits(embed(self, X, fitted), self.aggregation))
+        queries = embed(self, X, fitted)
+        logits = fitted.class_logits(queries, self.aggregation)
+        return fitted.scores(queries, logits, self.aggregation)
 
     def match(self, X: ArrayLike) -> np.ndarray:
         """Predict labels by the best one-to-one assignment of queries to classes.
@@ -648,6 +711,9 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
     def save(self, path: str | PathLike, *, support: bool = True) -> None:
         """Write the fitted estimator to a safetensors file.
 
+        The same estimator gives the same bytes. The file holds a digest of its contents, so that
+        `load` notices damage.
+
         Parameters
         ----------
         path : str or path-like
@@ -659,6 +725,8 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         ------
         NotFittedError
             If the estimator is not fitted.
+        ValueError
+            If a parameter is a Python object that JSON cannot hold, such as a RandomState.
         OSError
             If the file cannot be written. An existing file is then unchanged.
 
@@ -679,7 +747,7 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         >>> clf.predict(X)
         array([0, 1, 2])
         """
-        write_fitted(path, self, fitted_of(self), half=False, support=support)
+        write_fitted(path, self, fitted_of(self), _check_params, support=support)
 
     @classmethod
     def load(cls, path: str | PathLike) -> MotorProgramClassifier:
@@ -698,9 +766,9 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         OSError
-            If there is no such file, or it is damaged.
+            If there is no such file, or it cannot be read, or is damaged.
         ValueError
-            If it holds something else.
+            If it holds something else, or values that no estimator has.
 
         See Also
         --------
@@ -711,7 +779,7 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         >>> from sksiamese import MotorProgramClassifier
         >>> clf = MotorProgramClassifier.load("programs.safetensors")  # doctest: +SKIP
         """
-        return read_fitted(path, cls)
+        return read_fitted(path, cls, _check_params)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -720,22 +788,18 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _fresh(clf: MotorProgramClassifier) -> Fitted:
-    """Return what the estimator knows before it has seen a drawing.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a parameter cannot be used.
-    """
-    check_choice(clf.model, "model", tuple(MODELS))
-    check_bool(clf.primitives, "primitives")
-    check_number(clf.n_walks, "n_walks", int, 1)
+def _check_params(clf: MotorProgramClassifier) -> None:
+    """Raise ValueError or TypeError for parameters that cannot be used."""
+    check_options(clf.model, clf.primitives, clf.n_walks, clf.n_jobs)
     check_choice(clf.aggregation, "aggregation", ("mean", "max"))
     check_number(clf.false_acceptance_rate, "false_acceptance_rate", float, 0, 1, "neither")
     check_input_params(clf.image_shape, clf.channels)
-    if clf.n_jobs is not None:
-        check_number(clf.n_jobs, "n_jobs", int, -math.inf)
+    rng_of(clf.random_state)
+
+
+def _fresh(clf: MotorProgramClassifier) -> Fitted:
+    """Return what the estimator knows before it has seen a drawing."""
+    _check_params(clf)
     comparer = MotorPrograms(
         model=clf.model,
         primitives=bool(clf.primitives),

@@ -6,18 +6,22 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from ._containers import as_array, as_images
 from ._params import check_choice, check_number
-from ._validation import as_array, check_labels
+from ._validation import check_labels
 
 STRATEGIES = ("accuracy", "f_beta", "max_tpr", "max_tnr", "equal_error")
 
 
-def pairs_of(X: Any, preprocessor: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+def pairs_of(
+    X: Any, preprocessor: Any, color: bool | None = None
+) -> tuple[Any, np.ndarray, np.ndarray]:
     """Return the images or rows that pairs are made of, and the two row numbers of each pair.
 
-    X is (n_pairs, 2, ...), or (n_pairs, 2) row numbers of `preprocessor`, or what it takes.
+    X is (n_pairs, 2, ...), or (n_pairs, 2) row numbers of `preprocessor`, or what it takes. With
+    `color`, Pillow images become RGB; see `as_images`.
     """
-    X = X if hasattr(X, "shape") else as_array(X, "X")
+    X = as_images(X, "X", color) if preprocessor is None else as_array(X, "X")
     if tuple(X.shape[:1]) == (0,):
         raise ValueError(f"X has no samples, shape {tuple(X.shape)}; expected at least one pair.")
     if preprocessor is None:
@@ -28,42 +32,41 @@ def pairs_of(X: Any, preprocessor: Any) -> tuple[Any, np.ndarray, np.ndarray]:
             )
         numbers = np.arange(2 * len(X))
         return X.reshape(2 * len(X), *X.shape[2:]), numbers[::2], numbers[1::2]
-    X = np.asarray(X)
     if X.ndim != 2 or X.shape[1] != 2:
         raise ValueError(
             f"X has shape {X.shape} and dtype {X.dtype}; with a preprocessor, pairs are "
             "(n_pairs, 2) integers, its row numbers, or for a callable anything that it takes."
         )
     if callable(preprocessor):
-        items, rows = _called(X, preprocessor)
+        items, rows = _called(X, preprocessor, color)
         return items, *rows.T
-    items = _items(preprocessor)
+    items = _items(preprocessor, color)
     check_rows(X, len(items))
     return items, X[:, 0].astype(np.int64), X[:, 1].astype(np.int64)
 
 
-def items_of(X: Any, preprocessor: Any) -> Any:
+def items_of(X: Any, preprocessor: Any, color: bool | None = None) -> Any:
     """Return single images or rows: X itself, or what `preprocessor` has for X, (n,)."""
     if preprocessor is None:
         return X
-    X = np.asarray(X)
+    X = as_array(X, "X")
     if X.ndim != 1 or not len(X):
         raise ValueError(
             f"X has shape {X.shape}; with a preprocessor, single samples are (n,) integers, its "
             "row numbers, or for a callable anything that it takes."
         )
     if callable(preprocessor):
-        items, rows = _called(X, preprocessor)
+        items, rows = _called(X, preprocessor, color)
         return items[rows]
-    items = _items(preprocessor)
+    items = _items(preprocessor, color)
     check_rows(X[:, None], len(items))
     return items.iloc[X] if hasattr(items, "iloc") else items[X]
 
 
-def _called(X: np.ndarray, preprocessor: Any) -> tuple[np.ndarray, np.ndarray]:
+def _called(X: np.ndarray, preprocessor: Any, color: bool | None) -> tuple[np.ndarray, np.ndarray]:
     """Return what a callable makes of the distinct values of X, and their rows in it."""
     names, rows = np.unique(X, return_inverse=True)
-    items = as_array(preprocessor(names), "X")
+    items = as_images(preprocessor(names), "X", color)
     if len(np.atleast_1d(items)) != len(names):
         raise ValueError(
             f"preprocessor returned shape {items.shape} for {len(names)} items of X; expected an "
@@ -72,10 +75,16 @@ def _called(X: np.ndarray, preprocessor: Any) -> tuple[np.ndarray, np.ndarray]:
     return items, rows.reshape(X.shape)
 
 
-def _items(preprocessor: Any) -> Any:
+def _items(preprocessor: Any, color: bool | None) -> Any:
     items = getattr(preprocessor, "images", preprocessor)  # of an ImageArray
-    items = items if hasattr(items, "shape") else as_array(items, "preprocessor")
-    if len(items.shape) < 2:
+    try:
+        items = as_images(items, "preprocessor", color)
+        holds_images = len(items.shape) > 1
+    except (TypeError, ValueError):
+        if hasattr(items, "shape") and len(items.shape) > 1:  # it says what is wrong with them
+            raise
+        holds_images = False
+    if not holds_images:
         raise TypeError(
             f"preprocessor={reprlib.repr(preprocessor)}; expected images or flat rows, an array "
             "(n, ...) or an ImageArray, which maps an .npy file by its path; or a callable that "
@@ -158,5 +167,10 @@ def calibrated_threshold(
     # Halfway to the next logit below, so that pairs not seen fall to the nearer side.
     if not np.isfinite(thresholds[best]):
         return float(np.nextafter(logits.max(), np.inf, dtype=logits.dtype))
-    below = logits[logits < thresholds[best]]
-    return float((thresholds[best] + below.max()) / 2 if len(below) else thresholds[best])
+    lowest = logits[logits >= thresholds[best]].min()
+    below = logits[logits < lowest]
+    if not len(below):
+        return float(lowest)
+    # Between neighbours of this dtype there is no value, and the mean may be rounded to the lower.
+    halfway = logits.dtype.type(below.max() / 2 + lowest / 2)
+    return float(halfway if halfway > below.max() else lowest)

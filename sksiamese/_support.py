@@ -128,18 +128,28 @@ class SupportSet:
         ValueError
             If the labels are of another type than those of the support.
         """
-        dtype = joined_dtype(self.blocks[-1][1].dtype, labels.dtype)
-        if dtype is None:
-            raise ValueError(
-                f"y has labels of dtype {labels.dtype}, but the labels of the support have dtype "
-                f"{self.blocks[-1][1].dtype}. Give labels of the same type, or call "
-                "set_support."
-            )
-        blocks = [*self.blocks, (embeddings, labels.astype(dtype))]
+        blocks = [*self.blocks, (embeddings, labels.astype(self.dtype_with(labels)))]
         while len(blocks) > 1 and len(blocks[-2][1]) < 2 * len(blocks[-1][1]):
             (first, first_labels), (last, last_labels) = blocks[-2:]
             blocks[-2:] = [(_joined([first, last]), _joined([first_labels, last_labels]))]
         return SupportSet(tuple(blocks))
+
+    def dtype_with(self, labels: np.ndarray) -> np.dtype:
+        """Return the dtype of the labels of this support and of these.
+
+        Raises
+        ------
+        ValueError
+            If the labels are of another type than those of the support.
+        """
+        own = self.blocks[-1][1].dtype
+        dtype = joined_dtype(own, labels.dtype)
+        if dtype is None:
+            raise ValueError(
+                f"y has labels of dtype {labels.dtype}, but the labels of the support have dtype "
+                f"{own}. Give labels of the same type, or call set_support."
+            )
+        return dtype
 
     def remove(self, labels: np.ndarray) -> "SupportSet | None":
         """Return a support without the exemplars of these classes; None if none are left.
@@ -166,6 +176,25 @@ class SupportSet:
             elif keep.any():
                 blocks.append((embeddings[keep], own[keep]))
         return SupportSet(tuple(blocks)) if blocks else None
+
+    def find(self, embeddings: np.ndarray, labels: np.ndarray) -> list[tuple[int, int]]:
+        """Return (row, exemplar) where an exemplar has the same embedding and another label.
+
+        Of embeddings that are no arrays of numbers, none.
+        """
+        if embeddings.dtype == object:
+            return []
+        found: dict[int, int] = {}
+        first = 0
+        for known, known_labels in self.blocks:  # joining them would copy all
+            known = known.reshape(len(known), -1)
+            for row, own in enumerate(embeddings.reshape(len(embeddings), -1)):
+                near = np.flatnonzero(_close(known[:, :8], own[:8]))  # few: compare all values
+                near = near[_close(known[near], own) & (known_labels[near] != labels[row])]
+                if len(near):
+                    found.setdefault(row, first + int(near[0]))
+            first += len(known)
+        return sorted(found.items())
 
     def class_logits(
         self, comparer: Comparer, queries: np.ndarray, aggregation: str
@@ -228,6 +257,11 @@ class SupportSet:
             parts = [comparer.distances(block, embeddings) for embeddings, _ in self.blocks]
             found.append(_smallest(_joined(parts, axis=1), n_neighbors))
         return _joined([d for d, _ in found]), _joined([i for _, i in found])
+
+
+def _close(known: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return which rows of `known` are `own`, but for the rounding of other batches: (n,) bool."""
+    return np.isclose(known, own, rtol=1e-5, atol=1e-6).all(axis=1)
 
 
 def _smallest(distances: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,9 +13,15 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import TransformerTags
 
 from ._base import (
+    Change,
     FittedAttribute,
+    accuracy,
+    argument_of,
+    change,
     check_knows_input,
+    check_network_params,
     checked_params,
+    color_of,
     embed_both,
     fitted_of,
     learn_watched,
@@ -24,7 +30,6 @@ from ._base import (
     read,
     read_training,
     shared_params,
-    start_of,
     transformed,
 )
 from ._callbacks import CallbackSupportMixin, with_callbacks
@@ -33,6 +38,7 @@ from ._fitted import Fitted
 from ._learning import PairData
 from ._pairs import calibrated_threshold, check_different, check_same, items_of, pairs_of
 from ._persistence import read_fitted, write_fitted
+from ._start import start_of
 
 
 class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -69,7 +75,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     batch_size : "auto" or int, default="auto"
         Number of pairs in a training step; "auto" is 128.
     max_iter : int, default=30
-        Number of epochs. An epoch shows each pair once.
+        Number of epochs. An epoch shows each pair once. 0, with `weights`, trains nothing.
     n_estimators : int, default=1
         As in `SiameseOneShotClassifier`.
     optimizer : {"adamw", "adam", "sgd", "muon"} or type, default="adamw"
@@ -82,6 +88,8 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         As in `SiameseOneShotClassifier`.
     ema_decay : float, default=0.998
         As in `SiameseOneShotClassifier`.
+    weights : "omniglot", str, path-like or None, default=None
+        As in `SiameseOneShotClassifier`, whose files fit too.
     warm_start : bool, default=False
         As in `SiameseOneShotClassifier`.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -91,6 +99,10 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     callbacks : list of skorch callbacks or None, default=None
         As in `SiameseOneShotClassifier`.
     net_params : dict or None, default=None
+        As in `SiameseOneShotClassifier`.
+    checkpoint_dir : str, path-like or None, default=None
+        As in `SiameseOneShotClassifier`.
+    checkpoint_minutes : float or None, default=None
         As in `SiameseOneShotClassifier`.
     verbose : int, default=0
         As in `SiameseOneShotClassifier`.
@@ -173,11 +185,14 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         learning_rate: float = 5e-3,
         weight_decay: float = 0.01,
         ema_decay: float = 0.998,
+        weights: str | PathLike | None = None,
         warm_start: bool = False,
         precision: str = "auto",
         device: str = "cpu",
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint_dir: str | PathLike | None = None,
+        checkpoint_minutes: float | None = None,
         verbose: int = 0,
         random_state: Any = None,
     ) -> None:
@@ -199,11 +214,14 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.ema_decay = ema_decay
+        self.weights = weights
         self.warm_start = warm_start
         self.precision = precision
         self.device = device
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_minutes = checkpoint_minutes
         self.verbose = verbose
         self.random_state = random_state
 
@@ -226,12 +244,25 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Raises
         ------
+        ValueRangeError
+            If images are in different units, such as 0..1 and 0..255. The estimator is then
+            unchanged.
         ValueError, TypeError
             If a parameter or argument cannot be used. The estimator is then unchanged.
+        OSError
+            If the file of `weights` cannot be read. The estimator is then unchanged.
         DivergedError
             If the training loss is not finite. The estimator is then unchanged.
         KeyboardInterrupt
             After Ctrl-C. The estimator then has the network trained so far.
+
+        Warns
+        -----
+        UnlikelyShapeWarning
+            If images have a side below 4 pixels, or a ratio of sides above 8. Pass series and
+            tables as flat rows.
+        BlankImageWarning
+            If images have no foreground.
 
         See Also
         --------
@@ -246,9 +277,11 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         >>> SiameseVerifier(max_iter=2, random_state=0).fit(X, y).classes_
         array([0, 1])
         """
-        params, start = checked_params(self), start_of(self)
-        items, i, j = pairs_of(X, self.preprocessor)
-        store, names = read_training(self, items, start)
+        params = checked_params(self)
+        start = start_of(self, params)
+        color = None if start is None else color_of(start)
+        items, i, j = pairs_of(X, self.preprocessor, color)
+        store, names = read_training(self, items, start, argument_of(self))
         negative_label, same = check_same(y, len(i))
         check_different(X, i, j)
         data = PairData(store, np.stack([i, j, same], axis=1), negative_label)
@@ -272,8 +305,8 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return self._logits(X, fitted_of(self))
 
     def _logits(self, X: ArrayLike, fitted: Fitted) -> np.ndarray:
-        items, i, j = pairs_of(X, self.preprocessor)
-        store = read(self, items, fitted)
+        items, i, j = pairs_of(X, self.preprocessor, color_of(fitted))
+        store = read(self, items, fitted, argument_of(self))
         used, rows = np.unique(np.concatenate([i, j]), return_inverse=True)
         embeddings = fitted.comparer.embed(store, used)
         return fitted.pair_logits(embeddings, embeddings, *rows.reshape(2, -1))
@@ -291,6 +324,16 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         y : ndarray of shape (n_pairs,)
             Label of each pair, one of `classes_`.
 
+        Raises
+        ------
+        ValueRangeError
+            If images are in other units, such as 0..1 instead of 0..255.
+
+        Warns
+        -----
+        BlankImageWarning
+            If images have no foreground.
+
         See Also
         --------
         calibrate_threshold : Choose the threshold.
@@ -307,6 +350,25 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         fitted = fitted_of(self)
         logits = self._logits(X, fitted)
         return np.where(logits >= fitted.decision_threshold, 1, fitted.negative_label)
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the accuracy on the given data and labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, 2, ...) or (n_pairs, 2)
+            Pairs, as in `fit`.
+        y : array-like of shape (n_pairs,)
+            Their labels, as in `fit`.
+        sample_weight : array-like of shape (n_pairs,) or None, default=None
+            Sample weights.
+
+        Returns
+        -------
+        score : float
+            Fraction of correct predictions.
+        """
+        return accuracy(self, X, y, sample_weight)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Return the probabilities of different and same.
@@ -360,7 +422,8 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         >>> SiameseVerifier(max_iter=2, random_state=0).fit(X, y).transform(X[:, 0]).shape
         (20, 5)
         """
-        return transformed(self, items_of(X, self.preprocessor), fitted_of(self))
+        fitted = fitted_of(self)
+        return transformed(self, items_of(X, self.preprocessor, color_of(fitted)), fitted)
 
     def similarity(self, XA: ArrayLike, XB: ArrayLike) -> np.ndarray:
         """Return the logit of every sample of XA with every sample of XB.
@@ -378,8 +441,9 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             Log-odds that two samples are of the same class.
         """
         fitted = fitted_of(self)
-        a = items_of(XA, self.preprocessor)
-        b = a if XB is XA else items_of(XB, self.preprocessor)
+        color = color_of(fitted)
+        a = items_of(XA, self.preprocessor, color)
+        b = a if XB is XA else items_of(XB, self.preprocessor, color)
         return fitted.logits(*embed_both(self, a, b, fitted))
 
     def calibrate_threshold(
@@ -421,11 +485,14 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ValueError, TypeError
             If an argument cannot be used. The threshold is then unchanged.
         """
-        fitted = fitted_of(self)
-        logits = self._logits(X, fitted)
-        same = check_same(y, len(logits))[1]
-        threshold = calibrated_threshold(logits, same, strategy, min_rate, beta)
-        self.fitted_ = replace(fitted, decision_threshold=threshold)
+
+        def learn(fitted: Fitted) -> Change:
+            logits = self._logits(X, fitted)
+            same = check_same(y, len(logits))[1]
+            threshold = calibrated_threshold(logits, same, strategy, min_rate, beta)
+            return lambda now: replace(now, decision_threshold=threshold)
+
+        change(self, learn)
         return self
 
     @classmethod
@@ -491,6 +558,9 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def save(self, path: str | PathLike, *, half: bool = False) -> None:
         """Write the fitted estimator to a safetensors file.
 
+        The same estimator gives the same bytes. The file holds a digest of its contents, so that
+        `load` notices damage.
+
         Parameters
         ----------
         path : str or path-like
@@ -503,7 +573,8 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If a parameter is a Python object that JSON cannot hold, such as a preprocessor.
+            If a parameter is a Python object that JSON cannot hold, such as a preprocessor, or
+            parameters were changed so that no estimator can be loaded from them and the weights.
         OSError
             If the file cannot be written. An existing file is then unchanged.
 
@@ -523,7 +594,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ...     verifier.save(f"{folder}/verifier.safetensors")
         ...     verifier = SiameseVerifier.load(f"{folder}/verifier.safetensors")
         """
-        write_fitted(path, self, fitted_of(self), half, support=False)
+        write_fitted(path, self, fitted_of(self), check_network_params, half, support=False)
 
     @classmethod
     def load(cls, path: str | PathLike) -> SiameseVerifier:
@@ -542,9 +613,9 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         OSError
-            If there is no such file, or it is damaged.
+            If there is no such file, or it cannot be read, or is damaged.
         ValueError
-            If it holds something else.
+            If it holds something else, or values that no estimator has.
 
         See Also
         --------
@@ -555,7 +626,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         >>> from sksiamese import SiameseVerifier
         >>> verifier = SiameseVerifier.load("verifier.safetensors")  # doctest: +SKIP
         """
-        return read_fitted(path, cls)
+        return read_fitted(path, cls, check_network_params)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -6,6 +6,7 @@ A comparer embeds samples and compares embeddings; see ``docs/extending.md``. Us
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from joblib import Parallel, delayed
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
+from ._params import check_bool, check_choice, check_number
 from ._support import SupportSet
 from .programs import (
     CANVAS,
@@ -30,7 +32,7 @@ from .programs import (
     fit,
     parse,
 )
-from .twin.reading import scaled_batches
+from .twin.reading import check_samples, scaled_batches
 from .twin.scaling import InputScaling, Store, learn_scaling
 
 __all__ = ["ModifiedHausdorff", "MotorPrograms"]
@@ -58,6 +60,9 @@ class _GrayStore:
 
     def take(self, rows: np.ndarray) -> Any:
         return self.store.take(rows).mean(1, keepdim=True)
+
+    def named(self, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
+        return self.store.named(rows)
 
 
 def _gray(store: Store) -> Store:
@@ -87,6 +92,15 @@ def _scaled(
     rows = np.arange(len(store)) if rows is None else rows
     for batch in scaled_batches(_gray(store), rows, scaling, check):
         yield from (sample[0] if sample.ndim == 3 else sample for sample in batch.numpy())
+
+
+def check_options(model: Any, primitives: Any, n_walks: Any, n_jobs: Any) -> None:
+    """Raise ValueError or TypeError for parameters that `MotorPrograms` cannot use."""
+    check_choice(model, "model", tuple(MODELS))
+    check_bool(primitives, "primitives")
+    check_number(n_walks, "n_walks", int, 1, 100_000)
+    if n_jobs is not None:
+        check_number(n_jobs, "n_jobs", int, -math.inf, 1024)
 
 
 def _as_objects(values: list[Any]) -> np.ndarray:
@@ -122,6 +136,11 @@ class MotorPrograms:
     n_jobs: int | None = None
     scaling: InputScaling | None = None
 
+    def check(self) -> None:
+        """Raise ValueError or TypeError for options that no comparer has."""
+        check_options(self.model, self.primitives, self.n_walks, self.n_jobs)
+        check_number(self.seed, "seed", int, 0, 2**32 - 1)
+
     def adapted_to(self, store: Store) -> MotorPrograms:
         """Return a comparer whose input scaling is learned from these samples."""
         return replace(self, scaling=_learned(store, "foreground"))
@@ -143,7 +162,10 @@ class MotorPrograms:
         InvertedImageError
             If an image appears to have inverted polarity.
         """
-        drawings = self.canvases(store, rows, check=check)
+        if check and self.scaling is not None:  # before other threads ask for drawings
+            rows = np.arange(len(store)) if rows is None else rows
+            check_samples(_gray(store), rows, self.scaling)
+        drawings = self.canvases(store, rows, check=check and self.scaling is None)
         return _as_objects(Parallel(self.n_jobs)(delayed(self._parsed)(d) for d in drawings))
 
     def _parsed(self, drawing: np.ndarray) -> Tokens:

@@ -1,9 +1,13 @@
 """How estimators read X: what `fit` learns of its form, and what later calls accept."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from helpers import CLOSE, classifier, make_table, unchanged
+from sklearn import config_context
+from sklearn.model_selection import GridSearchCV, GroupKFold
 
 PIXELS = np.random.default_rng(0).integers(256, size=(12, 8, 6)).astype(np.uint8)
 LABELS = np.repeat([0, 1, 2], 4)
@@ -164,3 +168,23 @@ def test_predict_requires_the_fitted_size_although_images_are_resized(glyphs, cr
     clf = classifier(resize=8, crop=crop).fit(X, y)
     with pytest.raises(ValueError, match="X has images of 12x16 pixels .* fitted on .* 16x16"):
         clf.predict(X[:, :12])
+
+
+# Groups that a tool of scikit-learn should have passed on
+
+
+def test_fit_warns_where_requested_groups_did_not_arrive(glyphs):
+    X, y = glyphs
+    groups = y // 8
+    with config_context(enable_metadata_routing=True):
+        clf = classifier("mlp").set_fit_request(groups=True)
+    search = GridSearchCV(clf, {"max_iter": [1]}, cv=GroupKFold(2), scoring=lambda *_: 0.0)
+    with pytest.warns(UserWarning, match=r"set_fit_request\(groups=True\) asks for groups, but"):
+        search.fit(X, y, groups=groups)
+    with config_context(enable_metadata_routing=True), warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        search.fit(X, y, groups=groups)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        clf.fit(X, y, groups)
+        classifier("mlp").fit(X, y)

@@ -6,7 +6,18 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from skorch.callbacks import Callback
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    EpochTimer,
+    InputShapeSetter,
+    LRScheduler,
+    PassthroughScoring,
+    PrintLog,
+)
 
 from sksiamese import SiameseOneShotClassifier, SiameseVerifier
 from sksiamese.callbacks import MomentumRamp, StopTraining
@@ -227,3 +238,108 @@ def test_momentum_ramp_sets_the_momentum_of_each_epoch(data):
         callbacks=[MomentumRamp(n_epochs=3), watch],
     ).fit(*data)
     np.testing.assert_allclose(watch.seen, [0.5, 0.6, 0.7, 0.8, 0.8])
+
+
+# skorch's
+
+
+class Record(Callback):
+    """Records 1 under a name."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def on_epoch_end(self, net, **kwargs):
+        net.history.record(self.name, 1.0)
+
+
+def half(net, X, y):
+    return 0.5
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "early_stopping"),
+    [
+        ([EarlyStopping(monitor="train_loss")], False),
+        ([EarlyStopping(monitor="one_shot_accuracy", lower_is_better=False)], True),
+        ([LRScheduler()], False),
+        ([("print", PrintLog(sink=lambda line: None)), ("timer", EpochTimer())], False),
+        ([Record("valid_loss"), EarlyStopping()], False),
+        (
+            [
+                EpochScoring(half, name="half", on_train=True, use_caching=False),
+                EarlyStopping(monitor="half"),
+            ],
+            False,
+        ),
+    ],
+)
+def test_callbacks_monitor_what_is_recorded(data, callbacks, early_stopping):
+    clf = classifier(callbacks=callbacks, early_stopping=early_stopping, validation_fraction=0.4)
+    assert clf.fit(*data).n_iter_ == 3
+
+
+def test_checkpoint_of_skorch_writes_each_epoch(data, tmp_path):
+    checkpoint = Checkpoint(monitor=None, dirname=tmp_path, f_params="{last_epoch[epoch]}.pt")
+    classifier(callbacks=[checkpoint]).fit(*data)
+    assert {"1.pt", "2.pt", "3.pt"} <= {path.name for path in tmp_path.iterdir()}
+
+
+MONITORED = '\'{}\', which is not recorded.*"train_loss" or, with .*"one_shot_accuracy"'
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        ([EarlyStopping()], "EarlyStopping with monitor=" + MONITORED.format("valid_loss")),
+        ([("stop", EarlyStopping())], MONITORED.format("valid_loss")),
+        ([EarlyStopping("one_shot_accuracy")], MONITORED.format("one_shot_accuracy")),
+        ([EarlyStopping(half)], "EarlyStopping with monitor=<function half.*; expected a name"),
+        ([Checkpoint()], "Checkpoint with monitor=" + MONITORED.format("valid_loss_best")),
+        ([LRScheduler(monitor="loss")], "LRScheduler with monitor=" + MONITORED.format("loss")),
+        ([EpochScoring("accuracy")], "EpochScoring, but batches of pairs have no labels"),
+        ([EpochScoring("accuracy", on_train=True)], "EpochScoring, but .*early_stopping=True"),
+        ([EpochScoring(half)], "EpochScoring, but .* no validation set"),
+        ([BatchScoring(half, on_train=True)], "BatchScoring, but batches of pairs"),
+        ([PassthroughScoring("train_loss")], "PassthroughScoring, but batches of pairs"),
+        ([InputShapeSetter()], "InputShapeSetter.*callable as encoder"),
+        ([("clip", EpochTimer())], "the name 'clip' twice, or .*own"),
+        ([("a", EpochTimer()), ("a", EpochTimer())], "the name 'a' twice"),
+    ],
+)
+def test_callbacks_that_cannot_work_are_refused_before_training(data, callbacks, message):
+    batches = []
+
+    def augmentation(images, generator):
+        batches.append(images)
+        return images
+
+    for own in (callbacks, [*callbacks, EpochTimer()]):
+        with pytest.raises(ValueError, match=message):
+            classifier(callbacks=own, augmentation=augmentation).fit(*data)
+    assert not batches
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [EarlyStopping, ("a", EarlyStopping), ("a", "b", EpochTimer()), (3, EpochTimer()), None, half],
+)
+def test_callbacks_that_are_none_are_refused_before_training(data, entry):
+    with pytest.raises(TypeError, match="callbacks=.*instance, not a class, or a tuple"):
+        classifier(callbacks=[entry]).fit(*data)
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [
+        [EarlyStopping(), Record("valid_loss")],  # which is recorded too late
+        [Record("loss"), EarlyStopping()],
+        [Record("loss"), Checkpoint()],
+    ],
+)
+def test_callbacks_that_monitor_what_another_does_not_record_are_refused(data, callbacks):
+    """Whether it does is known at the end of the first epoch."""
+    clf = classifier(callbacks=callbacks)
+    with pytest.raises(ValueError, match="valid_loss.*which is not recorded before it is read"):
+        clf.fit(*data)
+    assert not hasattr(clf, "fitted_")

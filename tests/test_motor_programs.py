@@ -423,6 +423,7 @@ def odd_drawings():
 ODD = odd_drawings()
 
 
+@pytest.mark.filterwarnings("ignore::sksiamese.exceptions.BlankImageWarning")
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("model", ["programs", "simple_strokes", "affine"])
 def test_odd_drawings_have_finite_logits_with_each_other(model):
@@ -437,8 +438,9 @@ def test_odd_drawings_have_finite_logits_with_each_other(model):
     np.testing.assert_array_equal(labels[alike], alike)
 
 
+@pytest.mark.filterwarnings("ignore::sksiamese.exceptions.BlankImageWarning")
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", [name for name in ODD if name not in ("blank", "full")])
 def test_odd_drawing_alone_has_a_small_program(name):
     drawing = np.where(ODD[name], 0, 255).astype(np.uint8)[None]
     for params in ({}, {"primitives": False}, {"model": "simple_strokes"}):
@@ -453,11 +455,13 @@ def test_odd_drawing_alone_has_a_small_program(name):
         assert np.isfinite(clf.decision_function(drawing)).all()
 
 
+@pytest.mark.filterwarnings("ignore::sksiamese.exceptions.BlankImageWarning")
 @hypothesis.given(st.integers(0, 2**32 - 1), st.floats(0.0, 1.0), st.sampled_from([8, 19, 40]))
 @hypothesis.settings(max_examples=25, deadline=None, derandomize=True)
 def test_random_drawings_have_finite_logits(seed, density, size):
     rng = np.random.default_rng(seed)
     drawings = rng.random((2, size, size)) < density
+    hypothesis.assume(drawings.any())  # blank exemplars are refused
     drawings = np.pad(drawings, ((0, 0), (size, size), (size, size)))
     clf = programs(n_walks=3).fit(drawings, [0, 1])
     assert np.isfinite(clf.decision_function(drawings)).all()
@@ -700,7 +704,7 @@ def test_methods_refuse_images_of_another_shape(clf, method):
         call(clf, X[:4, :20])
     with unchanged(clf), pytest.raises(ValueError, match="X has flat rows of 784 features"):
         call(clf, X[:4].reshape(4, -1))
-    with unchanged(clf), pytest.raises(InvertedImageError, match=r"X\[0\]"):
+    with unchanged(clf), pytest.raises(InvertedImageError, match=r"XA?\[0\]"):
         call(clf, 255 - X[:4])
 
 

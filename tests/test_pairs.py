@@ -103,6 +103,51 @@ def test_calibrate_threshold_is_halfway_between_separated_pairs(verifier, strate
     assert threshold_of(verifier, logits, same, strategy, min_rate=rate) == 0.0
 
 
+@st.composite
+def crowded_logits(draw):
+    """Logits of which many are neighbours in float32."""
+    base = np.float32(draw(st.floats(-100, 100, width=32)))
+    steps = draw(st.lists(st.integers(0, 4), min_size=2, max_size=12))
+    values = [base]
+    for _ in range(4):
+        values.append(np.nextafter(values[-1], np.float32(np.inf)))
+    return np.array(values)[steps]
+
+
+def merits_of(threshold, logits, same, rate):
+    """Return what each strategy maximises, exactly."""
+    tnr, tpr = rates_of(threshold, logits, same)
+    accepted = logits >= threshold
+    f1 = Fraction(2 * int((accepted & (same == 1)).sum()), int(accepted.sum() + same.sum()))
+    return {
+        "accuracy": int((accepted == same).sum()),
+        "f_beta": f1,
+        "max_tpr": tpr if tnr >= rate else -1,
+        "max_tnr": tnr if tpr >= rate else -1,
+        "equal_error": -abs(tpr - tnr),
+    }
+
+
+@given(crowded_logits(), st.randoms(), st.integers(0, 10))
+def test_calibrate_threshold_attains_the_best_of_logits_that_are_neighbours(
+    verifier, logits, random, tenths
+):
+    same = np.array([0, 1] + [random.randint(0, 1) for _ in logits[2:]])
+    rate = Fraction(tenths, 10)
+    every = [merits_of(t, logits, same, rate) for t in [*np.unique(logits), np.inf]]
+    for strategy in every[0]:
+        own = copy.copy(verifier).calibrate_threshold(
+            pairs_with(logits),
+            same,
+            strategy,
+            min_rate=float(rate) if strategy.startswith("max") else None,
+        )
+        merit = merits_of(own.decision_threshold_, logits, same, rate)[strategy]
+        assert merit == max(each[strategy] for each in every)
+        accepted = own.predict(pairs_with(logits)) == 1
+        np.testing.assert_array_equal(accepted, logits >= own.decision_threshold_)
+
+
 def test_calibrate_threshold_accepts_minus_one_for_different_pairs(verifier):
     assert threshold_of(verifier, LOGITS, 2 * SAME - 1) == threshold_of(verifier, LOGITS, SAME)
 

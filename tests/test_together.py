@@ -1,13 +1,16 @@
 """Networks and motor programs in scikit-learn's own ensembles, fitted on support sets."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import cross_val_predict, cross_val_score
+from sklearn.multiclass import OneVsRestClassifier
 
 from sksiamese import FrozenTwinClassifier, MotorProgramClassifier, load_pretrained
 from sksiamese.datasets import load_omniglot_minimal
@@ -155,3 +158,68 @@ def test_soft_vote_is_scored_by_one_shot_score(soft_vote, network, programs, dra
     assert alone == one_shot_score(network, *drawings, **trials)
     assert score.n_trials == 12
     assert float(score) > 0.8
+
+
+# Rejection, which ensembles have no place for
+
+
+def rejecting(unknown_label):
+    """Return a network whose `predict` may return `unknown_label`."""
+    return FrozenTwinClassifier(
+        load_pretrained("omniglot").set_params(unknown_label=unknown_label)
+    )
+
+
+NUMBERS = "replace labels by numbers from 0.* set unknown_label=None.*score_samples"
+
+
+@pytest.mark.parametrize("programs_too", [False, True])
+@pytest.mark.parametrize("unknown_label", ["?", 3])
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda clf, X, y: VotingClassifier([("a", clf)]).fit(X, y),
+        lambda clf, X, y: VotingClassifier([("a", clf)], voting="soft").fit(X, y),
+        lambda clf, X, y: StackingClassifier([("a", clf)], cv=2).fit(X, y),
+        lambda clf, X, y: cross_val_predict(clf, X, y, cv=2, method="predict_proba"),
+    ],
+)
+def test_unknown_label_among_numbered_labels_is_refused(
+    drawings, fit, unknown_label, programs_too
+):
+    """The labels are strings, which these tools replace by 0, 1, 2, ..."""
+    X, y = drawings
+    clf = rejecting(unknown_label)
+    if programs_too:
+        clf = MotorProgramClassifier(unknown_label=unknown_label, n_walks=1, random_state=0)
+    with pytest.raises(ValueError, match=f"{re.escape(repr(unknown_label))} is .*{NUMBERS}"):
+        fit(clf, X, y)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda clf: VotingClassifier([("a", clf)], voting="soft"),
+        lambda clf: StackingClassifier([("a", clf)], LogisticRegression(C=10), cv=2),
+        lambda clf: CalibratedClassifierCV(clf, cv=2),
+        OneVsRestClassifier,
+    ],
+)
+def test_ensembles_of_probabilities_reject_nothing(drawings, wrap):
+    """Their answers are those that they have without `unknown_label`."""
+    X, y = drawings
+    y = np.unique(y, return_inverse=True)[1]
+    X, y = X[y < 3], y[y < 3]
+    answers = [wrap(rejecting(label)).fit(X, y).predict(X[::-1]) for label in (-1, None)]
+    np.testing.assert_array_equal(*answers)
+
+
+def test_rejection_of_an_ensemble_is_by_the_scores_of_a_member(experts, drawings):
+    X, y = drawings[0], np.unique(drawings[1], return_inverse=True)[1]
+    vote = VotingClassifier(experts, voting="soft").fit(X[:3], y[:3])
+    network = vote.named_estimators_["network"]
+    known = network.score_samples(X) >= network.rejection_threshold_
+    expected = rejecting(-1).fit(X[:3], y[:3]).predict(X)
+    np.testing.assert_array_equal(known, expected != -1)
+    assert not known.all()
+    assert known[:3].all()

@@ -1,7 +1,10 @@
 """Inference: embeddings depend on nothing but their sample; matrices are made in blocks."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -10,7 +13,7 @@ import torch
 from torch import nn
 from training_runs import ArrayStore, equal, identity_scaling, seen_network, weights
 
-from sksiamese.exceptions import InvertedImageError, ValueRangeWarning
+from sksiamese.exceptions import InvertedImageError
 from sksiamese.twin import inference, reading
 from sksiamese.twin.inference import NeuralComparer
 from sksiamese.twin.network import TwinEnsemble
@@ -311,43 +314,59 @@ def test_embed_does_not_check_polarity_without_crop(cropped):
     assert np.isfinite(whole.embed(ArrayStore(255 - images))).all()
 
 
-@pytest.mark.parametrize(("units", "shown"), [(1 / 255, "0.00"), (255.0, r"2.\de\+02")])
-def test_embed_warns_of_images_in_other_units(cropped, units, shown):
-    comparer, images = cropped
-    store = ArrayStore((images * units).astype(np.float32))
-    with pytest.warns(ValueRangeWarning, match=f"The values of X span {shown}.* times the range"):
-        NeuralComparer(comparer.network, without_crop(comparer.scaling)).embed(store)
+# Processes
+
+FORK = """
+import multiprocessing, os, threading
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from sksiamese import SiameseOneShotClassifier
+from sksiamese.datasets import make_glyphs
+
+torch.set_num_threads(2)
+X, y = make_glyphs(n_classes=6, n_samples=8, image_size=40, random_state=0)
+clf = SiameseOneShotClassifier(max_iter=1, random_state=0).fit(X, y)
+expected = clf.decision_function(X)
+
+def predict(_=None):
+    return clf.decision_function(X)
+
+def predict_in_a_thread(_):
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(predict()))
+    thread.start()
+    thread.join()
+    return answers[0]
+
+def add(_):  # another thread of the parent may be adding at the moment of the fork
+    return clf.add_support(X[:1], [99]).classes_.tolist()
+
+def fit(_):
+    return SiameseOneShotClassifier(max_iter=1, random_state=0).fit(X, y).decision_function(X)
+
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    for call in (predict, predict_in_a_thread):
+        for answer in pool.map(call, range(2)):
+            np.testing.assert_allclose(answer, expected, rtol=1e-3, atol=1e-3)
+    assert np.isfinite(pool.map(fit, [0])[0]).all()
+    assert pool.map(add, [0]) == [[0, 1, 2, 3, 4, 5, 99]]
+for answer in Parallel(2, backend="multiprocessing")(delayed(predict)() for _ in range(2)):
+    np.testing.assert_allclose(answer, expected, rtol=1e-3, atol=1e-3)
+assert torch.get_num_threads() == 2
+np.testing.assert_array_equal(predict(), expected)
+"""
 
 
-def without_crop(scaling):
-    return InputScaling(scaling.offset, scaling.scale, scaling.size, scaling.working_size)
-
-
-@pytest.mark.parametrize("factor", [0.2, 1.0, 4.0])
-def test_embed_does_not_warn_of_images_of_similar_range(cropped, factor):
-    comparer, images = cropped
-    faint = (255 - factor * (255.0 - images)).astype(np.float32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        NeuralComparer(comparer.network, without_crop(comparer.scaling)).embed(ArrayStore(faint))
-
-
-@pytest.mark.parametrize(
-    "X",
-    [
-        np.zeros((3, 1, 16, 16), np.float32),  # blank is blank in all units
-        np.eye(16, dtype=np.uint8)[None, None],  # integers are never 0..1
-    ],
-)
-def test_embed_does_not_warn_of_blank_images_or_small_integers(cropped, X):
-    comparer, _ = cropped
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        NeuralComparer(comparer.network, without_crop(comparer.scaling)).embed(ArrayStore(X))
-
-
-def test_embed_does_not_check_units_if_told(cropped):
-    comparer, images = cropped
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        comparer.embed(ArrayStore((images / 255).astype(np.float32)), check=False)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_embed_works_in_a_process_forked_after_it_was_used_on_two_threads():
+    """torch alone waits for ever for the threads that it had in the parent."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+    )
+    assert run.returncode == 0, run.stderr

@@ -151,7 +151,11 @@ UNLIKELY = {
     ),
     "long": ((8, 70), {}, "8 images of 8x70 pixels and 1 channel,"),
     "narrow": ((70, 8), {}, "8 images of 70x8 pixels and 1 channel,"),
-    "channels not found": ((16, 16, 2), {"channels": "first"}, "8 images of 16x2 pixels and 16 channels"),
+    "channels not found": (
+        (16, 16, 2),
+        {"channels": "first"},
+        "8 images of 16x2 pixels and 16 channels",
+    ),
     "four axes": ((1, 2, 40), {"channels": "first"}, "8 images of 2x40 pixels and 1 channel,"),
 }
 

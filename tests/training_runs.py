@@ -33,6 +33,9 @@ class ArrayStore:
         samples = self.samples[torch.as_tensor(np.asarray(rows))]
         return samples if samples.is_floating_point() else samples.float()
 
+    def named(self, rows):
+        return [f"X[{row}]" for row in rows], rows
+
 
 def identity_scaling(shape, **options):
     """Return a scaling that leaves samples of `shape` as they are."""

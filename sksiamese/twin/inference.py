@@ -1,9 +1,10 @@
 """Inference: every image is embedded once; every comparison is a matrix of embeddings."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from .reading import scaled_batches
 from .scaling import InputScaling, Store, describe_shape, learn_scaling
 
 BLOCK_ROWS = 1024  # rows that are compared with all others at once
+
+# The threads that torch has used do not survive a fork, and a child that waits for them hangs.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +125,7 @@ class NeuralComparer:
         rows : ndarray of int or None, default=None
             None: all of them.
         check : bool, default=True
-            Compare the images' polarity and value range with those of the training images.
+            Check each image's polarity, value range and foreground.
 
         Returns
         -------
@@ -128,6 +133,8 @@ class NeuralComparer:
 
         Raises
         ------
+        ValueRangeError
+            If images are in other units than the training images.
         InvertedImageError
             With ``crop="foreground"``, if an image appears to have inverted polarity.
         ValueError
@@ -135,8 +142,8 @@ class NeuralComparer:
 
         Warns
         -----
-        ValueRangeWarning
-            If images are in other units than the training images.
+        BlankImageWarning
+            If images have no foreground.
         """
         rows = np.arange(len(store)) if rows is None else rows
         with self._exactly():
@@ -146,8 +153,9 @@ class NeuralComparer:
             )
         if not (embeddings.sum().isfinite() or embeddings.isfinite().all()):  # the sum is cheaper
             row = int((~embeddings.isfinite()).flatten(1).any(1).nonzero()[0])
+            name = store.named(rows[row : row + 1])[0][0]
             raise ValueError(
-                f"X[{rows[row]}] has an embedding with NaN or infinity: its values are too large "
+                f"{name} has an embedding with NaN or infinity: its values are too large "
                 "for float32, or far outside the range of the training data. Bring X to that "
                 "range."
             )
@@ -158,12 +166,13 @@ class NeuralComparer:
         with self._exactly():
             ours, theirs = self._tensor(a), self._tensor(b)
             blocks = [self.fused.head.logits(x, theirs).cpu() for x in ours.split(BLOCK_ROWS)]
-        return torch.cat(blocks).numpy()
+            return _finite(torch.cat(blocks)).numpy()
 
     def pair_logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Compare embeddings row by row: (P, ...), (P, ...) -> (P,)."""
         with self._exactly():
-            return self.fused.head.pair_logits(self._tensor(a), self._tensor(b)).cpu().numpy()
+            logits = self.fused.head.pair_logits(self._tensor(a), self._tensor(b))
+            return _finite(logits.cpu()).numpy()
 
     def distances(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the logit of a perfect match minus each pair's: (A, B), at least about 0."""
@@ -174,3 +183,13 @@ class NeuralComparer:
     def _tensor(self, embeddings: np.ndarray) -> Tensor:
         # Tensors have no negative strides and are never read-only.
         return torch.from_numpy(np.require(embeddings, requirements=["C", "W"])).to(self.device)
+
+
+def _finite(logits: Tensor) -> Tensor:
+    """Return logits; ValueError if some are not finite, of which argmax would make an answer."""
+    if not (logits.sum().isfinite() or logits.isfinite().all()):  # the sum is cheaper
+        raise ValueError(
+            "The network gives logits with NaN or infinity: its weights cannot be used. Fit "
+            "again, or load another file."
+        )
+    return logits
