@@ -9,6 +9,8 @@ import torch
 from sksiamese import SiameseOneShotClassifier
 from sksiamese.datasets import make_glyphs
 
+collect_ignore = ["long"]  # scripts that `tox -e long` runs
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
@@ -195,7 +197,9 @@ def test_one_shot_score_counts_nan_logits_as_wrong(data):
 def test_one_shot_score_refuses_logits_of_another_shape(data, logits):
     X, y, _ = data
     with pytest.raises(
-        ValueError, match=r"function of FakeLogits .* for 2 queries and 2 classes; .*\(n_query, n_"
+        ValueError,
+        match=r"^The trial function of FakeLogits returned logits of shape \([2-3, ]+\) for 2 "
+        r"queries and 2 classes; expected \(n_query, n_classes\).$",
     ):
         one_shot_score(FakeLogits(logits), X, y, n_way=2)
 
@@ -259,6 +263,16 @@ def test_episode_split_random_state_instance_moves_on_and_ints_differ(data):
     assert (draw(EpisodeSplit(random_state=0)) != draw(EpisodeSplit(random_state=1))).any()
 
 
+def test_episode_split_without_random_state_draws_anew_and_leaves_the_global_generator(data):
+    X, y, _ = data
+    before = np.random.get_state()[1:3]  # noqa: NPY002
+    first, second = (np.hstack(list(EpisodeSplit().split(X, y))) for _ in range(2))
+    assert (first != second).any()
+    for now, then in zip(np.random.get_state()[1:3], before, strict=True):  # noqa: NPY002
+        assert_array_equal(now, then)
+    assert len(list(EpisodeSplit(n_episodes=1).split(X, y))) == 1
+
+
 def chi2_is_ordinary(counts):
     """Within five standard deviations of a uniform draw."""
     counts = np.asarray(counts)
@@ -303,6 +317,28 @@ def test_episode_split_never_draws_small_groups_and_classes():
     assert {label for s, _ in episodes.split(y, y, groups) for label in y[s]} == {0, 1}
 
 
+def test_episode_split_counts_the_rows_of_sparse_matrices(data):
+    X, y, _ = data
+    sparse = csr_matrix(X.reshape(len(X), -1))
+    cv = EpisodeSplit(4, n_episodes=3, random_state=0)
+    assert_array_equal(list(cv.split(sparse, y)), list(cv.split(X, y)))
+    with pytest.raises(ValueError, match="y has 59 values but X has 60 samples"):
+        cv.split(sparse, y[1:])
+
+
+def test_episode_split_reads_the_order_of_rows_inside_classes_alone():
+    classes = np.repeat(np.arange(6), 50)
+    mixed = np.random.default_rng(0).permutation(classes)
+    rank = np.empty(len(mixed), dtype=int)  # of each row among those of its class
+    for c in range(6):
+        rank[mixed == c] = np.arange(50)
+    splitter = EpisodeSplit(3, 2, 2, n_episodes=40, random_state=0)
+    for (a, b), (c, d) in zip(
+        splitter.split(None, classes), splitter.split(None, mixed), strict=True
+    ):
+        assert_array_equal(np.r_[a, b], 50 * mixed[np.r_[c, d]] + rank[np.r_[c, d]])
+
+
 def test_episode_split_label_in_two_groups_is_two_classes():
     y = np.array(["a", "b", "a", "b", "a", "a", "b", "b"])
     groups = np.array(["p", "p", "q", "q", "p", "q", "p", "q"])
@@ -343,6 +379,12 @@ def test_episode_split_and_scores_share_their_defaults():
         parameters = inspect.signature(entry).parameters
         defaults = [parameters[n].default for n in ("n_way", "n_shot", "n_query", "n_episodes")]
         assert defaults == [5, 1, 1, 100]
+    trials = {"n_way": 5, "n_shot": 1, "n_query": 1, "n_episodes": 100}
+    assert vars(EpisodeSplit()) == {**trials, "random_state": None}
+    for scorer in (OneShotScorer(), make_one_shot_scorer()):
+        assert scorer.get_params() == {**trials, "class_groups": None, "random_state": 0}
+    given = dict(zip(scorer.get_params(), ({"a": 1}, 40, 3, 4, 2, 7), strict=True))
+    assert make_one_shot_scorer(**given).get_params() == given
 
 
 def test_one_shot_score_scores_the_default_episodes(data):
@@ -369,19 +411,22 @@ def test_episode_split_and_scores_name_a_bad_parameter(data, name, value, error)
         lambda: make_one_shot_scorer(**{name: value}),
         lambda: one_shot_score(KNeighborsClassifier(1), X, y, **{name: value}),
     ):
-        with pytest.raises(error, match=name):
+        with pytest.raises(error, match=f"^{name} (must be an instance of|== )"):
             call()
 
 
 def test_episode_split_refuses_n_way_above_the_number_of_classes(data):
     X, y, groups = data
     expected = (
-        r"n_way=20 needs 20 classes with at least n_shot \+ n_query = 2 .* y has 12. Decrease"
+        r"^n_way={} needs {} classes with at least n_shot \+ n_query = 2 samples each, but {}. "
+        "Decrease n_way, n_shot or n_query, or give more data.$"
     )
-    with pytest.raises(ValueError, match=expected):
+    with pytest.raises(ValueError, match=expected.format(20, 20, "y has 12")):
         EpisodeSplit(20).split(X, y)
-    with pytest.raises(ValueError, match="n_way=5 .* best of 3 groups has 4"):
+    with pytest.raises(ValueError, match=expected.format(5, 5, "the best of 3 groups has 4")):
         one_shot_score(KNeighborsClassifier(1), X, y, groups=groups, n_way=5)
+    with pytest.raises(ValueError, match=expected.format(9, 9, "the best of 2 groups has 8")):
+        EpisodeSplit(9).split(X, y, groups > 0)
 
 
 def test_episode_split_refuses_too_few_samples(data):
@@ -396,14 +441,28 @@ def test_episode_split_refuses_too_few_samples(data):
 def test_episode_split_and_scores_refuse_y_and_groups_that_do_not_fit(data):
     X, y, groups = data
     knn = KNeighborsClassifier(1)
-    with pytest.raises(ValueError, match=r"y has 59 values but X has 60 samples"):
-        one_shot_score(knn, X, y[1:])
+    for call in (
+        lambda: one_shot_score(knn, X, y[1:]),
+        lambda: EpisodeSplit(2).split(X, y[1:]),
+        lambda: EpisodeSplit(2).split(X.tolist(), y[1:]),
+        lambda: OneShotScorer(class_groups=GROUP_OF)(knn, X, y[1:]),
+    ):
+        with pytest.raises(
+            ValueError,
+            match="^y has 59 values but X has 60 samples; expected one value for each sample.$",
+        ):
+            call()
     with pytest.raises(ValueError, match=r"groups has 58 values but y has 60 samples"):
         one_shot_score(knn, X, y, groups=groups[2:], n_way=4)
     with pytest.raises(ValueError, match=r"y has shape \(60, 3\)"):
         EpisodeSplit(2).split(X, np.zeros((60, 3), dtype=int))
-    with pytest.raises(ValueError, match="y is None"):
-        EpisodeSplit(2).split(X)
+    for call in (
+        lambda: EpisodeSplit(2).split(X),
+        lambda: one_shot_score(knn, X, None),
+        lambda: OneShotScorer(class_groups=GROUP_OF)(knn, X, None),
+    ):
+        with pytest.raises(ValueError, match="^y is None; expected one class label for each"):
+            call()
     with pytest.raises(ValueError, match="y contains NaN"):
         EpisodeSplit(2).split(X, np.full(60, np.nan))
     with pytest.raises(TypeError, match="y mixes values of types int, str"):
@@ -450,6 +509,22 @@ def test_one_shot_score_embeds_once_and_only_what_occurs_in_trials(data, in_pipe
     one_shot_score(fake, X, y, n_way=12, n_shot=3, n_query=2, random_state=0)
     (embedded,) = last.embedded_
     assert len(embedded) == len(X)
+
+
+def test_one_shot_score_leaves_data_frames_their_columns(data):
+    X, y, _ = data
+    table = pd.DataFrame(X.reshape(len(X), -1)).add_prefix("pixel ")
+    columns = make_column_transformer(("passthrough", ["pixel 1", "pixel 7", "pixel 9"]))
+    pipe = make_pipeline(columns, KNeighborsClassifier(1))
+    assert one_shot_score(pipe, table, y, random_state=0).accuracy > 0.9
+
+
+def test_one_shot_score_transforms_by_all_steps_of_a_pipeline(data):
+    X, y, _ = data
+    steps = FunctionTransformer(np.negative), FunctionTransformer(np.exp), FakeTwin()
+    pipe = make_pipeline(*steps).fit(X / 50, y)
+    one_shot_score(pipe, X / 50, y, n_way=12, n_shot=3, n_query=2, random_state=0)
+    assert_allclose(pipe[-1].embedded_, [np.exp(-X / 50)])
 
 
 def test_one_shot_score_of_the_three_kinds_agrees(data):
@@ -519,6 +594,9 @@ def test_wilson_interval_has_known_values_and_refuses_others():
     assert wilson_interval(10, 10)[1] == 1
     low, high = wilson_interval(2.5, 10)
     assert wilson_interval(2, 10)[0] < low < 0.25 < high < wilson_interval(3, 10)[1]
+    for n in range(1, 300):
+        assert wilson_interval(0, n)[0] == 0 < wilson_interval(0, n)[1] < 1
+        assert wilson_interval(n, n)[1] == 1 > wilson_interval(n, n)[0] > 0
     for successes, n in ((11, 10), (-1, 10), (0, 0)):
         with pytest.raises(ValueError, match=f"successes={successes}, n={n}"):
             wilson_interval(successes, n)
@@ -677,11 +755,20 @@ class EpisodeFolds(GroupKFold):
 def test_make_one_shot_scorer_names_a_label_without_group(data):
     X, y, _ = data
     scorer = make_one_shot_scorer(class_groups={CLASSES[0]: 0})
-    with pytest.raises(ValueError, match="class_groups lacks 11 labels of y, such as 'c"):
+    first = next(label for label in y if label != CLASSES[0])
+    message = (
+        f"^class_groups lacks 11 labels of y, such as '{first}'; expected a group for every label "
+        "that is scored.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        scorer(KNeighborsClassifier(1), X, y)
+    scorer = make_one_shot_scorer(class_groups=dict.fromkeys(CLASSES[1:].tolist(), 0))
+    with pytest.raises(ValueError, match=f"lacks 1 labels of y, such as '{CLASSES[0]}'"):
         scorer(KNeighborsClassifier(1), X, y)
 
 
-def test_score_runs_scores_the_runs_as_they_are():
+@pytest.mark.parametrize(("n_runs", "n_correct"), [(1, 2), (2, 5), (3, 7)])
+def test_score_runs_scores_the_runs_as_they_are(n_runs, n_correct):
     run = Bunch(
         support_images=np.arange(3.0).reshape(3, 1, 1),
         support_labels=np.array(["a", "b", "c"]),
@@ -689,15 +776,15 @@ def test_score_runs_scores_the_runs_as_they_are():
         query_labels=np.array(["c", "a", "a"]),
     )
     other = Bunch(**{**run, "query_labels": np.array(["c", "a", "b"])})
-    score = score_runs(KNeighborsClassifier(1), [run, other])
-    assert score.accuracy == pytest.approx(5 / 6)
-    assert (score.n_trials, score.n_way, score.n_shot) == (6, 3, 1)
-    assert score.interval == wilson_interval(5, 6)
-    assert "3-way 1-shot, given runs, 6 trials" in str(score)
+    score = score_runs(KNeighborsClassifier(1), [run, other, run][:n_runs])
+    assert score.accuracy == pytest.approx(n_correct / (3 * n_runs))
+    assert (score.n_trials, score.n_way, score.n_shot) == (3 * n_runs, 3, 1)
+    assert score.interval == wilson_interval(n_correct, 3 * n_runs)
+    assert f"3-way 1-shot, given runs, {3 * n_runs} trials" in str(score)
 
 
 def test_score_runs_refuses_no_runs():
-    with pytest.raises(ValueError, match="runs is empty"):
+    with pytest.raises(ValueError, match="^runs is empty; expected at least one run.$"):
         score_runs(KNeighborsClassifier(1), [])
 
 

@@ -30,14 +30,17 @@ NAMES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 
 # Imports go one way: a file imports from the layers before its own, and from its own subpackage.
 LAYERS = (
-    ("exceptions",),
+    ("exceptions", "_files"),
+    ("_modelfile",),
     ("twin", "model_selection", "datasets", "programs"),
-    ("_validation", "_params", "augmentation", "callbacks"),
-    ("_callbacks", "_support", "_pairs"),
+    ("_containers", "_params", "augmentation", "callbacks"),
+    ("_validation",),
+    ("_callbacks", "_identity", "_support", "_pairs"),
     ("comparers",),
     ("_fitted",),
-    ("_learning",),
+    ("_learning", "_values"),
     ("_persistence",),
+    ("_start",),
     ("_base",),
     ("_classifier", "_motor_programs"),
     ("_verifier", "_frozen", "recipes", "weights"),
@@ -50,9 +53,11 @@ LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 # Subpackages that import nothing else of the package.
 LEAVES = {
     "exceptions": set(),
-    "twin": {"exceptions"},
+    "_files": set(),
+    "_modelfile": {"_files"},
+    "twin": {"exceptions", "_files", "_modelfile"},
     "model_selection": {"exceptions"},
-    "datasets": {"exceptions"},
+    "datasets": {"exceptions", "_files"},
     "programs": {"exceptions"},
 }
 WITHOUT_TORCH = (
@@ -356,9 +361,10 @@ def test_no_file_outside_the_package_uses_private_names(name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("__.py")])
 def test_each_file_has_its_test_file(name):
-    """A private module of a public subpackage is tested by a file of the subpackage."""
+    """What is private in a subpackage, or all of a private one, is tested by one file."""
     *folders, stem = name.removesuffix(".py").split("/")
-    parts = folders if folders and stem.startswith("_") else [*folders, stem.removeprefix("_")]
+    private = folders and (stem.startswith("_") or folders[0].startswith("_"))
+    parts = [part.removeprefix("_") for part in (folders if private else [*folders, stem])]
     assert (TESTS / f"test_{'_'.join(parts)}.py").exists()
 
 

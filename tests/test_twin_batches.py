@@ -212,11 +212,12 @@ def test_class_batches_draw_all_groups_equally_often():
     classes = np.repeat(np.arange(12), [2] * 4 + [6] * 8)
     groups = np.repeat([0, 1, 2, 3], [4, 4, 24, 24])
     batches = class_batches(classes, groups, (1, 2, 2))
-    drawn = np.zeros(4, dtype=int)
-    for inputs, _ in batches.epoch(0):
-        drawn[groups[inputs["images"][:, 0].long().numpy()[0]]] += 1
-    assert drawn.sum() == batches.n_batches == 14
-    assert drawn.max() - drawn.min() <= 1
+    for epoch in range(40):
+        drawn = np.zeros(4, dtype=int)
+        for rows, *_ in batches.plan(epoch):
+            drawn[groups[rows[0]]] += 1
+        assert drawn.sum() == batches.n_batches == 14
+        assert drawn.max() - drawn.min() <= 1
 
 
 def test_class_batches_take_every_image_about_once_an_epoch():
@@ -263,12 +264,13 @@ def test_class_batches_make_a_group_of_each_turn():
     assert seen == {(0, 0), (0, 4), (4, 0), (4, 4)}
 
 
-def test_class_batches_turn_images_as_planned():
+@pytest.mark.parametrize("allowed", [(0, 5), (0, 1, 6)])
+def test_class_batches_turn_images_as_planned(allowed):
     classes, groups = labels_of(3, 4, 4)
     images = torch.rand(48, 2, 5, 5, generator=torch.Generator().manual_seed(0))
-    batches = class_batches(classes, groups, turns=(0, 1, 6), store=ArrayStore(images))
+    batches = class_batches(classes, groups, turns=allowed, store=ArrayStore(images))
     for (rows, turns, _, _), (inputs, _) in zip(batches.plan(0), batches.epoch(0), strict=True):
-        assert set(turns.tolist()) <= {0, 1, 6}
+        assert set(turns.tolist()) <= set(allowed)
         assert torch.equal(inputs["images"], turn(images[torch.from_numpy(rows)], turns))
 
 
@@ -346,14 +348,50 @@ def test_epoch_scales_the_images():
 @pytest.mark.parametrize(
     ("augmentation", "got"),
     [
-        (lambda images, generator: images[:, :1, 1:], r"torch.Size\(\[12, 1, 7, 8\]\)"),
-        (lambda images, generator: images.double(), "torch.float64"),
-        (lambda images, generator: images.numpy(), "for images of shape"),
-        (lambda images, generator: None, "NoneType"),
+        (
+            lambda images, generator: images[:, :1, 1:],
+            r"torch.Size\(\[12, 1, 7, 8\]\) of torch.float32",
+        ),
+        (
+            lambda images, generator: images.double(),
+            r"torch.Size\(\[12, 1, 8, 8\]\) of torch.float64",
+        ),
+        (lambda images, generator: images.numpy(), r"\(12, 1, 8, 8\) of float32"),
+        (lambda images, generator: None, "NoneType of no dtype"),
+        (lambda images, generator: [], "list of no dtype"),
     ],
 )
 def test_epoch_refuses_what_an_augmentation_may_not_return(augmentation, got):
     store = ArrayStore(torch.zeros(24, 1, 8, 8))
     batches = class_batches(*labels_of(2, 3, 4), augmentation=augmentation, store=store)
-    with pytest.raises(TypeError, match=f"augmentation returned .*{got}"):
+    message = (
+        rf"^augmentation returned {got} for images of shape \(12, 1, 8, 8\); expected float32 "
+        "images of that shape.$"
+    )
+    with pytest.raises(TypeError, match=message):
         next(batches.epoch(0))
+
+
+@pytest.mark.parametrize("kind", ["classes", "pairs"])
+def test_epoch_goes_on_from_any_batch_with_the_generator_as_it_was(kind):
+    """What a checkpoint keeps: the number of batches done, and the state of the generator."""
+    batches = kinds(seed=3)[kind]
+    whole = list(batches.epoch(1))
+    for done in range(len(whole) + 1):
+        generator = batches.generator(1)
+        assert equal_epochs(list(islice(batches.epoch(1, generator), done)), whole[:done])
+        assert equal_epochs(list(batches.epoch(1, generator, first=done)), whole[done:])
+        if 0 < done < len(whole):  # and not as it was at first
+            assert not equal_epochs(list(batches.epoch(1, first=done)), whole[done:])
+
+
+def test_class_batches_read_the_order_of_samples_inside_classes_alone():
+    classes = np.repeat(np.arange(6), 50)
+    mixed = np.random.default_rng(0).permutation(classes)
+    rank = np.empty(len(mixed), dtype=int)  # of each sample among those of its class
+    for c in range(6):
+        rank[mixed == c] = np.arange(50)
+    ours, others = (class_batches(labels, labels // 3).plan(0) for labels in (classes, mixed))
+    for (rows, _, _, same), (other_rows, _, _, other_same) in zip(ours, others, strict=True):
+        np.testing.assert_array_equal(rows, 50 * mixed[other_rows] + rank[other_rows])
+        assert torch.equal(same, other_same)

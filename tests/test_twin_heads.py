@@ -194,6 +194,33 @@ def test_signed_l1_initialise_has_the_paper_s_moments():
     assert 0 < abs(head.bias - 0.5) < 0.05
 
 
+def test_aligned_initialise_draws_the_projection_by_the_number_of_channels():
+    head = build_head("aligned", (64, 2, 2), torch.Generator().manual_seed(0))
+    assert head.projection.shape == (64, 64)
+    assert abs(head.projection.mean()) < 4 / 8 / 64
+    assert abs(8 * head.projection.std() - 1) < 0.05
+    assert (head.saliency == 0).all()
+
+
+@pytest.mark.parametrize(("name", "bias"), [("weighted_l1", 12.0), ("aligned", 6.0)])
+def test_build_head_starts_with_the_margin_of_its_head(name, bias):
+    """Logits of random networks lie on both sides of zero."""
+    head = build_head(name, (8, 2, 2), torch.Generator().manual_seed(0))
+    assert head.bias.item() == pytest.approx(bias)
+    if name == "weighted_l1":  # distances are mean differences of the 32 features
+        torch.testing.assert_close(
+            head.embed(torch.ones(1, 8, 2, 2)), torch.full((1, 32), 20 / 32)
+        )
+
+
+def test_aligned_keeps_its_parameters_alone():
+    """What files hold: which cells are near each other is computed again."""
+    head = build_head("aligned", (4, 3, 3), torch.Generator().manual_seed(0))
+    names = {"projection", "saliency", "log_sharpness", "margin"}
+    assert head.state_dict().keys() == dict(head.named_parameters()).keys() == names
+    assert head.log_sharpness.exp().item() == pytest.approx(10)
+
+
 def test_signed_l1_starts_as_a_distance_with_a_negative_mean_alpha():
     generator = torch.Generator().manual_seed(0)
     head = build_head("signed_l1", (50,), generator, alpha_mean=-0.3, alpha_std=0.0)
@@ -276,6 +303,14 @@ def test_aligned_logits_are_finite_and_at_most_the_bias(seed, scale):
     assert (head.logits(embeddings, embeddings) <= head.bias + 1e-3).all()
 
 
+def test_aligned_embed_does_not_blow_up_what_is_next_to_nothing():
+    head = build_head("aligned", (4, 3, 3), torch.Generator().manual_seed(0))
+    features = random_features(5, (4, 3, 3), dtype=torch.float32)
+    norms = [head.embed(scale * features)[..., :-1].norm(dim=2) for scale in (1e-3, 1e-9)]
+    torch.testing.assert_close(norms[0], torch.ones(5, 9))
+    assert (norms[1] < 0.1).all()
+
+
 def test_aligned_gradients_are_finite_for_empty_images():
     head = build_head("aligned", (4, 3, 3), torch.Generator().manual_seed(0))
     features = torch.zeros(4, 4, 3, 3, requires_grad=True)
@@ -298,14 +333,73 @@ def test_aligned_logits_of_many_are_computed_in_blocks(monkeypatch):
 
 
 def test_aligned_refuses_vectors():
-    with pytest.raises(ValueError, match=r"compares feature maps.*returns features of .* \(9,\)"):
+    message = (
+        r"^head='aligned' compares feature maps \(channels, height, width\), but the encoder "
+        r"returns features of shape \(9,\): use head='weighted_l1'.$"
+    )
+    with pytest.raises(ValueError, match=message):
         Aligned((9,))
 
 
-@pytest.mark.parametrize("params", [{"window": -1}, {"n_channels": 0}])
-def test_aligned_refuses_parameters_out_of_range(params):
-    with pytest.raises(ValueError, match="expected window >= 0 and n_channels >= 1"):
+@pytest.mark.parametrize(
+    ("params", "came"),
+    [
+        ({"window": -1}, "window=-1, n_channels=64"),
+        ({"window": 1.5}, "window=1.5, n_channels=64"),
+        ({"n_channels": 0}, "window=1, n_channels=0"),
+    ],
+)
+def test_aligned_refuses_parameters_out_of_range(params, came):
+    message = f"^{came}; expected integers, window >= 0 and n_channels >= 1.$"
+    with pytest.raises(ValueError, match=message):
         Aligned((4, 3, 3), **params)
+
+
+def test_aligned_takes_the_least_that_its_parameters_may_be():
+    head = build_head("aligned", (4, 2, 3), torch.Generator(), n_channels=1, window=0)
+    assert head.embed(torch.ones(2, 4, 2, 3)).shape == (2, 6, 2)
+
+
+def test_aligned_refuses_maps_whose_pairs_of_cells_need_too_much_memory(monkeypatch):
+    n_near = (11 * 300 - 30) * (11 * 200 - 30)  # 5 cells less at each end of a line, 4, ...
+    message = (
+        f"^window=5 of a map of 300x200 cells compares {n_near} pairs of cells, which needs too "
+        "much memory: use smaller max_cells in encoder_params, or a smaller window.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        Aligned((4, 300, 200), window=5)
+    with pytest.raises(ValueError, match=f" 3x3000 cells compares {9 * (9 * 3000 - 20)} pairs"):
+        Aligned((4, 3, 3000), window=4)  # the whole of a column of three
+    monkeypatch.setattr(heads, "LARGEST", 2 * 12 * 8 * 10)
+    assert len(Aligned((4, 3, 4)).i) == 70  # 7 pairs of rows by 10 of columns
+    monkeypatch.setattr(heads, "LARGEST", 2 * 12 * 70)
+    assert len(Aligned((4, 3, 4)).i) == 70
+    monkeypatch.setattr(heads, "LARGEST", 2 * 12 * 70 - 1)
+    with pytest.raises(ValueError, match="compares 70 pairs"):
+        Aligned((4, 3, 4))
+
+
+def test_aligned_compares_cells_at_most_the_window_away():
+    assert len(Aligned((4, 5, 3), window=9).i) == 15**2
+    assert len(Aligned((4, 5, 3), window=0).i) == 15
+
+
+@pytest.mark.parametrize("name", ["weighted_l1", "signed_l1", "aligned"])
+def test_build_head_without_a_generator_has_shapes_only(name):
+    head = build_head(name, (6, 3, 3), torch.Generator())
+    empty = build_head(name, (6, 3, 3), None)
+    assert {parameter.device.type for parameter in empty.parameters()} == {"meta"}
+    shapes = {name: value.shape for name, value in head.state_dict().items()}
+    assert {name: value.shape for name, value in empty.state_dict().items()} == shapes
+    empty.load_state_dict(head.state_dict(), assign=True)
+    a, b = head.embed(torch.ones(2, 6, 3, 3)), empty.embed(torch.ones(2, 6, 3, 3))
+    torch.testing.assert_close(empty.logits(b, b), head.logits(a, a), rtol=0, atol=0)
+
+
+def test_build_head_without_a_generator_takes_parameters():
+    head = build_head("aligned", (6, 3, 3), None, n_channels=5, window=0)
+    assert head.projection.shape == (6, 5)
+    assert len(head.i) == 9
 
 
 @pytest.mark.parametrize("name", ["signed_l1", "aligned"])
@@ -337,3 +431,13 @@ def test_mean_head_logits_are_the_mean_of_its_heads(name, shape):
     torch.testing.assert_close(mean.logits(a, b), expected)
     torch.testing.assert_close(mean.pair_logits(a, b), expected.diagonal())
     torch.testing.assert_close(mean.bias, torch.stack([head.bias for head in members]).mean())
+
+
+@ANY
+def test_mean_head_refuses_embeddings_of_another_number_of_networks(name, shape):
+    members = [random_head(name, shape, seed) for seed in range(2)]
+    embeddings = torch.stack([members[0].embed(random_features(4, shape))] * 3, 1)
+    for compare in (MeanHead(members).logits, MeanHead(members).pair_logits):
+        for a, b in ((embeddings, embeddings), (embeddings[:, :2], embeddings)):
+            with pytest.raises(ValueError, match="is (longer|shorter) than"):
+                compare(a, b)

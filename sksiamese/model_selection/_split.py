@@ -264,6 +264,10 @@ def common_way(classes: NDArray[np.integer], groups: NDArray[np.integer]) -> int
     20
     >>> int(common_way(classes, np.repeat([0, 1, 2], [60, 18, 2])))  # 30, 9 and 1 classes
     9
+    >>> int(common_way(np.array([0, 0, 1]), np.zeros(3, dtype=int)))  # one class of two
+    2
+    >>> int(common_way(np.arange(3), np.zeros(3, dtype=int)))  # none
+    2
     """
     names, counts = np.unique(np.stack([groups, classes]), axis=1, return_counts=True)
     per_group = np.bincount(names[0, counts > 1], minlength=1)

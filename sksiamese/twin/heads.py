@@ -17,6 +17,7 @@ from torch import Tensor, nn
 GAIN = 20.0
 TILE = 64
 BLOCK = 2**24  # numbers in a temporary
+LARGEST = 2**24  # numbers that say which cells of `Aligned` are near each other
 
 
 class Comparison(Protocol):
@@ -197,24 +198,32 @@ class Aligned(nn.Module):
                 "head='aligned' compares feature maps (channels, height, width), but the encoder "
                 f"returns features of shape {tuple(feature_shape)}: use head='weighted_l1'."
             )
-        if window < 0 or n_channels < 1:
+        if window % 1 != 0 or window < 0 or n_channels < 1:
             raise ValueError(
-                f"window={window}, n_channels={n_channels}; expected window >= 0 and "
-                "n_channels >= 1."
+                f"window={window!r}, n_channels={n_channels!r}; expected integers, window >= 0 "
+                "and n_channels >= 1."
             )
         channels, height, width = feature_shape
+        n_near = _n_near(height, window) * _n_near(width, window)
+        if 2 * height * width * n_near > LARGEST:
+            raise ValueError(
+                f"window={window} of a map of {height}x{width} cells compares {n_near} pairs of "
+                "cells, which needs too much memory: use smaller max_cells in encoder_params, or "
+                "a smaller window."
+            )
         self.projection = nn.Parameter(torch.empty(channels, n_channels))
         self.saliency = nn.Parameter(torch.zeros(channels))
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
         self.margin = nn.Parameter(torch.tensor(0.3))
-        row, column = torch.arange(height * width) // width, torch.arange(height * width) % width
+        # On the CPU also where parameters are on the meta device, for they depend on no weights.
+        cells = torch.arange(height * width, device="cpu")
+        row, column = cells // width, cells % width
         near = ((row[:, None] - row).abs() <= window) & (
             (column[:, None] - column).abs() <= window
         )
         i, j = near.nonzero(as_tuple=True)
         # Which of the near pairs (i, j) belong to cell i, and which to cell j: rows are means.
-        cells = torch.arange(height * width)[:, None]
-        members = torch.cat([cells == i, cells == j]).float()
+        members = torch.cat([cells[:, None] == i, cells[:, None] == j]).float()
         self.i: Tensor
         self.j: Tensor
         self.members: Tensor
@@ -292,13 +301,22 @@ class MeanHead:
         return torch.stack(logits).sum(0) / len(self.heads)
 
 
+def _n_near(n_cells: int, window: int) -> int:
+    """Return how many pairs of cells of a line are at most `window` apart."""
+    window = min(window, n_cells - 1)
+    return n_cells * (2 * window + 1) - window * (window + 1)
+
+
 HEADS: dict[str, Any] = {"weighted_l1": WeightedL1, "signed_l1": SignedL1, "aligned": Aligned}
 
 
 def build_head(
-    name: str, feature_shape: tuple[int, ...], generator: torch.Generator, **params: Any
+    name: str, feature_shape: tuple[int, ...], generator: torch.Generator | None, **params: Any
 ) -> Head:
-    """Build one of `HEADS` with weights drawn from `generator` alone."""
+    """Build one of `HEADS` with weights drawn from `generator` alone; on "meta" without one."""
+    if generator is None:
+        with torch.device("meta"):
+            return HEADS[name](feature_shape, **params)
     head = HEADS[name](feature_shape, **params)
     if hasattr(head, "initialise"):
         head.initialise(generator)
