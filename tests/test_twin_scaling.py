@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_runs import ArrayStore
 
+from sksiamese.datasets import make_glyphs
 from sksiamese.twin.scaling import InputScaling, evenly_spaced, learn_scaling
 
 
@@ -340,16 +341,57 @@ def test_learn_scaling_finds_the_polarity_of_noisy_images(glyphs):
     assert learn_scaling(store_of(images))[1].item() < 0
 
 
-def test_spread_is_the_median_value_range_in_units_of_the_scale():
-    images = torch.zeros(3, 2, 4, 4)
-    images[:, :, 1, 1] = torch.tensor([[10.0, 1.0], [20.0, 2.0], [90.0, 9.0]])
-    scaling = image_scaling([5.0, 5.0], [20.0, -4.0])
-    assert scaling.spread(images).tolist() == [1.0, 0.5]
-
-
 def test_input_scaling_refuses_to_resize_flat_rows():
     rows = dataclasses.replace(
         InputScaling(torch.zeros(4), torch.ones(4)), size=(2, 2), working_size=None
     )
     with pytest.raises(ValueError, match="flat rows cannot be resized"):
         rows(torch.zeros(3, 4))
+
+
+def in_shadow(X):
+    """Return images of dark drawings, most of whose paper lies in a shadow of 40 %."""
+    light = np.ones((len(X), *X.shape[1:]))
+    light[:, :, X.shape[2] // 4 :] = 0.6
+    return (X * light).astype(np.uint8)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_learn_scaling_finds_polarity_and_contrast_in_shadows(inverted):
+    X = make_glyphs(n_classes=10, n_samples=2, image_size=48, random_state=0)[0] // 2 + 120
+    X = np.pad(X, ((0, 0), (8, 8), (8, 8)), constant_values=247)  # ink 120 on paper 247
+    images = in_shadow(X)
+    if inverted:
+        images = 255 - images
+    offset, scale = learn_scaling(store_of(images))
+    assert (scale.item() > 0) == inverted
+    assert 0.4 * 127 < abs(scale.item()) < 1.3 * 127
+
+
+def test_is_inverted_is_false_for_shadows_and_true_for_inverted_images_in_them():
+    X = make_glyphs(n_classes=10, n_samples=1, image_size=48, random_state=0)[0] // 4 + 180
+    X = np.pad(X, ((0, 0), (8, 8), (8, 8)), constant_values=243)  # pencil
+    store = store_of(X)
+    scaling = InputScaling(*learn_scaling(store))
+    rows = np.arange(len(X))
+    assert not scaling.is_inverted(store_of(in_shadow(X)).take(rows)).any()
+    dark = store_of(255 - X).take(rows)  # its paper is darker than this ink
+    assert scaling.is_inverted(dark).all()
+
+
+def test_crop_finds_the_drawing_in_uneven_light_and_between_lines():
+    X = make_glyphs(n_classes=10, n_samples=1, image_size=48, random_state=0)[0]
+    X = np.pad(X, ((0, 0), (8, 8), (8, 8)), constant_values=255)
+    seen = in_shadow(X).astype(float)
+    seen[:, 5::20] *= 0.7
+    store = store_of(X)
+    scaling = dataclasses.replace(
+        InputScaling(*learn_scaling(store)),
+        size=(64, 64),
+        working_size=(32, 32),
+        crop="foreground",
+    )
+    rows = np.arange(len(X))
+    expected = scaling(store.take(rows))
+    found = scaling(store_of(seen).take(rows).float())
+    assert ((found > 0.5) != (expected > 0.5)).float().mean() < 0.03

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .foreground import FAINTEST, border_of, contrast, corrected, is_uneven, polarity
+
 FOREGROUND_SIDE = 0.8  # longer side of the foreground, as a fraction of the crop
+N_UNEVEN = 50  # unevenly lit images that are looked at, at most
 MAX_ZOOM = 3.0  # specks are enlarged at most so much more than the whole image would be
-FAINTEST = 0.2  # weaker foreground is noise
 ALL_FOREGROUND = 2 / 3  # a drawing seldom covers so much of its image, and its border too
 
 
@@ -36,6 +38,10 @@ class Store(Protocol):
 
     def take(self, rows: np.ndarray) -> Tensor:
         """Return the samples at `rows` as a floating tensor (B, C, H, W) or (B, D)."""
+        ...
+
+    def named(self, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Return how messages name the samples at `rows`, and the rows of X that have them."""
         ...
 
 
@@ -82,20 +88,40 @@ def _sample(store: Store) -> Tensor:
     return store.take(evenly_spaced(len(store), n_samples)).double()
 
 
-def _border(images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, pixels)
-    border = torch.ones(images.shape[2:], dtype=torch.bool, device=images.device)
-    border[1:-1, 1:-1] = False
-    return images[..., border]
-
-
 def _own_background(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return each scaled image's border median, and whether the border is foreground.
 
     It is where the median is nearer to 1 than to 0 and above the mean of the whole image: on
     paper as dark as foreground, what is drawn is darker still. (B, C, H, W) -> two (B, C, 1, 1).
     """
-    background = _border(x).median(-1).values[..., None, None]
+    background = border_of(x).median(-1).values[..., None, None]
     return background, (background > 0.5) & (x.mean((2, 3), keepdim=True) < background - 1e-3)
+
+
+def _black(offset: Tensor, scale: Tensor) -> Tensor:
+    """Return the scaled value that stands for no light: 0 for dark drawings on light paper.
+
+    Light drawings are inverted, so that it is the largest value of their kind, 1, 255 or 65535.
+    """
+    most = torch.full_like(offset, 65535.0)
+    for value in (255.0, 1.0):
+        most[offset + scale <= value] = value
+    dark = torch.where(scale < 0, torch.zeros_like(offset), most)
+    return ((dark - offset) / scale).clamp(min=1)
+
+
+def _correct_uneven(sample: Tensor, heavier: Tensor, extent: Tensor) -> None:
+    """Replace, in place, what the border's median says of drawings on unevenly lit paper."""
+    uneven = is_uneven(sample).nonzero().flatten()
+    if not len(uneven):
+        return
+    some = uneven[:: math.ceil(len(uneven) / N_UNEVEN)]
+    contrasts = contrast(sample[some])
+    paper = ~contrasts.isnan().any(1)
+    if paper.float().mean() > 0.5:  # the others are alike
+        heavier[uneven], extent[uneven] = 0, torch.nan
+    heavier[some[paper]] = polarity(sample[some[paper]]) * sample.shape[1]
+    extent[some[paper]] = contrasts[paper]
 
 
 def learn_scaling(store: Store) -> tuple[Tensor, Tensor]:
@@ -125,11 +151,15 @@ def learn_scaling(store: Store) -> tuple[Tensor, Tensor]:
     if sample.ndim == 2:
         offset, scale = sample.mean(0), sample.std(0, correction=0)
     else:
-        offset = _border(sample).movedim(1, 0).flatten(1).median(1).values
-        sign = 1.0 if (sample.mean((0, 2, 3)) - offset).sum() >= 0 else -1.0
+        offset = border_of(sample).movedim(1, 0).flatten(1).median(1).values
+        heavier = (sample.mean((2, 3)) - offset).sum(1)  # (B,)
         high, low = sample.amax((2, 3)) - offset, offset - sample.amin((2, 3))
         extent = torch.maximum(high, low)  # (B, C)
-        extent = extent.masked_fill(extent < extent.amax(0) / 8, torch.nan)  # noise on a blank
+        _correct_uneven(sample, heavier, extent)
+        sign = 1.0 if heavier.sum() >= 0 else -1.0
+        extent = extent.masked_fill(
+            extent < extent.nan_to_num(0).amax(0) / 8, torch.nan
+        )  # noise on a blank
         scale = sign * extent.nanquantile(0.9, 0, interpolation="lower")
         offset, scale = offset[:, None, None], scale[:, None, None]
     if not (offset.isfinite().all() and scale.isfinite().all()):
@@ -183,19 +213,14 @@ class InputScaling:
     def _scaled(self, x: Tensor) -> Tensor:
         return (self._shifted(x) / self.scale.to(x.dtype)).float()
 
-    def spread(self, x: Tensor) -> Tensor:
-        """Return the value range of images in units of foreground minus background.
-
-        Medians over the images: (B, C, H, W) -> (C,). About 1 for images like the training ones.
-        """
-        x = self._scaled(x)
-        return (x.amax((2, 3)) - x.amin((2, 3))).median(0).values
-
     def is_inverted(self, x: Tensor) -> Tensor:
         """Return which images appear to have inverted polarity: (B, C, H, W) -> (B,) bool."""
         x = self._scaled(x).mean(1, keepdim=True)
         border_is_foreground = _own_background(x)[1].flatten()
-        return border_is_foreground & ((x > 0.5).float().mean((1, 2, 3)) > ALL_FOREGROUND)
+        inverted = border_is_foreground & ((x > 0.5).float().mean((1, 2, 3)) > ALL_FOREGROUND)
+        shaded = inverted.clone()  # in a deep shadow the drawing is darker still
+        shaded[inverted] = is_uneven(x[inverted]) & (polarity(x[inverted]) > -0.01)
+        return inverted & ~shaded
 
     def _cropped(self, x: Tensor) -> Tensor:
         """Centre the foreground's bounding box, its longer side `FOREGROUND_SIDE` of the result.
@@ -205,6 +230,7 @@ class InputScaling:
         its strongest pixel.
         """
         working_size = self.working_size or x.shape[2:]
+        x = corrected(x, _black(self.offset, self.scale))
         background, border_is_foreground = _own_background(x)
         x = x - background.masked_fill(border_is_foreground, 0)  # a drawing that fills its image
         strongest = x.amax((1, 2, 3), keepdim=True)
