@@ -116,6 +116,7 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
     Notes
     -----
     Drawings of any size and polarity are cropped to the foreground and brought to 105x105 pixels.
+    Before, uneven light, ruled lines, dark page edges and specks are taken out.
     Skeletons suit strokes; filled shapes are reduced to their middle lines. Flat rows without
     `image_shape` are standardised and drawn as curves, one stroke through the values in their
     order; two curves are compared point by point.

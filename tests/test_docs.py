@@ -1,6 +1,7 @@
 """The documentation is about what there is: links, names, parameters, and code that runs."""
 
 import ast
+import doctest
 import importlib
 import inspect
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.model_selection import GridSearchCV, GroupKFold
 
 import sksiamese
 from sksiamese import SiameseOneShotClassifier, load_pretrained
@@ -54,8 +56,11 @@ WORDS = {
 OTHERS = {
     "LRScheduler": {"gamma"},
     "MLPClassifier": {"solver"},
-    "cross_val_score": {"groups", "params", "scoring"},
+    "cross_val_predict": {"method"},
+    "cross_val_score": {"cv", "groups", "params", "scoring"},
+    "sklearn": {"enable_metadata_routing"},
     "numpy": {"axis"},
+    "pathlib.Path.mkdir": {"exist_ok", "parents"},
     "timm.create_model": {"in_chans", "num_classes", "pretrained"},
     "torch": {"dim", "dtype"},
     "torch.export": {"dynamic_shapes"},
@@ -122,12 +127,12 @@ def names(tmp_path, monkeypatch):
     }
 
 
-def run(page, names, contains=""):
+def run(page, names, contains="", short="max_iter=2"):
     """Run the Python code of a page that contains some text; training is made short."""
     for block in python_blocks(page):
         # An encoder of timm would be downloaded.
         if contains in block and "import timm" not in block:
-            block = block.replace("(random_state=0)", "(max_iter=2, random_state=0)")
+            block = block.replace("(random_state=0)", f"({short}, random_state=0)")
             exec(compile(block, page.name, "exec"), names)
 
 
@@ -234,23 +239,124 @@ def test_readme_code_runs(names):
     assert names["probabilities"].shape == (5, 5)
 
 
-def test_readme_passes_groups_to_fit_and_to_the_splitter(names, monkeypatch):
+# Groups: scikit-learn's tools pass them to the splitter, and not to fit
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """List the numbers of classes and of groups (None: not given) of each `fit` to come."""
     fit, seen = SiameseOneShotClassifier.fit, []
 
     def watched(self, X, y, groups=None):
-        seen.append(set(groups))
+        if groups is None:
+            seen.append((len(set(y)), None))
+        else:
+            seen.append((len(set(zip(groups, y, strict=True))), len(set(groups))))
         return fit(self, X, y, groups)
 
-    names["SiameseOneShotClassifier"] = type(
-        "SiameseOneShotClassifier", (SiameseOneShotClassifier,), {"fit": watched}
+    monkeypatch.setattr(SiameseOneShotClassifier, "fit", watched)
+    return seen
+
+
+@pytest.fixture
+def in_groups(names):
+    """The same names, with labels that are unique only inside an alphabet."""
+    return names | {"y": names["y"] % 5}
+
+
+# Of the code in each page: classes and groups of what fit is given, in its order.
+FIFTHS, HALVES, WHOLE = [(20, 4)] * 5, [(10, 2), (15, 3)], [(25, 5)]
+GROUPED = {
+    README: FIFTHS,
+    DOCS / "cross_validation.md": [
+        *FIFTHS,
+        *[*HALVES, *HALVES, *WHOLE],
+        *[(n_classes, None) for n_classes, _ in [*HALVES, *HALVES, *WHOLE]],
+    ],
+}
+
+
+def uses_groups(code):
+    return re.search(r"groups=|\bgroups\b", code) and re.search(
+        r"cross_val|GridSearch|RandomizedSearch|learning_curve", code
     )
-    run(README, names, contains="cross_val_score")
-    assert [len(groups) for groups in seen] == [4] * 5
+
+
+def test_pages_with_groups_are_all_tried():
+    found = {page for page in PAGES if any(map(uses_groups, python_blocks(page)))}
+    assert found == set(GROUPED)
+
+
+@each(list(GROUPED))
+def test_pages_merge_no_labels_of_two_groups(page, in_groups, fits):
+    in_groups["SiameseOneShotClassifier"] = SiameseOneShotClassifier
+    run(page, in_groups, "alphabet", "max_iter=1, encoder_params={'width': 8}")
+    if page != README:
+        assert in_groups["scores"].shape == (5,)
+        assert in_groups["search"].best_params_["learning_rate"] in (1e-3, 5e-3)
+    assert fits == GROUPED[page]
+
+
+def test_labels_of_two_groups_are_merged_where_fit_gets_no_groups(in_groups, fits):
+    """What the pages warn of."""
+    search = GridSearchCV(SiameseOneShotClassifier(), {"max_iter": [1]}, cv=GroupKFold(2))
+    search.fit(in_groups["X"], in_groups["y"], groups=in_groups["alphabet"])
+    assert fits == [(5, None)] * 3
+
+
+def docstrings():
+    """Return the examples in public docstrings that cross-validate, by name."""
+    found = {}
+    for module in ("", ".datasets", ".model_selection", ".plotting", ".recipes"):
+        module = importlib.import_module(f"sksiamese{module}")
+        objects = {name: getattr(module, name) for name in getattr(module, "__all__", ())}
+        for name, thing in list(objects.items()):
+            if inspect.isclass(thing):
+                objects |= {f"{name}.{key}": value for key, value in vars(thing).items()}
+        for name, thing in objects.items():
+            text = getattr(thing, "__doc__", None) or ""
+            if callable(thing) and re.search(r">>> .*(cross_val|GridSearch)", text):
+                examples = doctest.DocTestParser().get_examples(text)
+                found[name] = "".join(example.source for example in examples)
+    return found
+
+
+@pytest.mark.parametrize("name", docstrings())
+def test_docstrings_merge_no_labels_of_two_groups(name, monkeypatch):
+    """Where groups are given, a label occurs in one of them only, or fit is given them too."""
+    import sklearn.model_selection
+
+    called = []
+    original = sklearn.model_selection.cross_val_score
+
+    def watched(estimator, X, y, **params):
+        called.append(name)
+        if params.get("groups") is not None and "groups" not in params.get("params", ()):
+            pairs = np.stack([np.asarray(y, str), np.asarray(params["groups"], str)])
+            assert np.unique(pairs, axis=1).shape[1] == len(set(pairs[0]))
+        return original(estimator, X, y, **params)
+
+    monkeypatch.setattr(sklearn.model_selection, "cross_val_score", watched)
+    exec(docstrings()[name], {})
+    assert called
+
+
+def test_docstrings_that_cross_validate_are_found():
+    assert {"FrozenTwinClassifier", "EpisodeSplit", "make_one_shot_scorer"} <= set(docstrings())
 
 
 def test_pretrained_code_runs(names):
     run(DOCS / "pretrained.md", names)
     assert names["labels"].tolist() == names["y_new"].tolist()
+
+
+def test_fine_tuning_code_runs(names, fits, monkeypatch):
+    monkeypatch.setitem(sksiamese.weights.FINE_TUNING, "max_iter", 1)
+    names["X"], names["y"] = names["X"][:12], names["y"][:12]
+    run(DOCS / "fine_tuning.md", names)
+    assert fits == [(6, None)] * 2
+    assert names["labels"].tolist() == names["y_new"].tolist()
+    assert names["again"].n_iter_ == 1
 
 
 def test_five_ways_code_scores_each_way(names, capsys):
