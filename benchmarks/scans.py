@@ -54,7 +54,7 @@ CONDITIONS = {
     "JPEG, quality 30": {"quality": 30},
     "paper shade 200": {"paper": (195, 205)},
     "pencil": {"ink": (150, 180)},
-    "gray ink": {"ink": (90, 130)},
+    "gray pen": {"ink": (90, 130)},
     "64 pixels": {"side": 64},
     "160 pixels": {"side": 160},
     "300 pixels": {"side": 300},

@@ -23,6 +23,7 @@ import itertools
 import math
 import statistics
 import time
+import warnings
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from sksiamese import SiameseOneShotClassifier, load_pretrained
 from sksiamese.augmentation import AUGMENTATIONS
 from sksiamese.datasets import load_omniglot_minimal
+from sksiamese.exceptions import DuplicateExemplarWarning
 from sksiamese.twin.batches import ClassBatches
 from sksiamese.twin.encoders import can_pack, fuse, pack
 from sksiamese.twin.losses import TwinLoss
@@ -116,8 +118,8 @@ class FixedBatches(ClassBatches):
         self.batches = list(itertools.islice(super().epoch(0), n_batches))
         return self
 
-    def epoch(self, epoch):
-        return iter(self.batches)
+    def epoch(self, epoch, generator=None, first=0):
+        return iter(self.batches[first:])
 
 
 def by_hand(network, batches, learning_rate=2e-3):
@@ -173,9 +175,11 @@ def growing_ratio(clf, data, n_rounds):
     clf = copy.copy(clf)
     one = data.images[:1]
     labels = itertools.count(len(clf.classes_))
-    return alternate(
-        lambda: clf.add_support(one, [next(labels)]), lambda: clf.transform(one), n_rounds
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DuplicateExemplarWarning)  # one image, many labels
+        return alternate(
+            lambda: clf.add_support(one, [next(labels)]), lambda: clf.transform(one), n_rounds
+        )
 
 
 def large_support_ratios(clf, data, n_rounds):

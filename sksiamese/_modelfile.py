@@ -119,7 +119,9 @@ def _whole(path: Any) -> bytes:
             f"Cannot read {printable(path)}: there is no such file."
         ) from error
     except OSError as error:
-        raise OSError(f"Cannot read {printable(path)}: {error.strerror}.") from error
+        unread = OSError(f"Cannot read {printable(path)}: {error.strerror}.")
+        unread.errno = error.errno  # the file may be whole, as damaged ones are not
+        raise unread from error
     except MemoryError as error:
         raise OSError(f"Cannot read {printable(path)}: it is larger than the memory.") from error
     raise _damaged(path, "it ends within its header")

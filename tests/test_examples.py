@@ -504,7 +504,7 @@ def test_open_world_measures_rejection_and_calibration(tmp_path):
     assert set(record["alphabets"]) == {"Greek", "Korean"}
     assert results["pretrained"]["n"] == 2 * 4 * 20
     assert results["same alphabet"]["n"] == 2 * 4 * 4
-    assert results["other alphabets"]["n"] == results["pretrained"]["n"]
+    assert results["other alphabets"]["n"] == 2 * 1 * 20  # a tenth of the trials, one at least
     for name in ("pretrained", "official"):
         assert results[name]["auroc"] > 0.9
         assert results[name]["false_acceptance"] < 0.2

@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import random
+import re
 import secrets
 import time
 import types
@@ -34,6 +35,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 FORMAT = "sksiamese checkpoint 1"
+_NAME = re.compile(r"checkpoint-[0-9]{6,}\.safetensors")
 PATIENCE = 1.0  # seconds that a killed process has to let go of its lock
 
 
@@ -74,7 +76,7 @@ class Checkpoints:
     def __init__(
         self, folder: str | os.PathLike, identity: dict[str, str], minutes: float | None = None
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(os.path.abspath(folder))  # a callback may change the current folder
         self.identity = identity
         self.minutes = minutes
         self.seed = secrets.randbelow(2**32)
@@ -133,7 +135,8 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """Return the files, newest first."""
-        return sorted(self.folder.glob("checkpoint-*.safetensors"), key=_number, reverse=True)
+        files = [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
+        return sorted(filter(Path.is_file, files), key=_number, reverse=True)
 
     def _read(self) -> None:
         """Take over the state of the newest checkpoint that is whole, if there is one."""
@@ -215,8 +218,7 @@ class Checkpoints:
 
 
 def _number(path: Path) -> int:
-    digits = path.stem.removeprefix("checkpoint-")
-    return int(digits) if digits.isdecimal() else 0
+    return int(path.stem.removeprefix("checkpoint-"))
 
 
 def _environment() -> dict[str, Any]:
