@@ -214,3 +214,18 @@ def test_border_of_has_each_pixel_once(shape):
     expected = torch.ones(shape, dtype=torch.bool)
     expected[1:-1, 1:-1] = False
     assert border_of(image)[0, 0].sort().values.equal(image[0, 0][expected])
+
+
+@pytest.mark.parametrize(("side", "pen"), [(105, 2), (105, 1.25), (64, 2), (28, 1.25)])
+@pytest.mark.parametrize("kind", ["plus", "corner", "hash"])
+def test_corrected_leaves_strokes_from_edge_to_edge(kind, side, pen):
+    """Anti-aliased strokes, fainter where they fall between pixels, are no ruled lines."""
+    fine = np.zeros((4 * side, 4 * side))
+    middles = {"plus": [0.5], "corner": [0.985], "hash": [0.35, 0.65]}[kind]
+    for middle in middles:
+        start = round(4 * (middle * side - pen / 2))
+        stroke = slice(start, start + round(4 * pen))
+        fine[stroke] = 1
+        fine[:, slice(4 * side - stroke.stop, 4 * side - stroke.start)] = 1
+    x = as_batch(fine.reshape(1, side, 4, side, 4).mean((2, 4)))
+    assert (corrected(x, BLACK)[x > 0.5] > 0.5).all()

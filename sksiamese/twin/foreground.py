@@ -43,7 +43,7 @@ COARSE = 40  # polarity is found at about this size
 TILT = 0.15  # a line's ends differ by at most so much of the image's side
 RIDGE = 0.045  # a line stands out by so much of the foreground
 DRAWN_LINE = 0.8  # so dark a line may be a stroke
-LEFT = 0.7  # of the dark pixels, at least so many are no lines
+TAKEN = 0.2  # lines are at most so much of what is darker than half of the foreground
 CAP = 0.15  # more than this does not count, so that strokes are no lines
 N_PARTS = 8  # of a line
 
@@ -403,10 +403,11 @@ def _without_lines(image: np.ndarray, black: np.ndarray) -> np.ndarray:
             after = _without_line(after, _refined(ridges, line, reach / 6), reach, black)
     after = after.swapaxes(1, 2)
     taken = (image - after).mean(0) / strongest
-    drawn = after.mean(0) > median + strongest / 2
-    if taken.max() > DRAWN_LINE and not _leaves_border(drawn):
+    if taken.max() > DRAWN_LINE and not _leaves_border(after.mean(0) > median + strongest / 2):
         return image  # a drawing that is cut tightly
-    if (drawn & (gray.T > 0.5)).sum() < LEFT * (gray > 0.5).sum():
+    gray = gray.T  # as it was
+    dark = gray > 0.5
+    if taken[dark].sum() > TAKEN * gray[dark].sum():
         return image  # the lines are the drawing
     return after if _is_flat(after) else image
 
