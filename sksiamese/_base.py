@@ -234,7 +234,8 @@ def check_knows_input(fitted: Fitted) -> None:
     if fitted.adapts and fitted.support is None:
         raise NotFittedError(
             "This estimator learns the size and the value range of images from its support, which "
-            "it does not have. Call set_support(X, y) first."
+            "it does not have. Call set_support(X, y) first; of a verifier, from_classifier of a "
+            "classifier that has a support."
         )
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ._files import check_mapping
+
 _LOAD_FILES = "sksiamese.datasets.load_images(files).images reads image files"
 
 
@@ -66,7 +68,9 @@ def as_array(values: Any, name: str) -> np.ndarray:
         for row, item in enumerate(values):
             _refuse_masked(item, f"{name}[{row}]")
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
+        check_mapping(array)
+        return array
     except ValueError as error:
         raise ValueError(
             f"{name} holds items of different shapes ({error}); expected one label per sample."

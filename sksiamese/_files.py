@@ -128,9 +128,9 @@ def _sync_folder(folder: Path) -> None:
     """Put the new name of a file on the disk too, where the system can."""
     if os.name == "nt":  # folders cannot be opened there
         return
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems refuse
+    with contextlib.suppress(OSError):  # some network file systems refuse, or the folder's mode
+        number = os.open(folder, os.O_RDONLY)
+        try:
             os.fsync(number)
-    finally:
-        os.close(number)
+        finally:
+            os.close(number)

@@ -4,6 +4,8 @@ import functools
 import hashlib
 import inspect
 import os
+import random
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import fields
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch.callbacks import Callback
 from torch import nn
 
 from ._params import LearningParams
@@ -52,8 +55,16 @@ def described(value: Any, depth: int = 0) -> str:
         return deeper(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     if isinstance(value, np.random.RandomState):
         return f"RandomState {deeper(value.get_state(legacy=True))}"
-    if isinstance(value, list | tuple):
+    if isinstance(value, np.random.Generator):
+        return f"Generator {deeper(value.bit_generator.state)}"
+    if isinstance(value, torch.Generator):
+        return f"Generator {deeper(value.get_state())}"
+    if isinstance(value, random.Random):
+        return f"Random {deeper(value.getstate())}"
+    if isinstance(value, list | tuple | deque):
         return f"({', '.join(map(deeper, value))})"
+    if isinstance(value, set | frozenset):
+        return "{" + ", ".join(sorted(map(deeper, value))) + "}"
     if isinstance(value, dict):
         items = sorted((deeper(k), deeper(v)) for k, v in value.items())
         return "{" + ", ".join(f"{k}: {v}" for k, v in items) + "}"
@@ -64,15 +75,19 @@ def described(value: Any, depth: int = 0) -> str:
         return f"partial({deeper(value.func)}, {deeper(value.args)}, {deeper(value.keywords)})"
     if isinstance(value, type | FunctionType | BuiltinFunctionType | MethodType):
         return f"{value.__module__}.{value.__qualname__}"
+    if not hasattr(value, "__dict__"):  # such as dates, slices and devices
+        return f"{type(value).__qualname__} {value!r}"
     own = sorted(_params_of(value).items())
     listed = ", ".join(f"{name}={deeper(v)}" for name, v in own)
     return f"{type(value).__module__}.{type(value).__qualname__}({listed})"
 
 
 def _params_of(value: Any) -> dict[str, Any]:
-    """Return the attributes that an object's constructor set, without its state."""
-    accepted = inspect.signature(type(value)).parameters if callable(type(value)) else {}
-    attributes = {k: v for k, v in getattr(value, "__dict__", {}).items() if not k.endswith("_")}
+    """Return the attributes that an object's constructor set; of a callback, without its state."""
+    attributes = {name: v for name, v in vars(value).items() if not name.endswith("_")}
+    if not isinstance(value, Callback):
+        return attributes
+    accepted = inspect.signature(type(value)).parameters
     if any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
         return attributes
     return {name: v for name, v in attributes.items() if name in accepted}

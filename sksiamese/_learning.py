@@ -5,6 +5,7 @@ Functions that build and train; nothing here changes the estimator whose paramet
 
 import copy
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -692,7 +693,16 @@ def restored_on_error(random_state: Any) -> Iterator[None]:
         raise
 
 
-_lending = threading.RLock()
+class _Lending:
+    lock = threading.RLock()
+
+    @classmethod
+    def renew(cls) -> None:
+        cls.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # another thread may hold it, which a child does not have
+    os.register_at_fork(after_in_child=_Lending.renew)
 
 
 @contextmanager
@@ -701,6 +711,6 @@ def _lent_generator(seed: int) -> Iterator[None]:
 
     Layers that are not ours draw weights and dropout from them. They are restored afterwards.
     """
-    with _lending, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with _Lending.lock, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield

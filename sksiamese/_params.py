@@ -84,6 +84,8 @@ def check_path(value: Any) -> None:
     """Raise TypeError unless the value can be the path of a file."""
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"path={value!r}; expected a str or path-like.")
+    if "\0" in os.fsdecode(value):
+        raise ValueError(f"path={value!r} has a null character, which no file name has.")
 
 
 PRETRAINED = Path(__file__).parent / "weights"
@@ -91,7 +93,7 @@ PRETRAINED = Path(__file__).parent / "weights"
 
 def check_weights(weights: Any) -> None:
     """Raise TypeError unless the value can name weights to start from, which may not exist."""
-    if not isinstance(weights, str | os.PathLike | None):
+    if not isinstance(weights, str | os.PathLike | None) or weights == "":
         raise TypeError(
             f"weights={weights!r}; expected the name of a pretrained network, the path of a file "
             "that save wrote, or None."

@@ -290,6 +290,11 @@ def check_labels(y: Any, n_samples: int, name: str = "y") -> np.ndarray:
         # Of a DataFrame of mixed columns, or of integers as objects, which scorers refuse.
         found = np.array(y.tolist())
         y = found if found.dtype.kind in "iubf" else y
+    if y.dtype.kind in "iuf" and any(isinstance(value, bool | np.bool_) for value in items):
+        raise ValueError(
+            f"Unknown label type: {name} holds True or False beside numbers, where they would be 1 "
+            "and 0; expected labels, all strings or all whole numbers."
+        )
     if y.dtype.kind in "OUT":
         others = odd = [value for value in items if not isinstance(value, str)]
         if len(others) == len(items):  # all are numbers or other objects

@@ -87,6 +87,28 @@ def label(folders, capsys, *more):
     return status, list(csv.reader(out.splitlines())), err
 
 
+def test_commands_refuse_to_replace_what_they_read(folders, network, tmp_path, capsys):
+    work = tmp_path / "work"
+    shutil.copytree(folders / "new", work)
+    own = tmp_path / "network"
+    shutil.copy(network, own)
+    drawing = sorted((work / "c8").iterdir())[0]
+    (tmp_path / "link.csv").symlink_to(drawing)
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text(f"{drawing},{drawing}\n")
+    before = drawing.read_bytes(), own.read_bytes(), pairs.read_bytes()
+    for arguments in (
+        ["label", "--support", work, "--query", work, "--output", drawing],
+        ["label", "--support", work, "--query", work, "--output", tmp_path / "link.csv"],
+        ["label", "--support", work, "--query", work, "--network", own, "--output", own],
+        ["evaluate", work, "--output", drawing],
+        ["verify", "--pairs", pairs, "--output", pairs],
+    ):
+        assert main(list(map(str, arguments))) == 2
+        assert "is a file that the command reads" in capsys.readouterr().err
+    assert (drawing.read_bytes(), own.read_bytes(), pairs.read_bytes()) == before
+
+
 def by_name(rows):
     """Return the cells of each row by the name of its file."""
     return {row[0].split("/")[-1]: row[1:] for row in rows[1:]}
@@ -685,6 +707,27 @@ def test_verify_compares_the_pairs_of_a_file(folders, tmp_path, pairs, capsys):
 
     status, strict, _ = verify(capsys, "--pairs", path, "--threshold", "0.99")
     assert [int(row[3]) for row in strict[1:]] == [int(float(row[2]) >= 0.99) for row in rows[1:]]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_label_writes_its_table_if_nobody_can_be_told(folders, tmp_path):
+    shutil.copytree(folders / "new", tmp_path / "new")
+    (tmp_path / "new/c8/photo.heic").write_bytes(b"x")  # of which a warning tells
+    out = tmp_path / "out.csv"
+    arguments = ["label", "--support", tmp_path / "new", "--query", tmp_path / "new"]
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "sksiamese", *arguments, "--output", out]
+        run = subprocess.run(command, stderr=full, env=ENVIRONMENT, check=False)
+    assert run.returncode == 0
+    assert len(out.read_text().splitlines()) > 2
+
+
+def test_verify_names_a_file_of_pairs_that_is_no_table(tmp_path, capsys):
+    path = tmp_path / "pairs.csv"
+    path.write_text('"' + "a.png,b.png\n" * 20_000)
+    status, rows, err = verify(capsys, "--pairs", path)
+    assert (status, rows) == (1, [])
+    assert f"--pairs {path} is not a table of file names: field larger than" in err
 
 
 def test_verify_compares_files_of_the_same_name_in_two_folders(folders, tmp_path, capsys):

@@ -126,6 +126,16 @@ def test_estimators_notice_a_memory_map_that_was_truncated(tmp_path):
             SiameseOneShotClassifier(max_iter=1).fit(X, np.arange(len(X)) % 10)
 
 
+@pytest.mark.parametrize("name", ["y", "groups"])
+def test_estimators_notice_labels_in_a_memory_map_that_was_truncated(tmp_path, name):
+    path = tmp_path / "labels.npy"
+    np.save(path, np.arange(5000) % 10)
+    given = {"y": np.arange(5000) % 10, name: np.load(path, mmap_mode="r")}
+    os.truncate(path, 0)
+    with pytest.raises(OSError, match="labels.npy has been truncated to 0 bytes since"):
+        SiameseOneShotClassifier(max_iter=1).fit(np.zeros((5000, 4)), **given)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs pipes")
 def test_image_array_does_not_wait_for_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "images.npy")

@@ -1,6 +1,8 @@
 """What decides the result of a fit: a checkpoint of another one is refused, by the difference."""
 
+import collections
 import functools
+import random
 from pathlib import Path
 
 import numpy as np
@@ -52,10 +54,10 @@ class Named(Callback):
 
 
 class Same:
-    """An augmentation that is an object."""
+    """An augmentation that is an object, and keeps its parameter under another name."""
 
     def __init__(self, strength=1):
-        self.strength = strength
+        self._s = strength
 
     def __call__(self, images, generator):
         return images
@@ -82,6 +84,10 @@ DIFFERENT = [
     ("callbacks", [Named([1, 2])], [Named([1, 3])]),
     ("callbacks", [Named(np.arange(3))], [Named(np.arange(4))]),
     ("callbacks", [Named(torch.arange(3))], [Named(torch.arange(4))]),
+    ("callbacks", [Named(np.random.default_rng(0))], [Named(np.random.default_rng(1))]),
+    ("callbacks", [Named(torch.Generator())], [Named(torch.Generator().manual_seed(1))]),
+    ("callbacks", [Named(random.Random(0))], [Named(random.Random(1))]),
+    ("callbacks", [Named({1, 2})], [Named({1, 3})]),
     ("augmentation", None, Same()),
     ("augmentation", Same(), Same(2)),
     ("random_state", 0, 1),
@@ -113,6 +119,13 @@ SAME = [
     ("encoder", lambda: functools.partial(build, n_units=8)),
     ("callbacks", lambda: schedule(0.9)),
     ("callbacks", lambda: [("named", Named(Path("a")))]),
+    *(
+        ("callbacks", lambda value=value: [Named(value)])
+        for value in (
+            *({"a", "b", "c"}, frozenset([1]), collections.deque([1, 2])),
+            *(np.random.PCG64, torch.device("cpu"), (1, None)),
+        )
+    ),
     ("augmentation", Same),
     ("augmentation", lambda: None),
     ("encoder_params", lambda: {"n_units": np.int64(8)}),

@@ -89,6 +89,7 @@ BAD = [
     ("unknown_label", 0, "0 is also the label of a class. Use another label"),
     ("false_acceptance_rate", 0, "0.*> 0"),
     ("false_acceptance_rate", "low", "str"),
+    ("weights", "", "''; expected the name of a pretrained network"),
     ("weights", 3, "3; expected the name of a pretrained network, the path of a file"),
     ("weights", "image-net", "'image-net' is not known; expected one of 'omniglot', or the path"),
     ("weights", "omniglot", "another architecture: .*head='weighted_l1' instead of 'aligned'"),

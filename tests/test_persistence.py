@@ -387,6 +387,8 @@ def test_save_raises_for_a_path_that_cannot_be_written(tmp_path, plain):
         plain.save(tmp_path)
     with pytest.raises(TypeError, match="path=5; expected a str or path-like"):
         plain.save(5)
+    with pytest.raises(ValueError, match="path='a.x00b' has a null character"):
+        plain.save("a\0b")
 
 
 def test_load_raises_for_a_path_without_a_file(tmp_path):

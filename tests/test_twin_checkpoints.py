@@ -2,6 +2,7 @@
 
 import collections
 import copy
+import errno
 import math
 import os
 import random
@@ -486,6 +487,38 @@ def test_damaged_checkpoint_is_left_out_and_the_one_before_it_used(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         quick(checkpoint_dir=tmp_path).fit(*table)
+
+
+def test_checkpoints_that_cannot_be_read_are_kept(table, tmp_path, killed_after, monkeypatch):
+    """On a disk with faults, or without the right to read, they may be whole."""
+    killed_after(3)
+    with pytest.raises(Killed):
+        quick(checkpoint_dir=tmp_path).fit(*table)
+    killed_after(None)
+    before = {path: path.read_bytes() for path in tmp_path.glob("checkpoint*")}
+
+    os_open = os.open
+
+    def fails(path, *args, **kwargs):
+        if "checkpoint-0" in str(path):
+            raise OSError(errno.EIO, "Input/output error")
+        return os_open(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fails)
+        with pytest.raises(OSError, match=r"Cannot read .*checkpoint-.*Input/output error"):
+            quick(checkpoint_dir=tmp_path).fit(*table)
+    assert {path: path.read_bytes() for path in tmp_path.glob("checkpoint*")} == before
+
+
+def test_files_of_other_names_in_the_folder_of_checkpoints_are_left_alone(table, tmp_path):
+    for name in ("checkpoint-backup.safetensors", "checkpoint-000001 (copy).safetensors"):
+        (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / "checkpoint-000009.safetensors").mkdir()
+    before = set(tmp_path.iterdir())
+    quick(checkpoint_dir=tmp_path).fit(*table)
+    assert before < set(tmp_path.iterdir())
+    assert (tmp_path / "checkpoint-backup.safetensors").read_bytes() == b"mine"
 
 
 def test_training_begins_anew_if_no_checkpoint_is_whole(table, tmp_path, killed_after):

@@ -341,6 +341,8 @@ def test_set_support_does_not_take_one_exemplar_a_class_for_regression(table, la
         (np.array([2**63, 2**63 + 1, -1], dtype=object), "integers that do not fit one 64-bit"),
         ([2**70, 1, 2], f"y holds {2**70}; expected labels"),
         ([1, None, 2], "y holds None"),
+        ([1, True, 2], "y holds True or False beside numbers"),
+        (np.array([1, True, 2], dtype=object), "y holds True or False beside numbers"),
         (np.array(["2020-01-01", "NaT", "2020-01-02"], dtype="M8[D]"), "y holds NaT"),
         (pd.Series([1, None, 2], dtype="Int64"), "y contains NaN|y holds <NA>"),
     ],

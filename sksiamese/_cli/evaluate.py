@@ -19,7 +19,7 @@ from .options import (
     add_seed,
     integer,
 )
-from .output import check_output, write_json, write_table, write_text
+from .output import check_no_input, check_output, write_json, write_table, write_text
 from .reports import report_skipped
 
 
@@ -58,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
     """Measure, and write the accuracy; return the exit status."""
     check_output(args.output)
     model = load_model(args)
-    size, color = input_format(model, args, find_files([args.folder], "FOLDER"))
+    files = find_files([args.folder], "FOLDER")
+    check_no_input(args.output, [*files, args.network])
+    size, color = input_format(model, args, files)
     data = read_classes("FOLDER", args.folder, size, color, args)
     score, data = answer(lambda data: _score(model, data, args), data, args)
     low, high = score.interval

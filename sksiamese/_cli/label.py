@@ -30,7 +30,7 @@ from .options import (
     fraction,
     integer,
 )
-from .output import check_output, write_table
+from .output import check_no_input, check_output, write_table
 from .reports import report_skipped
 
 
@@ -99,7 +99,9 @@ def run(args: argparse.Namespace) -> int:
     if args.coverage is not None and not hasattr(model, "predict_set"):
         raise UsageError("--coverage needs a network; motor programs have no sets of classes.")
     files = find_files(args.query, "--query")
-    size, color = input_format(model, args, find_files([args.support], "--support") + files)
+    known = find_files([args.support], "--support") + files
+    check_no_input(args.output, [*known, args.network])
+    size, color = input_format(model, args, known)
     others = _calibrate(model, size, color, args)
     if args.unknown is not None:
         model.set_params(unknown_label=args.unknown)

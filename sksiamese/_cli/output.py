@@ -7,11 +7,12 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from .._files import printable, write_atomically
+from .options import UsageError
 
 STANDARD_OUTPUT = "-"
 
@@ -25,6 +26,16 @@ def check_output(path: str) -> None:
     if not os.access(Path(path).resolve().parent, os.W_OK):
         raise OSError(
             f"--output {path} cannot be written: its folder does not exist or is read-only."
+        )
+
+
+def check_no_input(output: str, files: Iterable[str | None]) -> None:
+    """Raise UsageError if `output` is one of the files that the command reads."""
+    if output == STANDARD_OUTPUT or not Path(output).is_file():
+        return
+    if os.path.realpath(output) in {os.path.realpath(file) for file in files if file is not None}:
+        raise UsageError(
+            f"--output {output} is a file that the command reads. Choose another name."
         )
 
 
@@ -57,9 +68,17 @@ def write_text(output: str, text: str) -> None:
 
 
 def write_line(text: str) -> None:
-    """Write a line to stderr, if there is one; what cannot be printed is escaped."""
-    if sys.stderr is not None:
+    """Write a line to stderr, if there is one; what cannot be printed is escaped.
+
+    The result matters more: where stderr is closed or full, the line is lost.
+    """
+    if sys.stderr is None:
+        return
+    try:
         sys.stderr.write(printable(text) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        _to_nowhere(sys.stderr)
 
 
 def _line(row: Sequence[Any]) -> str:
@@ -87,6 +106,10 @@ def _write_stdout(data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except OSError:
-        # Python flushes stdout once more at exit, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _to_nowhere(sys.stdout)
         raise
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """Redirect a stream that failed: Python flushes it once more at exit, which must not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -14,7 +14,7 @@ from scipy.special import expit
 from .images import Images, answer, find_files, read_files
 from .models import Model, input_format, load_model
 from .options import UsageError, add_images, add_model, add_output, fraction
-from .output import check_output, write_table
+from .output import check_no_input, check_output, write_table
 from .reports import report_skipped
 
 Pairs = list[tuple[str, str]]
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(args)
     pairs = _find_pairs(args)
     files = list(dict.fromkeys(file for pair in pairs for file in pair))
+    check_no_input(args.output, [*files, args.network, args.pairs])
     size, color = input_format(model, args, files)
     probabilities, images = answer(
         lambda images: _compare(model, images, pairs),
@@ -130,7 +131,10 @@ def _pairs_of_folders(first: str, second: str) -> Pairs:
 def _read_pairs(path: str) -> Pairs:
     """Read a CSV file of pairs in UTF-8, with file names of any bytes."""
     with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = [row for row in csv.reader(file) if row]
+        try:
+            rows = [row for row in csv.reader(file) if row]
+        except csv.Error as error:
+            raise ValueError(f"--pairs {path} is not a table of file names: {error}.") from error
     if rows and rows[0][:2] == ["file_1", "file_2"]:
         rows = rows[1:]
     if not rows:

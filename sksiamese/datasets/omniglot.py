@@ -291,7 +291,10 @@ def _load_packed() -> dict[str, np.ndarray]:
 def _data_home(data_home: str | os.PathLike[str] | None) -> Path:
     """Return the folder of the Omniglot files."""
     home = data_home or os.environ.get("SKSIAMESE_DATA") or Path(get_data_home()) / "omniglot"
-    return Path(home).expanduser()
+    try:
+        return Path(home).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(f"data_home={os.fspath(home)!r} is no folder: {error}.") from error
 
 
 def _find(home: Path, name: str) -> Path | None:
