@@ -292,7 +292,7 @@ def check_labels(y: Any, n_samples: int, name: str = "y") -> np.ndarray:
         y = found if found.dtype.kind in "iubf" else y
     if y.dtype.kind in "iuf" and any(isinstance(value, bool | np.bool_) for value in items):
         raise ValueError(
-            f"Unknown label type: {name} holds True or False beside numbers, where they would be 1 "
+            f"Unknown label type: {name} holds True or False beside numbers, which makes them 1 "
             "and 0; expected labels, all strings or all whole numbers."
         )
     if y.dtype.kind in "OUT":
