@@ -473,7 +473,7 @@ class SiameseOneShotClassifier(
     def add_support(self, X: ArrayLike, y: ArrayLike) -> SiameseOneShotClassifier:
         """Add exemplars of known or new classes to the support.
 
-        The cost does not grow with the support.
+        The present exemplars are not embedded again.
 
         Parameters
         ----------

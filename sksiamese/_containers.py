@@ -122,7 +122,7 @@ def _items(X: Any, name: str) -> list[Any]:
 
 
 def _holds_objects(X: Any) -> bool:
-    """Return whether X is a column of images: (n,) or (n, 1) objects that are no numbers."""
+    """Return whether X is a column of images: (n,) or (n, 1) objects that are not numbers."""
     if len(X.shape) not in (1, 2) or tuple(X.shape[1:]) not in ((), (1,)) or not X.shape[0]:
         return False
     dtype = getattr(X, "dtype", None) or X.dtypes.iloc[0]
@@ -255,7 +255,7 @@ def _check_array(X: Any, name: str) -> None:
 
 
 def _check_objects(X: np.ndarray, name: str) -> None:
-    """Raise for the first value that is no number."""
+    """Raise for the first value that is not a number."""
     none = np.frompyfunc(lambda value: value is None, 1, 1)(X).astype(bool)
     if none.any():  # which NumPy would make NaN
         row = int(np.flatnonzero(none.reshape(len(X), -1).any(1))[0])

@@ -117,7 +117,7 @@ def check_mapping(array: np.ndarray) -> None:
 
 
 def printable(path: object) -> str:
-    """Return a path for a message, in one line and with bytes that are no text escaped."""
+    """Return a path for a message, in one line and with bytes escaped that are not text."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in str(path)

@@ -105,7 +105,7 @@ def _digest(content: bytes) -> str:
 
 
 def _whole(path: Any) -> bytes:
-    """Return the bytes of a file, read once; OSError for what is no file, or has no end."""
+    """Return the bytes of a file, read once; OSError unless it is a file with an end."""
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size

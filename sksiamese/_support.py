@@ -180,7 +180,7 @@ class SupportSet:
     def find(self, embeddings: np.ndarray, labels: np.ndarray) -> list[tuple[int, int]]:
         """Return (row, exemplar) where an exemplar has the same embedding and another label.
 
-        Of embeddings that are no arrays of numbers, none.
+        None are found if embeddings are not arrays of numbers.
         """
         if embeddings.dtype == object:
             return []

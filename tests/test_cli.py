@@ -660,6 +660,19 @@ def test_label_reports_a_full_disk(folders, capsys):
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_label_writes_its_table_if_nobody_can_be_told(folders, tmp_path):
+    shutil.copytree(folders / "new", tmp_path / "new")
+    (tmp_path / "new/c8/photo.heic").write_bytes(b"x")  # of which a warning tells
+    out = tmp_path / "out.csv"
+    arguments = ["label", "--support", tmp_path / "new", "--query", tmp_path / "new"]
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "sksiamese", *arguments, "--output", out]
+        run = subprocess.run(command, stderr=full, env=ENVIRONMENT, check=False)
+    assert run.returncode == 0
+    assert len(out.read_text().splitlines()) > 2
+
+
 # verify
 
 
@@ -707,19 +720,6 @@ def test_verify_compares_the_pairs_of_a_file(folders, tmp_path, pairs, capsys):
 
     status, strict, _ = verify(capsys, "--pairs", path, "--threshold", "0.99")
     assert [int(row[3]) for row in strict[1:]] == [int(float(row[2]) >= 0.99) for row in rows[1:]]
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_label_writes_its_table_if_nobody_can_be_told(folders, tmp_path):
-    shutil.copytree(folders / "new", tmp_path / "new")
-    (tmp_path / "new/c8/photo.heic").write_bytes(b"x")  # of which a warning tells
-    out = tmp_path / "out.csv"
-    arguments = ["label", "--support", tmp_path / "new", "--query", tmp_path / "new"]
-    with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "sksiamese", *arguments, "--output", out]
-        run = subprocess.run(command, stderr=full, env=ENVIRONMENT, check=False)
-    assert run.returncode == 0
-    assert len(out.read_text().splitlines()) > 2
 
 
 def test_verify_names_a_file_of_pairs_that_is_no_table(tmp_path, capsys):

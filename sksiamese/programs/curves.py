@@ -1,4 +1,4 @@
-"""Rows of numbers that are no images: one stroke through the values, in their order."""
+"""Rows of numbers that are not images: one stroke through the values, in their order."""
 
 import numpy as np
 
