@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from sksiamese.datasets import make_glyphs
-from sksiamese.twin.foreground import border_of, contrast, corrected, is_uneven, polarity
+from sksiamese.twin.foreground import (
+    border_of,
+    contrast,
+    corrected,
+    is_uneven,
+    polarity,
+    thickness,
+)
 
 BLACK = torch.full((1, 1, 1), 1.2)  # ink reflects a sixth of the paper's light
 
@@ -216,16 +223,61 @@ def test_border_of_has_each_pixel_once(shape):
     assert border_of(image)[0, 0].sort().values.equal(image[0, 0][expected])
 
 
-@pytest.mark.parametrize(("side", "pen"), [(105, 2), (105, 1.25), (64, 2), (28, 1.25)])
-@pytest.mark.parametrize("kind", ["plus", "corner", "hash"])
-def test_corrected_leaves_strokes_from_edge_to_edge(kind, side, pen):
-    """Anti-aliased strokes, fainter where they fall between pixels, are no ruled lines."""
+BARS = {  # (start, stop) on the long axis, and the middle on the short one, of rows and columns
+    "plus": ([(0, 1, 0.5)], [(0, 1, 0.5)]),
+    "hash": ([(0, 1, 0.35), (0, 1, 0.65)], [(0, 1, 0.35), (0, 1, 0.65)]),
+    "corner": ([(0, 1, 0.985)], [(0, 1, 0.015)]),
+    "box": ([(0.02, 0.98, 0.02), (0.02, 0.98, 0.98)], [(0.02, 0.98, 0.02), (0.02, 0.98, 0.98)]),
+    "E": ([(0.02, 0.98, 0.02), (0.02, 0.98, 0.5), (0.02, 0.98, 0.98)], [(0.02, 0.98, 0.02)]),
+    "capacitor": ([(0, 0.45, 0.5), (0.55, 1, 0.5)], [(0.2, 0.8, 0.45), (0.2, 0.8, 0.55)]),
+    "staff": ([(0, 1, y) for y in (0.2, 0.35, 0.5, 0.65, 0.8)], []),
+}
+
+
+def bars(kind, side, pen):
+    """Return a drawing (side, side) of straight strokes, gray where they cover parts of pixels."""
     fine = np.zeros((4 * side, 4 * side))
-    middles = {"plus": [0.5], "corner": [0.985], "hash": [0.35, 0.65]}[kind]
-    for middle in middles:
-        start = round(4 * (middle * side - pen / 2))
-        stroke = slice(start, start + round(4 * pen))
-        fine[stroke] = 1
-        fine[:, slice(4 * side - stroke.stop, 4 * side - stroke.start)] = 1
-    x = as_batch(fine.reshape(1, side, 4, side, 4).mean((2, 4)))
-    assert (corrected(x, BLACK)[x > 0.5] > 0.5).all()
+    for image, strokes in zip((fine, fine.T), BARS[kind], strict=True):
+        for start, stop, middle in strokes:
+            first = max(0, round(4 * (middle * side - pen / 2)))
+            along = slice(round(4 * side * start), round(4 * side * stop))
+            image[first : first + round(4 * pen), along] = 1
+    return fine.reshape(side, 4, side, 4).mean((1, 3))
+
+
+@pytest.mark.parametrize(
+    ("side", "pen"),
+    [(105, 2.75), (105, 2), (105, 1.25), (64, 1.75), (48, 2), (28, 1.25), (200, 3.5)],
+)
+def test_corrected_leaves_strokes_from_edge_to_edge(side, pen):
+    """Strokes of one pen are no ruled lines, also fainter ones, which lie between pixels."""
+    x = as_batch([bars(kind, side, pen) for kind in BARS])
+    lost = (x > 0.5) & (corrected(x, torch.ones(1, 1, 1)) < 0.5)
+    assert (lost.sum((1, 2, 3)) <= 0.02 * (x > 0.5).sum((1, 2, 3))).all()
+
+
+def test_corrected_leaves_thin_strokes_beside_thick_ones():
+    """As dark as the drawing, though slighter: a disc on a line."""
+    y, x = np.mgrid[:105, :105]
+    image = bars("plus", 105, 2)
+    image[np.hypot(y - 25, x - 25) < 14] = 1
+    found = corrected(as_batch([image]), BLACK)[0, 0].numpy()
+    assert (found[image > 0.5] > 0.5).all()
+
+
+def test_corrected_leaves_thin_strokes_along_two_borders():
+    """Page edges are broader than strokes that the border cuts."""
+    y, x = np.mgrid[:105, :105]
+    image = ((y < 2) | (x < 2) | (np.abs(y + x - 104) < 2)).astype(float)
+    found = corrected(as_batch([image]), BLACK)[0, 0].numpy()
+    assert (found[image > 0.5] > 0.5).all()
+
+
+def test_thickness_is_that_of_strokes_and_paper():
+    masks = torch.zeros(3, 64, 64, dtype=torch.bool)
+    masks[0, 20:24] = masks[1, :8] = True
+    narrow, cut, empty = thickness(masks).tolist()
+    assert narrow == pytest.approx(1.5 / 64)
+    assert cut == pytest.approx(4.5 / 64)  # goes on beyond the border
+    assert empty == 0
+    assert thickness(~masks[:1]) > 5 * narrow

@@ -1,6 +1,7 @@
 """Scaling: raw inputs to background 0 and foreground 1, at the working size."""
 
 import dataclasses
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -311,6 +312,55 @@ def test_is_inverted_is_false_for_a_drawing_that_fills_its_image():
     torch.testing.assert_close(cropping()(box), cropping((40, 40))(padded))
 
 
+def cut_tightly(kind, side, pen=4):
+    """Return a drawing whose strokes lie on the border of its image, (side, side): 1 on 0."""
+    image = torch.zeros(side, side)
+    image[:pen] = image[-pen:] = image[:, :pen] = 1
+    if kind == "box":
+        image[:, -pen:] = 1
+    else:
+        image[side // 2 - pen // 2 : side // 2 + pen // 2] = 1
+    return image
+
+
+@pytest.mark.parametrize("kind", ["box", "E"])
+@pytest.mark.parametrize("shade", [0.25, 0.45, 0.6, 0.8])
+def test_crop_reads_drawings_whose_border_is_partly_foreground(kind, shade):
+    box = torch.nn.functional.pad(cut_tightly(kind, 38), (1, 1, 1, 1), value=shade)
+    if kind == "E":
+        box[1:-1, -1] = 0
+    images = torch.stack([box, torch.nn.functional.pad(cut_tightly(kind, 38), (1, 1, 1, 1))])
+    cut, whole = cropping((40, 40))(images[:, None])[:, 0]
+    assert ((cut > 0.5) != (whole > 0.5)).float().mean() < 0.1
+    assert not cropping((40, 40)).is_inverted(images[:, None]).any()
+
+
+@pytest.mark.parametrize("bold", [1, 3, 5])
+def test_is_inverted_tells_broad_paper_from_strokes(bold):
+    """Cut tightly, strokes cover up to half of an image, and some of its border."""
+    X = make_glyphs(n_classes=20, n_samples=1, image_size=48, random_state=0)[0]
+    X = torch.nn.functional.pad(torch.tensor(X < 128).float()[:, None], (4, 4, 4, 4))
+    X = torch.nn.functional.max_pool2d(X, bold, 1, bold // 2)
+    scaling = cropping()
+    assert not scaling.is_inverted(X).any()
+    assert scaling.is_inverted(1 - X).all()
+    tight = []
+    for image in X[:, 0]:
+        rows, columns = (image.any(axis).nonzero().flatten() for axis in (1, 0))
+        tight.append(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][None, None])
+    assert not any(scaling.is_inverted(image) for image in tight)
+    assert np.mean([bool(scaling.is_inverted(1 - image)) for image in tight]) > 0.5
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_learn_scaling_takes_the_paper_of_drawings_that_leave_their_border(glyphs, inverted):
+    boxes = torch.stack([cut_tightly(kind, 16, 2) for kind in ("box", "E")]).numpy()
+    drawn = np.concatenate([np.resize(boxes, (6, 16, 16)), drawn_of(glyphs, 3)])
+    images = np.where(drawn > 0.5, 0, 255).astype(np.uint8)
+    offset, scale = learn_scaling(store_of(255 - images if inverted else images))
+    assert (offset.item(), scale.item()) == ((0, 255) if inverted else (255, -255))
+
+
 @pytest.mark.parametrize("paper", [-0.3, 0.1, 0.45])
 def test_crop_takes_the_background_of_each_image_from_its_border(paper):
     images = torch.zeros(2, 1, 20, 20)
@@ -395,3 +445,20 @@ def test_crop_finds_the_drawing_in_uneven_light_and_between_lines():
     expected = scaling(store.take(rows))
     found = scaling(store_of(seen).take(rows).float())
     assert ((found > 0.5) != (expected > 0.5)).float().mean() < 0.03
+
+
+@pytest.mark.parametrize(
+    ("size", "working_size", "refused"),
+    [
+        ((16, 16), (512, 512), False),
+        ((16, 16), (16, 513), True),
+        ((16, 600), (600, 600), False),
+        ((16, 600), (601, 1), True),
+        ((4000, 4000), (4000, 4000), False),
+    ],
+)
+def test_input_scaling_enlarges_to_512_pixels_at_most(size, working_size, refused):
+    offset = torch.zeros(1, 1, 1, dtype=torch.float64)
+    message = "they are enlarged to at most 512 pixels a side. Use a smaller resize"
+    with pytest.raises(ValueError, match=message) if refused else nullcontext():
+        InputScaling(offset, offset + 1, size, working_size)

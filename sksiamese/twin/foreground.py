@@ -10,8 +10,9 @@ flat.
    its window. Light is a factor, so the background is divided out. A threshold that follows the
    local background, as that of Sauvola & Pietikäinen [1]_, would find the same foreground, but
    the drawing would lose its gray levels.
-3. Lines (`_without_lines`): straight ridges from one side of the image to the opposite one. Each
-   is divided out by its profile, so that strokes that cross it remain.
+3. Lines (`_without_lines`): straight ridges from one side of the image to the opposite one that
+   are fainter and slighter than the drawing's strokes. Each is divided out by its profile, so
+   that strokes that cross it remain.
 4. Specks (`_without_specks`): components that are smaller than a dot of the pen and lie apart.
 
 References
@@ -42,12 +43,14 @@ SIDE = 105  # light and lines are sought at about this size
 COARSE = 40  # polarity is found at about this size
 TILT = 0.15  # a line's ends differ by at most so much of the image's side
 RIDGE = 0.045  # a line stands out by so much of the foreground
-DRAWN_LINE = 0.8  # so dark a line may be a stroke
-TAKEN = 0.2  # lines are at most so much of what is darker than half of the foreground
+LINE_DARKNESS = 0.9  # a line is not so dark as the drawing,
+LINE_WEIGHT = 0.5  # nor has so much ink across it as a stroke: width times darkness
+INK = 0.2  # weaker foreground does not count for that
 CAP = 0.15  # more than this does not count, so that strokes are no lines
 N_PARTS = 8  # of a line
 
-EDGE = 0.15  # a page edge reaches so far into the image, in units of its side
+EDGE = 0.15  # a page edge reaches at most so far into the image, in units of its side,
+THIN_EDGE = 0.02  # and further than a stroke that is cut by the border
 SPECK = 0.8  # a speck covers less than this times the square of the pen's width
 SMALL = 0.02  # and of all foreground,
 GAP = 0.08  # and is so far from the drawing, in units of the drawing's longer side
@@ -108,6 +111,20 @@ def _balance(gray: np.ndarray) -> float:
     small = _shrunk(gray, max(1, min(round(max(gray.shape) / COARSE), *gray.shape)))
     window = 2 * round(WIDE * max(small.shape) / 2) + 1
     return float((small - ndimage.median_filter(small, window, mode="nearest")).mean())
+
+
+def thickness(masks: Tensor) -> Tensor:
+    """Return the mean distance of what is set to the nearest that is not: (B, H, W) -> (B,).
+
+    What is cut off at the border goes on. Nothing must be all set; what is empty has 0.
+    """
+    means = []
+    for mask in masks.cpu().numpy():
+        by = _shrinking(mask.shape)
+        small = _shrunk(mask, by) > 0.5 if by > 1 else mask
+        distances = ndimage.distance_transform_edt(small)
+        means.append(distances[small].mean() / max(small.shape) if small.any() else 0.0)
+    return torch.tensor(means, dtype=torch.float32, device=masks.device)
 
 
 def contrast(images: Tensor) -> Tensor:
@@ -217,10 +234,9 @@ def _without_page_edges(image: np.ndarray) -> np.ndarray:
     return after if _leaves_border(dark & ~strips, ends) else image
 
 
-def _leaves_border(drawn: np.ndarray, border: np.ndarray | None = None) -> bool:
-    """Return whether a drawing is there and hardly touches the border, or pixels given too."""
-    on_border = _on_border(drawn.shape)
-    touching = (drawn & (on_border if border is None else on_border | border)).sum()
+def _leaves_border(drawn: np.ndarray, ends: np.ndarray) -> bool:
+    """Return whether a drawing is there and hardly touches the border, and `ends` of strips."""
+    touching = (drawn & (_on_border(drawn.shape) | ends)).sum()
     side = min(drawn.shape)
     return bool(touching <= 0.1 * side and min(_extents(drawn)) >= 0.1 * side)
 
@@ -246,7 +262,10 @@ def _strip(dark: np.ndarray) -> np.ndarray | None:
     third = width // 3
     left, right = np.median(depth[:third]), np.median(depth[-third:])
     straight = left + (right - left) * (np.arange(width) - third / 2) / (width - third)
-    if max(left, right) > EDGE * height or (np.abs(depth - straight) > 1.5).mean() > 0.3:
+    if (
+        not THIN_EDGE * height <= max(left, right) <= EDGE * height
+        or (np.abs(depth - straight) > 1.5).mean() > 0.3
+    ):
         return None
     return np.clip(straight, 0, height) + 1.5 * _shrinking(dark.shape)
 
@@ -386,30 +405,58 @@ def _refined(ridges: np.ndarray, line: tuple[float, float], step: float) -> tupl
 
 
 def _without_lines(image: np.ndarray, black: np.ndarray) -> np.ndarray:
-    """Divide out the profiles of straight lines that reach from one side to the opposite one."""
+    """Divide out the profiles of straight lines that reach from one side to the opposite one.
+
+    Lines are fainter than the drawing, and have less ink across them than its strokes. Others are
+    strokes, so that a drawing by one pen keeps them all, cut tightly or with lines only.
+    """
     gray = image.mean(0)
     median = np.median(gray)
     strongest = gray.max() - median
     if strongest <= 0:
         return image
     gray = (gray - median) / strongest
+    seen = np.stack([gray, _weights(gray)])
+    most = (LINE_DARKNESS, LINE_WEIGHT) * np.median(seen[:, gray > 0.5], 1)
     after = image
     for turned in (False, True):  # rows, then columns
         if turned:
-            gray, after = gray.T, after.swapaxes(1, 2)
+            gray, seen, after = gray.T, seen.swapaxes(1, 2), after.swapaxes(1, 2)
         reach = 4 * _shrinking(gray.shape)
         ridges = np.clip(_ridges(gray, reach), -2 * CAP, 2 * CAP)
         for line in _find_lines(gray):
-            after = _without_line(after, _refined(ridges, line, reach / 6), reach, black)
+            line = _refined(ridges, line, reach / 6)
+            if (_along(seen, line) < most).all():
+                after = _without_line(after, line, reach, black)
     after = after.swapaxes(1, 2)
-    taken = (image - after).mean(0) / strongest
-    if taken.max() > DRAWN_LINE and not _leaves_border(after.mean(0) > median + strongest / 2):
-        return image  # a drawing that is cut tightly
-    gray = gray.T  # as it was
-    dark = gray > 0.5
-    if taken[dark].sum() > TAKEN * gray[dark].sum():
-        return image  # the lines are the drawing
     return after if _is_flat(after) else image
+
+
+def _weights(gray: np.ndarray) -> np.ndarray:
+    """Return how much ink is across the stroke that each pixel belongs to, 0 on paper."""
+    return np.minimum(_across(gray), _across(gray.T).T)
+
+
+def _across(gray: np.ndarray) -> np.ndarray:
+    """Return the sum of the run of foreground, along the last axis, that each pixel belongs to.
+
+    What is cut off at the border counts as much as what is seen.
+    """
+    ink = gray > INK
+    starts = ink.copy()
+    starts[:, 1:] &= ~ink[:, :-1]
+    runs = np.cumsum(starts).reshape(ink.shape)
+    sums = np.bincount(runs[ink], gray[ink], minlength=runs.max() + 1)
+    cut = np.union1d(runs[ink[:, 0], 0], runs[ink[:, -1], -1])
+    sums[cut] *= 2
+    return np.where(ink, sums[runs], 0)
+
+
+def _along(images: np.ndarray, line: tuple[float, float]) -> np.ndarray:
+    """Return the median along a line, which is up to a pixel wide of its place: -> (images,)."""
+    height, width = images.shape[1:]
+    rows = np.linspace(*line, width).round().astype(int) + np.array([[-1], [0], [1]])
+    return np.median(images[:, np.clip(rows, 0, height - 1), np.arange(width)].max(1), 1)
 
 
 def _without_line(

@@ -13,12 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .foreground import FAINTEST, border_of, contrast, corrected, is_uneven, polarity
+from .foreground import (
+    DARKEST,
+    FAINTEST,
+    border_of,
+    contrast,
+    corrected,
+    is_uneven,
+    polarity,
+    thickness,
+)
 
 FOREGROUND_SIDE = 0.8  # longer side of the foreground, as a fraction of the crop
 N_UNEVEN = 50  # unevenly lit images that are looked at, at most
 MAX_ZOOM = 3.0  # specks are enlarged at most so much more than the whole image would be
-ALL_FOREGROUND = 2 / 3  # a drawing seldom covers so much of its image, and its border too
+LARGEST_SIDE = 512  # pixels to which smaller images are enlarged at most
+LIGHTER, MUCH = 0.2, 0.2  # so much lighter than the border, in so much of the image, is paper
+BROAD = 1.2  # paper is so much broader than strokes
 
 
 class Store(Protocol):
@@ -92,10 +103,27 @@ def _own_background(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return each scaled image's border median, and whether the border is foreground.
 
     It is where the median is nearer to 1 than to 0 and above the mean of the whole image: on
-    paper as dark as foreground, what is drawn is darker still. (B, C, H, W) -> two (B, C, 1, 1).
+    paper as dark as foreground, what is drawn is darker still. It is too where much of the image
+    is lighter: strokes along the border, partly cut off. (B, C, H, W) -> two (B, C, 1, 1).
     """
     background = border_of(x).median(-1).values[..., None, None]
-    return background, (background > 0.5) & (x.mean((2, 3), keepdim=True) < background - 1e-3)
+    dark = (background > 0.5) & (x.mean((2, 3), keepdim=True) < background - 1e-3)
+    lighter = (x < background - LIGHTER).to(x.dtype).mean((2, 3), keepdim=True) > MUCH
+    return background, dark | (lighter & (background > LIGHTER))
+
+
+def _has_paper_border(sample: Tensor) -> Tensor:
+    """Return which images most pixels of are on the border's side of the range: (B,) bool.
+
+    Frames and thick drawings that are cut tightly are not. They are kept if nearly all are so.
+    """
+    gray = sample.mean(1)
+    middle = ((gray.amax((1, 2)) + gray.amin((1, 2))) / 2)[:, None]
+    most, border = (
+        (pixels > middle).double().mean(1) > 0.5 for pixels in (gray.flatten(1), border_of(gray))
+    )
+    paper = most == border
+    return paper if paper.double().mean() > MUCH else torch.ones_like(paper)
 
 
 def _black(offset: Tensor, scale: Tensor) -> Tensor:
@@ -151,7 +179,8 @@ def learn_scaling(store: Store) -> tuple[Tensor, Tensor]:
     if sample.ndim == 2:
         offset, scale = sample.mean(0), sample.std(0, correction=0)
     else:
-        offset = border_of(sample).movedim(1, 0).flatten(1).median(1).values
+        papers = border_of(sample[_has_paper_border(sample)])
+        offset = papers.movedim(1, 0).flatten(1).median(1).values
         heavier = (sample.mean((2, 3)) - offset).sum(1)  # (B,)
         high, low = sample.amax((2, 3)) - offset, offset - sample.amin((2, 3))
         extent = torch.maximum(high, low)  # (B, C)
@@ -189,6 +218,14 @@ class InputScaling:
     working_size: tuple[int, ...] | None = None
     crop: str | None = None
 
+    def __post_init__(self) -> None:
+        size, working_size = self.size or (), self.working_size or ()
+        if max((0, *working_size)) > max((LARGEST_SIDE, *size)):
+            raise ValueError(
+                f"working_size={tuple(working_size)} of images {tuple(size)}: they are enlarged "
+                f"to at most {LARGEST_SIDE} pixels a side. Use a smaller resize."
+            )
+
     def __call__(self, x: Tensor) -> Tensor:
         """Scale, crop and resize: (B, C, H, W) or (B, D), floating -> float32."""
         if self.crop == "foreground":
@@ -214,13 +251,22 @@ class InputScaling:
         return (self._shifted(x) / self.scale.to(x.dtype)).float()
 
     def is_inverted(self, x: Tensor) -> Tensor:
-        """Return which images appear to have inverted polarity: (B, C, H, W) -> (B,) bool."""
+        """Return which images appear to have inverted polarity: (B, C, H, W) -> (B,) bool.
+
+        Their border is dark, as is that of a drawing that is cut tightly, but what is light, their
+        strokes, is narrower than what is dark.
+        """
         x = self._scaled(x).mean(1, keepdim=True)
-        border_is_foreground = _own_background(x)[1].flatten()
-        inverted = border_is_foreground & ((x > 0.5).float().mean((1, 2, 3)) > ALL_FOREGROUND)
-        shaded = inverted.clone()  # in a deep shadow the drawing is darker still
-        shaded[inverted] = is_uneven(x[inverted]) & (polarity(x[inverted]) > -0.01)
-        return inverted & ~shaded
+        background, border_is_foreground = _own_background(x)
+        inverted = (border_is_foreground & (background > 0.5)).flatten()
+        seen, paper = x[inverted, 0], background[inverted, 0]
+        light = seen < (paper + seen.amin((1, 2), keepdim=True)) / 2
+        broad = thickness(~light) > BROAD * thickness(light)
+        # A shadow leaves some light, and the drawing is darker still.
+        lit = (paper < DARKEST * _black(self.offset, self.scale).mean()).flatten()
+        shaded = lit & is_uneven(x[inverted]) & (polarity(x[inverted]) > -0.01)
+        inverted[inverted.clone()] = broad & ~shaded
+        return inverted
 
     def _cropped(self, x: Tensor) -> Tensor:
         """Centre the foreground's bounding box, its longer side `FOREGROUND_SIDE` of the result.
