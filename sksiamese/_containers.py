@@ -146,6 +146,7 @@ def _stacked(items: list[Any], name: str, color: bool | None) -> np.ndarray:
                 "argument must be a string or a real number."
             )
         _refuse_masked(item, what)
+        check_mapping(item)
         if _is_labelled(item):
             raise ValueError(
                 f"{what} is a pair (image, label); expected the image alone. Pass "
@@ -225,6 +226,7 @@ def _decoded(items: list[Any], name: str, color: bool | None) -> np.ndarray:
 def _check_array(X: Any, name: str) -> None:
     """Raise unless an array holds real numbers, or objects that are; a DataFrame is not read."""
     _refuse_masked(X, name)
+    check_mapping(X)
     if not len(X.shape):
         raise ValueError(f"{name} is a single value; expected an array of images or flat rows.")
     if hasattr(X, "toarray"):

@@ -1,6 +1,8 @@
 """X, y, pairs and groups of every accepted form -> image store and integer targets."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral, Number
 from typing import Any
 
@@ -11,7 +13,7 @@ from sklearn.utils.validation import column_or_1d
 
 from ._containers import as_array
 from ._files import check_mapping
-from .exceptions import DuplicateExemplarWarning, UnlikelyShapeWarning, warn
+from .exceptions import DuplicateExemplarWarning, UnlikelyShapeWarning, listed, warn
 from .model_selection._labels import number_classes
 from .twin.scaling import describe_shape
 
@@ -109,9 +111,7 @@ class ImageStore:
 
     def named(self, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
         """Return how messages name samples, such as X[3], and the rows of X that have them."""
-        if self.name == OF_PAIRS:
-            return [f"X[{row // 2}, {row % 2}]" for row in rows], rows // 2
-        return [f"{self.name}[{row}]" for row in rows], rows
+        return names_of(self.name, rows)
 
 
 class SubStore:
@@ -190,12 +190,47 @@ def warn_of_duplicates(store: ImageStore, labels: np.ndarray) -> None:
     )
 
 
-def check_images(X: Any) -> np.ndarray:
-    """Return images (n, h, w), with channels or not, as a finite numeric array; not copied."""
-    if isinstance(X, np.ndarray):
-        check_mapping(X)
+@contextmanager
+def naming_rows(X: Any, name: str) -> Iterator[None]:
+    """Say which rows hold NaN or infinity where scikit-learn refuses X for them."""
+    try:
+        yield
+    except ValueError as error:
+        rows = _not_finite(X)
+        if not len(rows):
+            raise
+        message, where = str(error).splitlines()[0].rstrip("."), listed(names_of(name, rows)[0])
+        raise ValueError(
+            f"{message}, in {where}. Fill in these values, or leave out the samples."
+        ) from error
+
+
+def _not_finite(X: Any) -> np.ndarray:
+    """Return the rows of X that hold NaN, infinity or a missing value."""
+    try:
+        X = X.to_numpy(dtype=float, na_value=np.nan) if hasattr(X, "dtypes") else X
+        values = np.asarray(X, dtype=np.float64)
+        return np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
+    except (TypeError, ValueError):
+        return np.empty(0, dtype=np.intp)
+
+
+def names_of(name: str, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Return how messages name samples of an argument, such as X[3], and the rows of X."""
+    if name == OF_PAIRS:
+        return [f"X[{row // 2}, {row % 2}]" for row in rows], rows // 2
+    return [f"{name}[{row}]" for row in rows], rows
+
+
+def check_images(X: Any, name: str = "X") -> np.ndarray:
+    """Return images (n, h, w), with channels or not, as a finite numeric array; not copied.
+
+    `name` is what messages call X.
+    """
+    check_mapping(X)
     if not (type(X) is np.ndarray and X.ndim > 2 and X.dtype.kind in "bui"):  # never NaN
-        X = check_array(X, allow_nd=True, ensure_2d=True, dtype="numeric", input_name="X")
+        with naming_rows(X, name):
+            X = check_array(X, allow_nd=True, ensure_2d=True, dtype="numeric", input_name="X")
     if X.ndim > 4:
         raise ValueError(
             f"X has {X.ndim} dimensions, shape {X.shape}; expected (n, features), "
@@ -266,6 +301,11 @@ def check_labels(y: Any, n_samples: int, name: str = "y") -> np.ndarray:
             f"This estimator requires {name} to be passed, but the target {name} is None."
         )
     shape = as_array(y, name).shape
+    if not shape and not hasattr(y, "dtype"):
+        raise ValueError(
+            f"{name} has shape (), as a {type(y).__name__}; expected an array or a list of "
+            "labels, in the order of X."
+        )
     if len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1):
         pairs = ", or in fit (n_pairs, 3) integer rows (i, j, same)" if name == "y" else ""
         raise ValueError(f"{name} has shape {shape}; expected (n_samples,) labels{pairs}.")
@@ -283,8 +323,13 @@ def check_labels(y: Any, n_samples: int, name: str = "y") -> np.ndarray:
     # In a list, NumPy turns NaN beside text into text, and large integers into floats.
     items: Any = np.array(y, dtype=object).ravel() if not hasattr(y, "dtype") else ()
     y = column_or_1d(y, warn=True)
+    if y.dtype.kind == "S":
+        raise ValueError(
+            f"Unknown label type: {name} holds bytes, {y.tolist()[0]!r}; expected labels, all "
+            "strings or all whole numbers: decode them."
+        )
     # scikit-learn's check_classification_targets would take one exemplar per class for regression.
-    strange: list[str] = []
+    strange: list[tuple[int, str]] = []
     if y.dtype == object and not all(isinstance(value, str) for value in y):
         items = y
         # Of a DataFrame of mixed columns, or of integers as objects, which scorers refuse.
@@ -296,22 +341,29 @@ def check_labels(y: Any, n_samples: int, name: str = "y") -> np.ndarray:
             "and 0; expected labels, all strings or all whole numbers."
         )
     if y.dtype.kind in "OUT":
-        others = odd = [value for value in items if not isinstance(value, str)]
+        others = odd = [(row, v) for row, v in enumerate(items) if not isinstance(v, str)]
         if len(others) == len(items):  # all are numbers or other objects
-            odd = [value for value in others if not isinstance(value, Number)]
-        strange = [repr(value) for value in odd or others]  # others: integers beyond 64 bits
+            odd = [(row, value) for row, value in others if not isinstance(value, Number)]
+        # Others: integers beyond 64 bits.
+        strange = [(row, repr(value)) for row, value in odd or others]
     elif y.dtype.kind in "mM" and np.isnat(y).any():
-        strange = ["NaT"]
+        strange = [(int(row), "NaT") for row in np.flatnonzero(np.isnat(y))]
     elif y.dtype.kind == "f" and len(items) and all(isinstance(v, Integral) for v in items):
         raise ValueError(f"{name} holds integers that do not fit one 64-bit dtype. Use strings.")
     elif y.dtype.kind == "f":
         if not np.isfinite(y).all():
-            raise ValueError(f"Input {name} contains NaN or infinity: every sample needs a label.")
-        strange = [f"the continuous value {value}" for value in y[y % 1 != 0]]
+            rows = np.flatnonzero(~np.isfinite(y))
+            raise ValueError(
+                f"Input {name} contains NaN or infinity, in {listed(names_of(name, rows)[0])}: "
+                "every sample needs a label."
+            )
+        rows = np.flatnonzero(y % 1 != 0)
+        strange = [(int(row), f"the continuous value {y[row]}") for row in rows]
     if strange:
+        rows = np.array([row for row, _ in strange])
         raise ValueError(
-            f"Unknown label type: {name} holds {strange[0]}; expected labels, all strings or all "
-            "whole numbers."
+            f"Unknown label type: {name} holds {strange[0][1]}; expected labels, all strings or "
+            f"all whole numbers. Correct {listed(names_of(name, rows)[0])}."
         )
     check_length(y, n_samples, name)
     return y
@@ -327,27 +379,32 @@ def check_length(values: Any, n_samples: int, name: str) -> None:
 
 
 def check_classes(
-    y: Any, groups: Any, n_samples: int
+    y: Any, groups: Any, n_samples: int, purpose: str = "training"
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
     """Return labels and groups as given, and classes and groups numbered from 0.
 
-    A label in two groups is two classes. Training needs some group with two classes, one of them
-    with two samples; see `check_trainable`.
+    A label in two groups is two classes. Some group must have two classes, one of them with two
+    samples; see `check_trainable`.
     """
     y = check_labels(y, n_samples)
     groups = None if groups is None else check_labels(groups, n_samples, "groups")
     classes, numbers = number_classes(y, groups)
-    check_trainable(y, classes, numbers)
+    check_trainable(y, classes, numbers, purpose)
     return y, groups, classes, numbers
 
 
-def check_trainable(y: np.ndarray, classes: np.ndarray, groups: np.ndarray) -> None:
-    """Raise ValueError unless some group has two classes, one of them with two samples."""
+def check_trainable(
+    y: np.ndarray, classes: np.ndarray, groups: np.ndarray, purpose: str = "training"
+) -> None:
+    """Raise ValueError unless some group has two classes, one of them with two samples.
+
+    `purpose` is what messages say the samples are for.
+    """
     n_classes = len(np.unique(y))
     if n_classes < 2:
         what = f"only one class, {y.tolist()[0]!r}" if len(y) else "no class"
         raise ValueError(
-            f"y has {what}; training needs pairs of the same class and of different classes, so "
+            f"y has {what}; {purpose} needs pairs of the same class and of different classes, so "
             "at least two classes."
         )
     classes = np.unique(classes, return_inverse=True)[1]  # some may have been held out
@@ -355,7 +412,7 @@ def check_trainable(y: np.ndarray, classes: np.ndarray, groups: np.ndarray) -> N
     if count.max() < 2:
         raise ValueError(
             f"y has {n_classes} classes and no class with two examples (inside one group, where "
-            "groups are given); training needs pairs of the same class. Give at least two "
+            f"groups are given); {purpose} needs pairs of the same class. Give at least two "
             "examples of some class."
         )
     group_of_class = groups[np.unique(classes, return_index=True)[1]]
@@ -371,12 +428,13 @@ def check_trainable(y: np.ndarray, classes: np.ndarray, groups: np.ndarray) -> N
 
 def check_calibration_data(y: Any, groups: Any, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
     """Return classes and groups, as integers, of which one-shot trials can be made."""
-    _, _, classes, groups = check_classes(y, groups, n_samples)
+    _, _, classes, groups = check_classes(y, groups, n_samples, "calibration")
     first, counts = np.unique(classes, return_index=True, return_counts=True)[1:]
     if np.bincount(groups[first[counts > 1]]).max() < 2:
         raise ValueError(
             "y has no two classes with two examples each (inside one group, where groups are "
-            "given), which one-shot trials need. Give more examples, or pass groups=None."
+            "given), which the one-shot trials of calibration need. Give more examples, or pass "
+            "groups=None."
         )
     return classes, groups
 

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import FrameType
 
 import numpy as np
@@ -14,6 +14,7 @@ __all__ = [
     "DivergedError",
     "DuplicateExemplarWarning",
     "InvertedImageError",
+    "UnlikelyBackgroundWarning",
     "UnlikelyShapeWarning",
     "UnreadableImageWarning",
     "ValueRangeError",
@@ -78,6 +79,26 @@ class DuplicateExemplarWarning(_OfRows, UserWarning):
     """
 
 
+class UnlikelyBackgroundWarning(_OfRows, UserWarning):
+    """Warning raised when images have the background that others have as foreground.
+
+    Their polarity is inverted, or they are in other units. With ``crop="foreground"`` inverted
+    images are an error, `InvertedImageError`.
+
+    Parameters
+    ----------
+    message : str, default=""
+        What is wrong, and what to do.
+    rows : array-like of int, default=()
+        Rows of X; of pairs, the pairs'; of a preprocessor, its images'.
+
+    Attributes
+    ----------
+    rows : ndarray of int
+        The same as an array.
+    """
+
+
 class UnlikelyShapeWarning(UserWarning):
     """Warning raised when X is taken for images of an unlikely shape, such as 3x500 pixels."""
 
@@ -131,3 +152,9 @@ def warn(message: str, category: type[Warning], rows: Iterable[int] | None = Non
         level, frame = level + 1, frame.f_back
     warning = category(message) if rows is None else category(message, rows)
     warnings.warn(warning, stacklevel=level)
+
+
+def listed(names: Sequence[str], n_shown: int = 5) -> str:
+    """Return the first of some names, and how many more there are."""
+    more = f" and {len(names) - n_shown} more" if len(names) > n_shown else ""
+    return ", ".join(names[:n_shown]) + more

@@ -1,10 +1,13 @@
 """Bad input: messages name the argument, what came and what to do; nothing changes."""
 
+import pathlib
+
 import numpy as np
 import pandas as pd
 import pytest
 from helpers import classifier, pairs_of, unchanged
 from scipy import sparse
+from sklearn.base import clone
 
 N = 16  # two classes of eight drawings
 
@@ -116,7 +119,7 @@ QUERIES = {
         lambda X: X[:, :12],
         "X has images of 12x16 pixels and 1 channel, .*fitted on images of 16x16 pixels and 1 ch",
     ),
-    "NaN": (lambda X: spoilt(X, np.nan), "X contains NaN"),
+    "NaN": (lambda X: spoilt(X, np.nan), r"Input X[AB]? contains NaN, in XA?\[\d+\]"),
     "infinity": (lambda X: spoilt(X, -np.inf), "X contains infinity"),
     "empty": (lambda X: X[:0], r"X has no samples.*expected at least one"),
     "None": (lambda X: None, "X is None; expected an array of images or of flat rows"),
@@ -189,11 +192,20 @@ def test_set_support_and_add_support_refuse_bad_labels(name, method, clf, few):
         getattr(clf, method)(*arguments(few[0]))
 
 
+@pytest.mark.parametrize("label", [pathlib.Path("x"), b"x", object(), pd.NA, np.array("x")])
+def test_unknown_label_must_be_of_the_type_of_labels(label, clf, few):
+    clf.set_params(unknown_label=label)
+    with unchanged(clf), pytest.raises(ValueError, match="unknown_label=.* is of type"):
+        clf.set_support(few[0][:2], np.array(["a", "b"], dtype=object))
+    with pytest.raises(ValueError, match="unknown_label=.* is of type"):
+        clone(clf).fit(few[0], [str(label) for label in few[1]])
+
+
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (np.zeros(N, int), "y has only one class, 0; .*at least two classes"),
-        (np.arange(N), "y has 16 classes and no class with two examples"),
+        (np.zeros(N, int), "y has only one class, 0; calibration needs .*at least two classes"),
+        (np.arange(N), "y has 16 classes and no class with two .*; calibration needs pairs"),
         (np.maximum(np.arange(N) - 8, 0), "y has no two classes with two examples each"),
         (np.arange(N - 1) // 4, "y has 15 values for 16 samples in X"),
     ],

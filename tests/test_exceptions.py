@@ -28,6 +28,7 @@ from sksiamese.exceptions import (
     DivergedError,
     DuplicateExemplarWarning,
     InvertedImageError,
+    UnlikelyBackgroundWarning,
     UnlikelyShapeWarning,
     UnreadableImageWarning,
     ValueRangeError,
@@ -50,6 +51,7 @@ def test_exceptions_lists_its_public_names():
         (UnreadableImageWarning, UserWarning),
         (BlankImageWarning, UserWarning),
         (DuplicateExemplarWarning, UserWarning),
+        (UnlikelyBackgroundWarning, UserWarning),
         (UnlikelyShapeWarning, UserWarning),
         (ValueRangeError, ValueError),
         (InvertedImageError, ValueError),
@@ -62,7 +64,14 @@ def test_exceptions_derive_from_built_in_ones(exception, base):
 
 
 @pytest.mark.parametrize(
-    "exception", [BlankImageWarning, DuplicateExemplarWarning, ValueRangeError, InvertedImageError]
+    "exception",
+    [
+        BlankImageWarning,
+        DuplicateExemplarWarning,
+        UnlikelyBackgroundWarning,
+        ValueRangeError,
+        InvertedImageError,
+    ],
 )
 def test_exceptions_about_samples_carry_their_rows(exception):
     raised = exception("X[2] is odd.", [2, 5])
@@ -101,6 +110,12 @@ def predict_blank_images(glyphs, folder):
         clf.fit(X[::8], y[::8]).predict(np.full_like(X[:2], 255))
 
 
+def fit_two_polarities(glyphs, folder):
+    X, y = glyphs
+    X = np.where(np.arange(len(X))[:, None, None] == 7, 255 - X, X)
+    SiameseOneShotClassifier(max_iter=1, random_state=0).fit(X, y)
+
+
 def fit_duplicates(glyphs, folder):
     X, y = glyphs
     SiameseOneShotClassifier(max_iter=1, random_state=0).fit(np.concatenate([X, X[:1]]), [*y, 9])
@@ -125,6 +140,7 @@ def read_an_unreadable_image(glyphs, folder):
         (collapse_in_a_verifier, CollapseWarning, "same logit to every pair"),
         (fit_blank_images, BlankImageWarning, r"X\[7\] has no foreground"),
         (predict_blank_images, BlankImageWarning, r"X\[0\] has no foreground.*these 2 of 2"),
+        (fit_two_polarities, UnlikelyBackgroundWarning, r"X\[7\] appears to have inverted"),
         (fit_duplicates, DuplicateExemplarWarning, r"X\[0\] and X\[128\] are the same image"),
         (fit_series, UnlikelyShapeWarning, r"is taken for 128 images of 3x16 pixels and 1 chann"),
         (read_an_unreadable_image, UnreadableImageWarning, "bad.png"),
@@ -357,6 +373,34 @@ def test_inverted_image_error_names_the_row_and_changes_nothing(glyphs):
     verifier = SiameseVerifier.from_classifier(clf)
     with pytest.raises(InvertedImageError, match="inverted polarity"):
         verifier.predict(np.stack([255 - X[:3], 255 - X[5:8]], axis=1))
+    pairs = np.stack([X[:3], X[5:8]], axis=1)
+    pairs[2, 1] = 255 - pairs[2, 1]
+    message = r"X\[2, 1\] appears .* fitted on, and to X\[2, 0\], X\[1, 1\] and 3 more"
+    with pytest.raises(InvertedImageError, match=message):
+        verifier.predict(pairs)
+
+
+@pytest.mark.parametrize("n_inverted", [3, 16])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        SiameseOneShotClassifier(crop="foreground", max_iter=1),
+        MotorProgramClassifier(n_walks=1),
+        FrozenTwinClassifier(load_pretrained("omniglot")),
+        SiameseVerifier(crop="foreground", max_iter=1),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_fit_refuses_images_of_two_polarities(estimator, n_inverted, glyphs):
+    X, y = glyphs[0][:32].copy(), glyphs[1][:32]
+    X[1 : 2 * n_inverted : 2] = 255 - X[1 : 2 * n_inverted : 2]
+    rows = np.arange(1, 2 * n_inverted, 2)
+    if isinstance(estimator, SiameseVerifier):
+        X, y, rows = X.reshape(16, 2, 16, 16), np.arange(16) % 2, rows // 2
+    with pytest.raises(InvertedImageError, match="inverted polarity relative to X") as error:
+        estimator.fit(X, y)
+    assert error.value.rows.tolist() == rows.tolist()
+    assert not hasattr(estimator, "fitted_")
 
 
 @pytest.mark.parametrize("n_estimators", [1, 2])

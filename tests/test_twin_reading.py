@@ -9,7 +9,12 @@ from sklearn.datasets import load_digits
 from training_runs import ArrayStore
 
 from sksiamese.datasets import make_glyphs
-from sksiamese.exceptions import BlankImageWarning, InvertedImageError, ValueRangeError
+from sksiamese.exceptions import (
+    BlankImageWarning,
+    InvertedImageError,
+    UnlikelyBackgroundWarning,
+    ValueRangeError,
+)
 from sksiamese.twin import reading
 from sksiamese.twin.reading import (
     check_exemplars,
@@ -32,6 +37,9 @@ UNITS = {
     "12 bit": lambda X: X.astype(np.int32) * 16,
     "16 bit": lambda X: X.astype(np.uint16) * 257,
     "-1..1": lambda X: X / 127.5 - 1,
+    "10 bit": lambda X: X.astype(np.int32) * 4,
+    "0..100": lambda X: X / 2.55,
+    "standardised": lambda X: (X - X.mean()) / X.std(),
 }
 FAR_APART = [
     ("0..255", "0..1"),
@@ -52,6 +60,13 @@ FAR_APART = [
     ("16 bit", "0..1"),
     ("16 bit", "0..16"),
     ("-1..1", "0..255"),
+    ("0..255", "10 bit"),
+    ("0..255", "standardised"),
+    ("0..1", "standardised"),
+    ("0..16", "standardised"),
+    ("0..1", "-1..1"),
+    ("0..100", "0..255"),
+    ("10 bit", "12 bit"),
 ]
 
 
@@ -107,10 +122,9 @@ def test_scaled_batches_name_what_came_and_what_is_expected():
 NOISE = np.random.default_rng(0)
 SUITABLE = {
     "faint": 255 - (255 - DRAWINGS.astype(float)) * 0.2,
-    "dark": DRAWINGS * 0.2,
+    "dark": DRAWINGS * 0.6,
     "gray paper": DRAWINGS * 0.5 + 20,
     "bright": DRAWINGS * 1.5,
-    "spread of 4": 255 - 4 * (255.0 - DRAWINGS),
     "hot pixel": np.where(np.arange(784).reshape(28, 28) == 400, 1e7, DRAWINGS),
     "noisy": DRAWINGS + NOISE.normal(0, 20, DRAWINGS.shape),
 }
@@ -128,7 +142,7 @@ def test_scaled_batches_take_images_of_the_same_units(name, polarity):
 def test_scaled_batches_take_dark_pictures_among_light_drawings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        judged((LIGHT * 0.05).astype(np.uint8), scaling_of(LIGHT))
+        judged((LIGHT * 0.1).astype(np.uint8), scaling_of(LIGHT))
 
 
 @pytest.mark.parametrize("shape", [(1, 9, 9), (3, 16, 16), (1, 1, 40), (1, 40, 1)])
@@ -164,6 +178,34 @@ def test_scaled_batches_raise_inverted_image_error_with_all_rows():
     with pytest.raises(InvertedImageError, match=message) as error:
         judged(images, scaling_of(DRAWINGS, "foreground"))
     assert error.value.rows.tolist() == [4, 9]
+
+
+@pytest.mark.parametrize("known", ["0..255", "0..1", "12 bit"])
+@pytest.mark.parametrize("polarity", [DRAWINGS, LIGHT], ids=["dark on light", "light on dark"])
+def test_scaled_batches_warn_of_a_background_like_the_foreground(known, polarity):
+    images = UNITS[known](polarity).astype(np.float64)
+    scaling = scaling_of(images)
+    images[[4, 9]] = images.max() - images[[4, 9]]
+    message = r"X\[4\] has a background like the foreground .*The same holds for X\[9\]"
+    with pytest.warns(UnlikelyBackgroundWarning, match=message) as caught:
+        judged(images, scaling)
+    assert caught[0].message.rows.tolist() == [4, 9]
+    if polarity is DRAWINGS:
+        with pytest.warns(UnlikelyBackgroundWarning, match=r"X\[0\].* and 34 more"):
+            judged(UNITS[known](polarity) / 2.55, scaling)  # 0..100 where 0..255 is known
+
+
+def test_scaled_batches_take_photographs_of_any_border():
+    photographs = np.random.default_rng(0).random((30, 3, 7, 7)).repeat(4, 2).repeat(4, 3) * 255
+    scaling = scaling_of(photographs)
+    frames = photographs[:8].copy()
+    for value, some in ((0, frames[:4]), (255, frames[4:])):
+        for side in (some[:, :, :2], some[:, :, -2:], some[..., :2], some[..., -2:]):
+            side[...] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        judged(frames, scaling)
+        check_training_images(ArrayStore(np.concatenate([photographs, frames])), scaling)
 
 
 def test_scaled_batches_check_nothing_if_told():
@@ -207,6 +249,19 @@ def test_scaled_batches_warn_of_blank_images(name, background, crop):
     assert len(w) == 1
     assert w[0].message.rows.tolist() == [2, 20]
     assert w[0].filename == __file__
+
+
+@pytest.mark.parametrize("crop", [None, "foreground"])
+@pytest.mark.parametrize("polarity", [DRAWINGS, LIGHT], ids=["dark on light", "light on dark"])
+@pytest.mark.parametrize("top", [15, 15.9375, 5])
+def test_scaled_batches_say_that_faint_images_may_be_in_other_units(top, polarity, crop):
+    images = polarity.astype(np.float64)
+    images[[2, 20]] *= top / 255
+    message = rf"X\[2\] has values from 0 to {top:.6g} only.* 0 to 255.*holds for X\[20\]"
+    with pytest.warns(BlankImageWarning, match=message) as caught:
+        judged(images, scaling_of(polarity, crop))
+    assert len(caught) == 1
+    assert caught[0].message.rows.tolist() == [2, 20]
 
 
 def test_scaled_batches_warn_once_of_blank_images_in_several_batches(monkeypatch):
@@ -287,6 +342,34 @@ def test_images_in_one_unit_are_taken(images):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_exemplars(ArrayStore(images))
+
+
+@pytest.mark.parametrize("n_other", [1, 13, 20, 30])
+@pytest.mark.parametrize("polarity", [DRAWINGS, LIGHT], ids=["dark on light", "light on dark"])
+@pytest.mark.parametrize("check", [check_exemplars, check_training_images])
+def test_images_of_two_polarities_are_refused(check, polarity, n_other):
+    images = polarity.copy()
+    rows = np.sort(np.random.default_rng(0).permutation(40)[:n_other])
+    images[rows] = 255 - images[rows]
+    few = np.setdiff1d(np.arange(40), rows) if n_other > 20 else rows
+    for crop, raised in ((None, UnlikelyBackgroundWarning), ("foreground", InvertedImageError)):
+        argument = crop if check is check_exemplars else scaling_of(images, crop)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(raised, match="inverted polarity relative to X") as error:
+                check(ArrayStore(images), argument)
+        if n_other != 20:
+            assert error.value.rows.tolist() == few.tolist()
+        assert len(error.value.rows) == len(few)
+
+
+def test_check_training_images_refuses_one_in_a_greater_unit():
+    images = DRAWINGS.astype(np.int32)
+    images[7] *= 4
+    with pytest.raises(
+        ValueRangeError, match=r"X\[7\] has values from 0 to 1020.*most images in X"
+    ):
+        check_training_images(ArrayStore(images), scaling_of(images))
 
 
 def test_blank_sheets_beside_drawings_are_not_other_units():

@@ -330,9 +330,11 @@ def test_set_support_does_not_take_one_exemplar_a_class_for_regression(table, la
     [
         (None, "target y is None"),
         ([0, 1], "y has 2 values for 3 samples"),
-        ([0.0, 1.0, np.nan], "y contains NaN"),
+        ([0.0, 1.0, np.nan], r"Input y contains NaN or infinity, in y\[2\]: every"),
+        ([b"a", b"b", b"a"], "Unknown label type: y holds bytes, b'a'; expected labels"),
+        ({"a", "b", "c"}, r"y has shape \(\), as a set; expected an array or a list"),
         ([0.5, 1.5, 2.25], "y holds the continuous value 0.5; expected labels"),
-        (np.array(["a", None, "b"], dtype=object), "Unknown label type: y holds None"),
+        (np.array(["a", None, "b"], dtype=object), r"y holds None; .*Correct y\[1\]"),
         (np.array(["a", 7, "b"], dtype=object), "y holds 7; expected labels, all strings"),
         ([[0, 1], [1, 0], [1, 1]], r"shape \(3, 2\)"),
         (["a", float("nan"), "b"], "Unknown label type: y holds nan"),

@@ -81,6 +81,13 @@ def test_load_pretrained_raises_for_other_names():
 # Before the first support
 
 
+def test_load_pretrained_clones_say_what_to_call(pretrained):
+    verifier = SiameseVerifier(weights="omniglot")
+    for call in (clone(pretrained).predict, verifier.predict):
+        with pytest.raises(NotFittedError, match=r"not fitted yet.* or use load_pretrained"):
+            call(X)
+
+
 def test_load_pretrained_predict_raises_without_support(pretrained):
     with pytest.raises(NotFittedError, match="no support yet. Call set_support"):
         pretrained.predict(X)

@@ -11,11 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..exceptions import BlankImageWarning, InvertedImageError, ValueRangeError, warn
+from ..exceptions import (
+    BlankImageWarning,
+    InvertedImageError,
+    UnlikelyBackgroundWarning,
+    ValueRangeError,
+    listed,
+    warn,
+)
+from .foreground import border_of
 from .scaling import InputScaling, Store
 
 BATCH_SIZE = 256  # images that are read and scaled at once
-N_NAMED = 5  # samples that a message names
 
 # Units differ by 255 or more, or by the 16 levels of small digits; 12 bit and 8 bit by 16.
 FAR_ABOVE = 10.0
@@ -25,8 +32,18 @@ BEYOND_UNIT = 10.0  # ... where at least this is known
 HOT_PIXELS = 100  # of so many pixels, one may have any value; drawings cover more
 GAP = 4.0  # between the greatest values of images in two units
 
+# Greatest values of the usual units: floats, percent, and 4, 5, 6, 8, 10, 12, 14 and 16 bit.
+FULL = (1.0, 15.0, 16.0, 31.0, 63.0, 100.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+OUTSIDE = 0.6  # of a usual unit; resizing and noise overshoot by less
+STANDARD = 0.1, 6.0  # of the known range, or in units: smaller ranges about 0 are standardised
+
+PAPER = 0.8  # fraction of a border that is of one value, on drawings ...
+EVEN = 0.1  # ... within this, in units of the images' range
+DRAWINGS = 0.9  # of so many drawings among its images, the polarity of a set is examined
+
 LOW_CONTRAST = 0.5  # of the known contrast: only such images are examined for being blank
 FAINTEST = {None: 0.03, "foreground": 0.15}  # weaker foreground is noise, by `crop`
+FAINT = 0.07  # of the greatest known value: such images may be 0..16 where 0..255 is known
 SMALL = 200  # pixels
 WHITE = 0.1  # correlation of neighbouring pixels, below which they are noise
 
@@ -50,6 +67,8 @@ def scaled_batches(
     -----
     BlankImageWarning
         If images have no foreground.
+    UnlikelyBackgroundWarning
+        With ``crop=None``, if images have a background that is like the known foreground.
     """
     judge = Judge(store, scaling) if check and len(store.input_shape) == 3 else None
     for batch in _batches(rows):
@@ -70,13 +89,17 @@ def check_samples(store: Store, rows: np.ndarray, scaling: InputScaling) -> None
     judge.finish(len(rows))
 
 
-def check_exemplars(store: Store) -> None:
-    """Check exemplars of which a scaling is to be learned: in the same units, and not all blank.
+def check_exemplars(store: Store, crop: str | None = "foreground") -> None:
+    """Check exemplars of which a scaling is to be learned.
+
+    They must be in the same units, of one polarity, and not all blank.
 
     Raises
     ------
     ValueRangeError
         If some images are in other units than the rest, such as 0..1 beside 0..255.
+    InvertedImageError
+        With ``crop="foreground"``, if some images are of another polarity than the rest.
     ValueError
         If every image has one value only.
 
@@ -95,6 +118,7 @@ def check_exemplars(store: Store) -> None:
         )
     if all(bool(is_noise(store.take(batch)).all()) for batch in _batches(seen)):
         _warn_blank(store, np.arange(len(store)), len(store))
+    _refuse_inverted(store, _other_polarity(store, seen), crop)
 
 
 def check_training_images(store: Store, scaling: InputScaling) -> None:
@@ -104,20 +128,23 @@ def check_training_images(store: Store, scaling: InputScaling) -> None:
     ------
     ValueRangeError
         If some images are in other units than the rest, such as 0..1 beside 0..255.
+    InvertedImageError
+        With ``crop="foreground"``, if some images are of another polarity than the rest.
 
     Warns
     -----
     BlankImageWarning
         If images have no foreground.
+    UnlikelyBackgroundWarning
+        With ``crop=None``, if some images are of another polarity than the rest.
     """
     if len(store.input_shape) != 3:
         return
-    _refuse_mixed(store)
-    blank = [
-        batch[is_blank(store.take(batch), scaling).numpy()]
-        for batch in _batches(np.arange(len(store)))
-    ]
-    _warn_blank(store, np.concatenate(blank), len(store))
+    judge = Judge(store, scaling, training=True)
+    judge.inverted = _other_polarity(store, _refuse_mixed(store)).tolist()
+    for batch in _batches(np.arange(len(store))):
+        judge.look(store.take(batch), batch)
+    judge.finish(len(store))
 
 
 @dataclass(eq=False)
@@ -128,65 +155,186 @@ class Judge:
     ----------
     store : Store
     scaling : InputScaling
-    other_units, inverted, blank : list of int
-        Samples found so far.
-    found : tuple of 2 floats
-        Least and greatest value of the first image in other units.
+    training : bool, default=False
+        Whether the scaling was learned from these images.
+    other_units, inverted, blank, faint : list of int
+        Samples found so far. Faint ones may be in other units.
+    looked_at : list of ndarray
+        Samples examined so far.
+    ranges : dict
+        Least and greatest value of samples in other units, and of faint ones.
     """
 
     store: Store
     scaling: InputScaling
+    training: bool = False
     other_units: list[int] = field(default_factory=list)
     inverted: list[int] = field(default_factory=list)
     blank: list[int] = field(default_factory=list)
-    found: tuple[float, float] = (0.0, 0.0)
+    faint: list[int] = field(default_factory=list)
+    looked_at: list[np.ndarray] = field(default_factory=list)
+    ranges: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     def look(self, images: Tensor, rows: np.ndarray) -> bool:
         """Examine the samples at `rows`; return whether any was refused so far."""
+        self.looked_at.append(rows)
         low, high = images.amin((2, 3)), images.amax((2, 3))
-        other_units = is_in_other_units(images, self.scaling, low, high)
-        blank = is_blank(images, self.scaling, low, high) & ~other_units
-        if other_units.any():
-            if not self.other_units:
-                first = int(other_units.int().argmax())
-                self.found = float(low[first].min()), float(high[first].max())
-            self.other_units += rows[other_units.numpy()].tolist()
-        if blank.any():
-            self.blank += rows[blank.numpy()].tolist()
+        other_units = is_outside(images, self.scaling, low, high)
+        if not self.training:
+            other_units |= is_in_other_units(images, self.scaling, low, high)
+        known = max(map(abs, known_range(self.scaling)))
+        faint = torch.maximum(low.abs(), high.abs()).amax(1) <= FAINT * known
+        faint &= ~other_units
+        if faint.any():
+            faint[faint.clone()] = ~is_noise(images[faint])
+        blank = is_blank(images, self.scaling, low, high) & ~other_units & ~faint
+        self.other_units += rows[other_units.numpy()].tolist()
+        self.blank += rows[blank.numpy()].tolist()
+        self.faint += rows[faint.numpy()].tolist()
+        for i in (other_units | faint).nonzero().flatten().tolist():
+            self.ranges[int(rows[i])] = float(low[i].min()), float(high[i].max())
         if self.scaling.crop == "foreground":
-            inverted = self.scaling.is_inverted(images) & ~other_units
-            if inverted.any():
-                self.inverted += rows[inverted.numpy()].tolist()
-        return bool(self.other_units or self.inverted)
+            inverted = self.scaling.is_inverted(images)
+        elif self.training:
+            return bool(self.other_units)
+        else:
+            inverted = is_on_foreground(images, self.scaling)
+        self.inverted += rows[(inverted & ~other_units & ~blank & ~faint).numpy()].tolist()
+        return bool(self.other_units or (self.inverted and self.scaling.crop == "foreground"))
 
     def finish(self, n: int) -> None:
         """Raise and warn for what was found among `n` samples."""
+        least, greatest = known_range(self.scaling)
         if self.other_units:
-            least, greatest = known_range(self.scaling)
+            low, high = self.ranges[self.other_units[0]]
             names, rows = self.store.named(np.array(self.other_units))
+            known = "most images in X have" if self.training else "this estimator knows"
             raise ValueRangeError(
-                f"{names[0]} has values from {self.found[0]:.6g} to {self.found[1]:.6g}, in other "
-                f"units than the images this estimator knows, about {least:.6g} to {greatest:.6g}."
-                f"{_so(names[1:])} Bring all {n} images to that range (from 0..1 to 0..255 by "
-                "255 * X), or call fit or set_support with images in these units.",
+                f"{names[0]} has values from {low:.6g} to {high:.6g}, in other units than the "
+                f"images {known}, about {least:.6g} to {greatest:.6g}.{_so(names[1:])} Bring all "
+                f"{n} images to that range (from 0..1 to 0..255 by 255 * X), or call fit or "
+                "set_support with images in these units.",
                 rows,
             )
-        if self.inverted:
-            names, rows = self.store.named(np.array(self.inverted))
-            raise InvertedImageError(
-                f"{names[0]} appears to have inverted polarity relative to the images this "
-                f"estimator was fitted on.{_so(names[1:])} Invert it (for uint8, 255 - X), call "
-                "set_support with images of this polarity, or, if the drawing fills its image, "
-                "pad it with background.",
+        self._finish_inverted()
+        if self.faint:
+            low, high = self.ranges[self.faint[0]]
+            names, rows = self.store.named(np.array(self.faint))
+            warn(
+                f"{names[0]} has values from {low:.6g} to {high:.6g} only, but the images that "
+                f"are known have about {least:.6g} to {greatest:.6g}: it is in other units, or "
+                f"has no foreground that is strong enough.{_so(names[1:])} What is predicted for "
+                "such images, or by such exemplars, is arbitrary. Bring them to the known range, "
+                f"or leave out these {len(names)} of {n} images.",
+                BlankImageWarning,
                 rows,
             )
         _warn_blank(self.store, np.array(self.blank, dtype=np.intp), n)
+
+    def _finish_inverted(self) -> None:
+        inverted = np.unique(self.inverted).astype(np.intp)
+        crop = self.scaling.crop
+        if self.training or (crop == "foreground" and len(inverted)):
+            rows = np.concatenate(self.looked_at)
+            _refuse_inverted(self.store, inverted, crop, rows, self.training)
+        elif len(inverted):
+            background = float(self.scaling.offset.mean())
+            names, rows = self.store.named(inverted)
+            warn(
+                f"{names[0]} has a background like the foreground of the images that this "
+                f"estimator knows, whose background is about {background:.6g}: its polarity is "
+                f"inverted, or it is in other units.{_so(names[1:])} With crop=None such images "
+                "are taken as they are. Invert them (for uint8, 255 - X), or bring them to the "
+                "known range.",
+                UnlikelyBackgroundWarning,
+                rows,
+            )
 
 
 def known_range(scaling: InputScaling) -> tuple[float, float]:
     """Return the least and the greatest level of background and foreground that are known."""
     levels = torch.stack([scaling.offset, scaling.offset + scaling.scale])
     return float(levels.min()), float(levels.max())
+
+
+def full_scale(scaling: InputScaling) -> float | None:
+    """Return the greatest value of the usual unit that the known range spans, or None.
+
+    Drawings on paper span it, and most photographs do not: their background is gray.
+    """
+    least, greatest = known_range(scaling)
+    for full in FULL:
+        if abs(greatest - full) <= 0.01 * full and abs(least) <= EVEN * full:
+            return full
+    return None
+
+
+def is_outside(images: Tensor, scaling: InputScaling, low: Tensor, high: Tensor) -> Tensor:
+    """Return which images have values that the known unit does not: (B, C, H, W) -> (B,) bool.
+
+    Such as 10 bit or standardised ones where 0..255 is known. `low` and `high` are (B, C).
+    """
+    full = full_scale(scaling)
+    if full is None:
+        return torch.zeros(len(images), dtype=torch.bool)
+    least, greatest = low.amin(1), high.amax(1)
+    outside = (greatest > (1 + OUTSIDE) * full) | (least < -OUTSIDE * full)
+    if outside.any():
+        there = images[outside]
+        outside[outside.clone()] = (_without_hot_pixels(there) > (1 + OUTSIDE) * full) | (
+            _without_hot_pixels(-there) > OUTSIDE * full
+        )
+    values = greatest - least
+    span = max(STANDARD[0] * full, STANDARD[1])
+    standard = (least < -EVEN * values) & (values < span) & (full >= BEYOND_UNIT)
+    if standard.any():
+        standard[standard.clone()] = ~is_noise(images[standard])
+    return outside | standard
+
+
+def is_on_foreground(images: Tensor, scaling: InputScaling) -> Tensor:
+    """Return which drawings have paper like the known foreground: (B, C, H, W) -> (B,) bool.
+
+    All are False unless what is known are drawings, in a usual unit.
+    """
+    if full_scale(scaling) is None:
+        return torch.zeros(len(images), dtype=torch.bool)
+    x = (images - scaling.offset) / scaling.scale
+    paper, is_paper = _paper(x, torch.ones(len(x), dtype=x.dtype))
+    return is_paper & (paper > 0.5)
+
+
+def _paper(images: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the border's median, and whether the border is of one value: two (B,)."""
+    border = border_of(images.mean(1))
+    paper = border.median(1).values
+    even = (border - paper[:, None]).abs() < EVEN * span[:, None]
+    return paper, (even.double().mean(1) >= PAPER) & (min(images.shape[2:]) >= 4)
+
+
+def _other_polarity(store: Store, rows: np.ndarray) -> np.ndarray:
+    """Return those of a set of drawings whose polarity most others do not have."""
+    found = []
+    for batch in _batches(rows):
+        images = store.take(batch)
+        gray = images.mean(1).flatten(1)
+        low, high = gray.amin(1), gray.amax(1)
+        paper, is_paper = _paper(images, high - low)
+        found.append(torch.stack([low, high, paper, gray.mean(1), is_paper.to(low.dtype)]))
+    if not found:
+        return rows
+    low, high, paper, mean, is_paper = torch.cat(found, 1).numpy()
+    least, span = np.median(low), np.median(high) - np.median(low)
+    level = (paper - least) / (span if span > 0 else 1)
+    light = (level > 0.75) & (mean < paper) & (is_paper > 0)
+    dark = (level < 0.25) & (mean > paper) & (is_paper > 0)
+    if not light.any() or not dark.any() or (light | dark).mean() < DRAWINGS:
+        return rows[:0]
+    light |= (level > 0.5) & (mean < paper)  # strokes along the border
+    dark |= (level <= 0.5) & (mean > paper)
+    first = light if light[(light | dark).argmax()] else dark
+    other = light ^ dark ^ first
+    return rows[other if other.sum() <= first.sum() else first]
 
 
 def is_in_other_units(images: Tensor, scaling: InputScaling, low: Tensor, high: Tensor) -> Tensor:
@@ -336,6 +484,39 @@ def _refuse_mixed(store: Store) -> np.ndarray:
     )
 
 
+def _refuse_inverted(
+    store: Store,
+    inverted: np.ndarray,
+    crop: str | None,
+    rows: np.ndarray | None = None,
+    training: bool = True,
+) -> None:
+    """Raise for inverted images among `rows`, or all; with ``crop=None`` warn.
+
+    Of the others, those nearest to the first inverted one are named: in a pair, its partner.
+    """
+    if not len(inverted):
+        return
+    others = np.setdiff1d(np.arange(len(store)) if rows is None else rows, inverted)
+    nearest = others[np.argsort(np.abs(others - inverted[0]), kind="stable")]
+    names, refused = store.named(inverted)
+    known = [] if training else ["the images this estimator was fitted on"]
+    if len(others):
+        known.append(listed(store.named(nearest)[0], 2))
+    message = (
+        f"{names[0]} appears to have inverted polarity relative to {', and to '.join(known)}: "
+        f"light on dark where they are dark on light, or the reverse.{_so(names[1:])}"
+    )
+    message += " Invert it (for uint8, 255 - X)"
+    if crop != "foreground":
+        warn(f"{message}.", UnlikelyBackgroundWarning, refused)
+        return
+    message += "" if training else ", call set_support with images of this polarity"
+    raise InvertedImageError(
+        f"{message}, or, if the drawing fills its image, pad it with background.", refused
+    )
+
+
 def _warn_blank(store: Store, blank: np.ndarray, n: int) -> None:
     if len(blank):
         names, rows = store.named(blank)
@@ -352,5 +533,4 @@ def _so(names: Sequence[str]) -> str:
     """Return a sentence that names further samples, if there are any."""
     if not names:
         return ""
-    more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
-    return f" The same holds for {', '.join(names[:N_NAMED])}{more}."
+    return f" The same holds for {listed(names)}."
