@@ -4,9 +4,8 @@ import functools
 import hashlib
 import inspect
 import os
-import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
@@ -15,8 +14,10 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ._params import LearningParams
+from .twin.state import GENERATORS
 
 # They say from what a fit starts, which is described by itself, or change no weight.
 _NOT_PART = {"warm_start", "weights", "verbose", "checkpoint_dir", "checkpoint_minutes"}
@@ -27,12 +28,26 @@ _BLOCK = 1 << 24  # bytes
 def identity(
     params: LearningParams, data: dict[str, np.ndarray | None], **others: Any
 ) -> dict[str, str]:
-    """Return what decides the result of a fit: parameters, data, and all else that is given."""
+    """Return what decides the result of a fit: parameters, data, and all else that is given.
+
+    Raises
+    ------
+    ValueError
+        If something has values that cannot be read.
+    """
     names = [field.name for field in fields(params) if field.name not in _NOT_PART]
-    return {
-        **{name: described(getattr(params, name)) for name in names},
-        **{name: described(value) for name, value in {**data, **others}.items()},
-    }
+    deciding = {**{name: getattr(params, name) for name in names}, **data, **others}
+    return {name: _described_argument(name, value) for name, value in deciding.items()}
+
+
+def _described_argument(name: str, value: Any) -> str:
+    try:
+        return described(value)
+    except RuntimeError as error:  # of torch, such as for nested tensors
+        raise ValueError(
+            f"{name} cannot be compared with that of a checkpoint: {error} Set "
+            "checkpoint_dir=None."
+        ) from error
 
 
 def described(value: Any, depth: int = 0) -> str:
@@ -52,15 +67,10 @@ def described(value: Any, depth: int = 0) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} of shape {value.shape}, SHA-256 {_digest(_blocks(value))}"
     if isinstance(value, torch.Tensor):
-        return deeper(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    if isinstance(value, np.random.RandomState):
-        return f"RandomState {deeper(value.get_state(legacy=True))}"
-    if isinstance(value, np.random.Generator):
-        return f"Generator {deeper(value.bit_generator.state)}"
-    if isinstance(value, torch.Generator):
-        return f"Generator {deeper(value.get_state())}"
-    if isinstance(value, random.Random):
-        return f"Random {deeper(value.getstate())}"
+        return _described_tensor(value, deeper)
+    for name, (cls, state_of, _) in GENERATORS.items():
+        if isinstance(value, cls):
+            return f"{name} {deeper(state_of(value))}"
     if isinstance(value, list | tuple | deque):
         return f"({', '.join(map(deeper, value))})"
     if isinstance(value, set | frozenset):
@@ -80,6 +90,20 @@ def described(value: Any, depth: int = 0) -> str:
     own = sorted(_params_of(value).items())
     listed = ", ".join(f"{name}={deeper(v)}" for name, v in own)
     return f"{type(value).__module__}.{type(value).__qualname__}({listed})"
+
+
+def _described_tensor(tensor: torch.Tensor, deeper: Callable[[Any], str]) -> str:
+    if is_lazy(tensor):  # without a shape before the first batch
+        return f"{tensor.dtype}, uninitialized"
+    what = f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+    if tensor.is_meta:
+        return f"{what} without values"
+    tensor = tensor.detach()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_sparse_coo().coalesce()
+        return f"sparse {what}, {deeper(tensor.indices())}, {deeper(tensor.values())}"
+    values = tensor.cpu().resolve_conj().resolve_neg().contiguous().flatten()
+    return f"{what}, SHA-256 {_digest([values.view(torch.uint8).numpy().tobytes()])}"
 
 
 def _params_of(value: Any) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 import math
 import numbers
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_scalar
 
+from ._files import check_path
 from .model_selection._split import own_random_state
 
 
@@ -78,14 +80,6 @@ def check_dict(value: Any, name: str) -> None:
     """Raise TypeError unless the value is a dict or None."""
     if value is not None and not isinstance(value, dict):
         raise TypeError(f"{name}={value!r}; expected a dict, or None.")
-
-
-def check_path(value: Any) -> None:
-    """Raise TypeError unless the value can be the path of a file."""
-    if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"path={value!r}; expected a str or path-like.")
-    if "\0" in os.fsdecode(value):
-        raise ValueError(f"path={value!r} has a null character, which no file name has.")
 
 
 PRETRAINED = Path(__file__).parent / "weights"
@@ -161,6 +155,20 @@ def rng_of(random_state: Any) -> np.random.RandomState:
             f"random_state={random_state!r}; expected None, an integer from 0 to 2**32 - 1, or a "
             "numpy RandomState."
         ) from error
+
+
+@contextmanager
+def restored_on_error(random_state: Any) -> Iterator[None]:
+    """Restore a RandomState if the body fails, so that a failed attempt draws nothing."""
+    before = None
+    if isinstance(random_state, np.random.RandomState):
+        before = random_state.get_state()
+    try:
+        yield
+    except BaseException:
+        if before is not None:
+            random_state.set_state(before)
+        raise
 
 
 # Callbacks without which training or its result would not be what the parameters say.
@@ -299,10 +307,8 @@ class LearningParams:
         self.rng()
 
     def _check_checkpoints(self) -> None:
-        if not isinstance(self.checkpoint_dir, str | os.PathLike | None):
-            raise TypeError(
-                f"checkpoint_dir={self.checkpoint_dir!r}; expected the path of a folder, or None."
-            )
+        if self.checkpoint_dir is not None:
+            check_path(self.checkpoint_dir, "checkpoint_dir", "the path of a folder, or None")
         if self.checkpoint_minutes is not None:
             minutes = self.checkpoint_minutes
             check_number(minutes, "checkpoint_minutes", float, 0, include="neither")

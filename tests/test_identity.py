@@ -90,6 +90,9 @@ DIFFERENT = [
     ("callbacks", [Named({1, 2})], [Named({1, 3})]),
     ("augmentation", None, Same()),
     ("augmentation", Same(), Same(2)),
+    ("augmentation", Same(torch.zeros(2)), Same(torch.zeros(2, dtype=torch.int32))),
+    ("augmentation", Same(torch.eye(2).to_sparse()), Same(2 * torch.eye(2).to_sparse())),
+    ("augmentation", Same(torch.eye(2).to_sparse()), Same(torch.eye(3).to_sparse())),
     ("random_state", 0, 1),
     ("random_state", None, 1),
     ("random_state", np.random.RandomState(0), np.random.RandomState(1)),
@@ -116,6 +119,7 @@ SAME = [
     ("encoder", lambda: build),
     ("encoder", lambda: lambda shape: encoder()),
     ("encoder", encoder),
+    ("encoder", lambda: nn.LazyLinear(8)),
     ("encoder", lambda: functools.partial(build, n_units=8)),
     ("callbacks", lambda: schedule(0.9)),
     ("callbacks", lambda: [("named", Named(Path("a")))]),
@@ -128,6 +132,10 @@ SAME = [
     ),
     ("augmentation", Same),
     ("augmentation", lambda: None),
+    ("augmentation", lambda: Same(torch.eye(2).to_sparse())),
+    ("augmentation", lambda: Same(torch.eye(2).to_sparse_csr())),
+    ("augmentation", lambda: Same(torch.ones(2, dtype=torch.complex64).conj())),
+    ("augmentation", lambda: Same(torch.empty(2, device="meta"))),
     ("encoder_params", lambda: {"n_units": np.int64(8)}),
     ("batch_size", lambda: [1, 2, 2]),
     ("random_state", lambda: None),
@@ -151,6 +159,12 @@ def test_fit_takes_a_checkpoint_if_only_what_is_shown_or_kept_differs(
 ):
     whole = quick(tmp_path, **{name: first}).fit(*table)
     assert quick(tmp_path, **{name: second}).fit(*table).history_ == whole.history_
+
+
+def test_fit_refuses_parameters_whose_values_cannot_be_read(table, tmp_path):
+    nested = torch.nested.nested_tensor([torch.rand(2), torch.rand(3)], layout=torch.jagged)
+    with pytest.raises(ValueError, match="augmentation cannot be compared .* checkpoint_dir=None"):
+        quick(tmp_path, augmentation=Same(nested)).fit(*table)
 
 
 def test_fit_refuses_a_checkpoint_of_other_data(table, tmp_path):

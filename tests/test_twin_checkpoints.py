@@ -3,7 +3,7 @@
 import collections
 import copy
 import errno
-import math
+import multiprocessing
 import os
 import random
 import subprocess
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import make_table, pairs_of
+from helpers import make_table, name_of, pairs_of
 from sklearn.model_selection import cross_val_score
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
 from torch import nn
@@ -25,15 +25,8 @@ from sksiamese.callbacks import MomentumRamp, StopTraining
 from sksiamese.datasets import make_glyphs
 from sksiamese.exceptions import CheckpointWarning
 from sksiamese.twin import checkpoints as twin_checkpoints
-from sksiamese.twin.checkpoints import (
-    Checkpoints,
-    callback_state,
-    load_callback_state,
-    load_module_state,
-    module_state,
-    read_tree,
-    write_tree,
-)
+from sksiamese.twin.checkpoints import Checkpoints
+from sksiamese.twin.trees import write_tree
 
 KILLS = Path(__file__).parent / "long" / "kills.py"
 EACH_STEP = 1e-9  # minutes
@@ -213,7 +206,7 @@ def test_fit_goes_on_to_the_bits_of_an_uninterrupted_fit(
         (lr_scheduler.OneCycleLR, {"max_lr": 0.1, "total_steps": 20, "step_every": "batch"}),
         ("WarmRestartLR", {}),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_fit_goes_on_with_every_schedule(table, tmp_path, killed_after, policy, params):
     def fit(**checkpoints):
@@ -407,13 +400,33 @@ def test_fit_keeps_the_last_two_checkpoints(table, tmp_path):
     assert names == ["checkpoint-000004.safetensors", "checkpoint-000005.safetensors"]
 
 
-def test_fit_deletes_what_a_killed_write_left(table, tmp_path):
-    left = tmp_path / ".sksiamese-0123456789abcdef"
-    left.write_bytes(b"half")
-    (tmp_path / "notes.txt").write_text("mine")
+def test_fit_deletes_what_a_killed_write_left_and_no_other_file(table, tmp_path):
+    left = tmp_path / ".sksiamese-0123456789abcdef-checkpoint-000003.safetensors"
+    others = [
+        tmp_path / ".sksiamese-0123456789abcdef-model.safetensors",  # `save` in another process
+        tmp_path / ".sksiamese-0123456789abcdef-checkpoint-best.safetensors",
+        tmp_path / "notes.txt",
+    ]
+    for path in (left, *others):
+        path.write_bytes(b"half")
     quick(checkpoint_dir=tmp_path).fit(*table)
     assert not left.exists()
-    assert (tmp_path / "notes.txt").exists()
+    assert all(path.read_bytes() == b"half" for path in others)
+
+
+def test_checkpoint_that_is_being_written_has_a_name_that_the_next_fit_deletes(
+    tmp_path, monkeypatch
+):
+    unlink = os.unlink
+    with Checkpoints(tmp_path, {}) as checkpoints:
+        monkeypatch.setattr(os, "fsync", lambda number: 1 / 0)
+        monkeypatch.setattr(os, "unlink", lambda path: None)  # as SIGKILL would leave it
+        with pytest.raises(ZeroDivisionError):
+            checkpoints.write(None)
+    monkeypatch.setattr(os, "unlink", unlink)
+    assert len(list(tmp_path.glob(".sksiamese-*"))) == 1
+    Checkpoints(tmp_path, {}).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 def test_repeated_fit_returns_what_was_learned_without_training(table, tmp_path):
@@ -573,6 +586,23 @@ def test_two_fits_cannot_use_one_folder_at_a_time(table, tmp_path):
     assert str(tmp_path) in message
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_process_that_was_forked_during_a_fit_does_not_keep_the_folder_locked(tmp_path):
+    context = multiprocessing.get_context("fork")
+    end = context.Event()
+    first = Checkpoints(tmp_path, {})
+    child = context.Process(target=end.wait)
+    child.start()
+    try:
+        with pytest.raises(OSError, match="another fit is using it"):  # the child unlocks nothing
+            Checkpoints(tmp_path, {})
+        first.close()
+        Checkpoints(tmp_path, {}).close()
+    finally:
+        end.set()
+        child.join()
+
+
 class Steps(Callback):
     """Counts steps."""
 
@@ -611,7 +641,8 @@ class Holding(Callback):
 
 
 @pytest.mark.parametrize(
-    "held", [object(), iter([1]), [object()], {"a": Steps()}, np.array([None])]
+    "held",
+    [object(), iter([1]), [object()], {"a": Steps()}, np.array([None]), torch.eye(2).to_sparse()],
 )
 def test_callbacks_whose_state_cannot_be_kept_are_refused_before_training(table, tmp_path, held):
     Steps.n_steps = 0
@@ -635,175 +666,6 @@ def test_history_that_cannot_be_kept_is_refused(table, tmp_path):
 
     with pytest.raises(ValueError, match="history_ cannot be kept in a checkpoint"):
         quick(checkpoint_dir=tmp_path, callbacks=[Recording()]).fit(*table)
-
-
-# State
-
-
-def test_callback_state_is_that_of_its_state_dict_if_it_has_one():
-    class Own(Callback):
-        def __init__(self):
-            self.file, self.n = object(), 0
-
-        def state_dict(self):
-            return {"n": self.n}
-
-        def load_state_dict(self, state):
-            self.n = state["n"]
-
-    first, second = Own(), Own()
-    first.n = 3
-    load_callback_state(second, callback_state(first))
-    assert second.n == 3
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: np.random.RandomState(0),
-        lambda: np.random.default_rng(0),
-        lambda: random.Random(0),
-        lambda: torch.Generator().manual_seed(0),
-    ],
-)
-def test_callback_state_has_that_of_generators(make):
-    def draw(generator):
-        if isinstance(generator, torch.Generator):
-            return torch.rand((), generator=generator).item()
-        return generator.random() if hasattr(generator, "random") else generator.uniform()
-
-    first, second = Holding(make()), Holding(make())
-    shared = second.held
-    for _ in range(3):
-        draw(first.held)
-    load_callback_state(second, callback_state(first))
-    assert second.held is shared  # in place, for whoever else draws from it
-    assert draw(second.held) == draw(first.held)
-
-
-@pytest.mark.parametrize("held", [math.sqrt, Holding, [math.sqrt, print], Path("a")], ids=repr)
-def test_callback_state_leaves_functions_classes_and_paths_alone(held):
-    other = Holding(held)
-    load_callback_state(other, callback_state(Holding(held)))
-    assert other.held is held
-
-
-def test_module_state_has_all_buffers_and_what_is_frozen():
-    first, second = Dropping((4,)), Dropping((4,))
-    first.n_calls.add_(5)
-    first.layers[2].weight.requires_grad_(False)
-    load_module_state(second, module_state(first))
-    assert second.n_calls == 5
-    assert not second.layers[2].weight.requires_grad
-    assert second.layers[2].bias.requires_grad
-    torch.testing.assert_close(second.state_dict(), first.state_dict(), rtol=0, atol=0)
-
-
-# Trees as files
-
-TREES = [
-    None,
-    True,
-    3,
-    2**80,
-    0.1,
-    -0.0,
-    float("inf"),
-    "ü",
-    b"\0\xff",
-    [1, [2]],
-    (1, (2, "a")),
-    {"a": 1, 2: (3,), None: [], (1, 2): {}},
-    {1, 2},
-    frozenset("a"),
-    collections.OrderedDict(b=1, a=2),
-    collections.Counter("abba"),
-    collections.deque([1, 2], maxlen=2),
-]
-
-
-@pytest.mark.parametrize("tree", TREES, ids=repr)
-def test_read_tree_returns_values_of_the_same_type(tmp_path, tree):
-    write_tree(tmp_path / "a", {"value": tree})
-    value = read_tree(tmp_path / "a")["value"]
-    assert type(value) is type(tree)
-    assert value == tree
-    assert repr(value) == repr(tree)
-
-
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.arange(6).reshape(2, 3),
-        np.zeros((0, 3), np.float16),
-        np.array(2.5),
-        np.float32(0.1),
-        np.int64(3),
-        np.bool_(True),
-        np.array(["a", "bcd"]),
-        np.datetime64("2026-01-01"),
-        np.array([1, 2], ">i4"),
-        np.array([1j]),
-    ],
-    ids=repr,
-)
-def test_read_tree_returns_arrays_and_numbers_of_numpy(tmp_path, array):
-    write_tree(tmp_path / "a", [array])
-    (value,) = read_tree(tmp_path / "a")
-    assert type(value) is type(array)
-    assert value.dtype == array.dtype
-    assert value.shape == array.shape
-    assert value.tobytes() == array.tobytes()
-
-
-TENSORS = {
-    "scalar": torch.tensor(3.0),
-    "empty": torch.zeros(0, 2),
-    "contiguous": torch.rand(2, 3, 4, 5),
-    "channels_last": torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last),
-    "single_channel": torch.rand(2, 1, 4, 5).contiguous(memory_format=torch.channels_last),
-    "transposed": torch.rand(3, 5).T,
-    "expanded": torch.rand(3, 1).expand(3, 4),
-    "strided": torch.rand(10)[::2],
-    "nan": torch.tensor([float("nan"), -0.0]),
-    **{str(dtype): torch.ones(3).to(dtype) for dtype in (torch.bfloat16, torch.bool, torch.int8)},
-}
-
-
-@pytest.mark.parametrize("name", TENSORS)
-def test_read_tree_returns_tensors_in_the_same_order_of_memory(tmp_path, name):
-    tensor = TENSORS[name]
-    write_tree(tmp_path / "a", (tensor,))
-    (value,) = read_tree(tmp_path / "a")
-    assert value.dtype == tensor.dtype
-    assert (
-        value.numpy(force=True).tobytes() == tensor.numpy(force=True).tobytes()
-        if (tensor.dtype is not torch.bfloat16)
-        else torch.equal(value, tensor)
-    )
-    if name not in ("expanded", "strided"):  # which do not fill their memory
-        assert value.stride() == tensor.stride()
-
-
-@pytest.mark.parametrize(
-    "value", [object(), len, 1j, torch.zeros(2).to_sparse(), np.array([object()]), Path("a")]
-)
-def test_write_tree_refuses_what_it_could_not_read_without_running_code(tmp_path, value):
-    with pytest.raises(TypeError, match="it holds a"):
-        write_tree(tmp_path / "a", {"value": [value]})
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_read_tree_refuses_any_flipped_bit(tmp_path):
-    path = tmp_path / "a"
-    write_tree(path, {"a": torch.arange(3), "b": "text"})
-    whole = path.read_bytes()
-    for place in range(len(whole)):
-        damaged = bytearray(whole)
-        damaged[place] ^= 1 << place % 8
-        path.write_bytes(damaged)
-        with pytest.raises((OSError, ValueError), match="a"):
-            read_tree(path)
 
 
 def test_checkpoint_minutes_count_from_the_last_checkpoint(tmp_path, monkeypatch):

@@ -279,25 +279,9 @@ def check_callbacks(callbacks: Any, early_stopping: bool) -> None:
     ValueError
         If a callback cannot work here, or monitors what will not be recorded.
     """
-    entries = callbacks if isinstance(callbacks, list | tuple) else (callbacks,)
-    used: list[Any] = []
-    names = list(OWN_NAMES)
-    for entry in () if callbacks is None else entries:
-        name, callback = entry if isinstance(entry, tuple) and len(entry) == 2 else ("", entry)
-        known = hasattr(callback, "on_epoch_end") and not isinstance(callback, type)
-        if entries is not callbacks or not known or not isinstance(name, str):
-            raise TypeError(
-                f"callbacks={callbacks!r}; expected a list of skorch callbacks, or None. An entry "
-                "is an instance, not a class, or a tuple (name, instance)."
-            )
-        if name in names:
-            raise ValueError(
-                f"callbacks has the name {name!r} twice, or it is one of the estimator's own "
-                f"({', '.join(OWN_NAMES)}). Choose another name."
-            )
-        names.append(name or " ")
+    used = [] if callbacks is None else unnamed(callbacks)
+    for callback in used:
         _check_callback(callback)
-        used.append(callback)
     recorded = {"train_loss", "dur", "epoch"}
     if early_stopping:
         recorded.add("one_shot_accuracy")
@@ -309,6 +293,29 @@ def check_callbacks(callbacks: Any, early_stopping: bool) -> None:
             return  # it may record any name; `check_monitored` looks during training
     for callback in used:
         check_monitored(callback, recorded)
+
+
+def unnamed(callbacks: Any) -> list[Any]:
+    """Return the callbacks without their names; raise unless both are as skorch takes them."""
+    used: list[Any] = []
+    names = set(OWN_NAMES)
+    for entry in callbacks if isinstance(callbacks, list | tuple) else [None]:
+        name, callback = entry if isinstance(entry, tuple) and len(entry) == 2 else ("", entry)
+        is_instance = hasattr(callback, "on_epoch_end") and not isinstance(callback, type)
+        if not is_instance or not isinstance(name, str):
+            raise TypeError(
+                f"callbacks={callbacks!r}; expected a list of skorch callbacks, or None. An entry "
+                "is an instance, not a class, or a tuple (name, instance)."
+            )
+        if name in names:
+            raise ValueError(
+                f"callbacks has the name {name!r} twice, or it is one of the estimator's own "
+                f"({', '.join(OWN_NAMES)}). Choose another name."
+            )
+        if name:
+            names.add(name)
+        used.append(callback)
+    return used
 
 
 def check_monitored(callback: Any, recorded: Collection[str]) -> None:

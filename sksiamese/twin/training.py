@@ -1,7 +1,7 @@
 """Training: a private skorch net, and `train`, which runs it."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -22,13 +22,15 @@ from .callbacks import (
     StopTraining,
     WeightAverage,
     check_monitored,
+    unnamed,
 )
-from .checkpoints import Checkpoints, restore_net, state_of_net
+from .checkpoints import Checkpoints
 from .inference import NeuralComparer
 from .losses import LossFunction, TwinLoss
 from .network import TwinNetwork
 from .optimizers import OPTIMIZERS
 from .scaling import Store, evenly_spaced
+from .state import restore_net, state_of_net
 
 History = list[dict[str, Any]]
 
@@ -301,8 +303,7 @@ def _build_net(
         ("average", average),
         ("finite", FiniteLoss()),
     ]
-    callbacks = list(options.callbacks)
-    if not any(isinstance(callback, LRScheduler) for callback in _unnamed(callbacks)):
+    if not any(isinstance(callback, LRScheduler) for callback in unnamed(options.callbacks)):
         own.append(("schedule", CosineSchedule(options.max_iter * batches.n_batches)))
     if validator is not None:
         own.append(("validation", validator))
@@ -333,7 +334,7 @@ def _build_net(
             "callbacks__valid_loss": None,
             **options.net_params,
         },
-        callbacks=own + callbacks,
+        callbacks=[*own, *options.callbacks],
     )
     try:
         net.initialize()
@@ -348,10 +349,6 @@ def _build_net(
         listed = " or ".join(f"{name}={value!r}" for name, value in given.items())
         raise type(error)(f"{listed} cannot be used: {error}") from error
     return net
-
-
-def _unnamed(callbacks: Sequence[Any]) -> Iterator[Any]:
-    return (entry[1] if isinstance(entry, tuple) else entry for entry in callbacks)
 
 
 def warn_if_collapsed(network: TwinNetwork, batches: Batches) -> None:

@@ -1,0 +1,233 @@
+"""Building: from parameters to what training needs: network, scaling, batches, options."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import nn
+
+from ._params import LearningParams, check_choice
+from ._training_data import LabelledData, PairData, TrainingData
+from .model_selection import make_pairs
+from .twin.augmentation import AUGMENTATIONS, turns_of
+from .twin.batches import Batches, ClassBatches, PairBatches
+from .twin.callbacks import check_callbacks
+from .twin.encoders import ENCODERS, build_encoder, feature_shape, strides_outrun_maps
+from .twin.heads import HEADS, build_head
+from .twin.losses import LOSSES
+from .twin.network import TwinNetwork
+from .twin.optimizers import OPTIMIZERS
+from .twin.scaling import InputScaling, describe_shape
+from .twin.training import TrainingOptions, supports_bfloat16
+
+AUTO_SIDE = 36
+
+
+def check_params(params: LearningParams) -> None:
+    """Raise ValueError or TypeError for parameters that no training could use."""
+    if not isinstance(params.encoder, nn.Module) and not callable(params.encoder):
+        check_choice(params.encoder, "encoder", ("auto", *ENCODERS))
+    check_choice(params.head, "head", tuple(HEADS))
+    if not callable(params.loss):
+        check_choice(params.loss, "loss", tuple(LOSSES))
+    if not callable(params.augmentation):
+        check_choice(params.augmentation, "augmentation", ("auto", None, *AUGMENTATIONS))
+    optimizer = params.optimizer
+    if not (isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)):
+        check_choice(optimizer, "optimizer", tuple(OPTIMIZERS))
+    params.check()
+    check_callbacks(params.callbacks, params.early_stopping)
+    try:
+        torch.device(params.device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device={params.device!r} is not known to torch: {error}") from error
+
+
+def check_device(device: Any) -> None:
+    """Raise ValueError unless torch can use the device on this machine."""
+    try:
+        torch.zeros(1, device=torch.device(device)).cpu()  # "meta" has no values
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ValueError(
+            f"device={device!r} cannot be used on this machine ({error}). Call "
+            "set_params(device='cpu'), or name a device that torch has here."
+        ) from error
+
+
+def working_shape(params: LearningParams, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of what the encoder sees, once images are brought to `resize`."""
+    size: Any = params.resize
+    if size is None or len(input_shape) == 1:
+        return input_shape
+    if isinstance(size, str):
+        if params.encoder not in ("auto", "conv"):  # koch needs 65, a user's knows its own
+            return input_shape
+        size = AUTO_SIDE
+    if isinstance(size, Integral) and params.crop == "foreground":
+        size = (size, size)
+    elif isinstance(size, Integral):
+        ratio = int(size) / max(input_shape[1:])
+        size = (max(1, round(side * ratio)) for side in input_shape[1:])
+    return (input_shape[0], *map(int, size))
+
+
+def build_scaling(
+    params: LearningParams,
+    input_shape: tuple[int, ...],
+    offset: torch.Tensor,
+    scale: torch.Tensor,
+    working_size: tuple[int, ...] | None = None,
+) -> InputScaling:
+    """Return the scaling from inputs of this shape to what the encoder sees.
+
+    A pretrained network keeps its working size for images of any size.
+    """
+    if len(input_shape) == 1:
+        if params.crop is not None:
+            raise ValueError(
+                f"crop={params.crop!r} needs images, got {describe_shape(input_shape)}: use "
+                "crop=None, or set image_shape=(height, width)."
+            )
+        return InputScaling(offset, scale)
+    size = working_size or working_shape(params, input_shape)[1:]
+    return InputScaling(offset, scale, input_shape[1:], size, params.crop)
+
+
+def build_network(params: LearningParams, shape: tuple[int, ...], seed: int | None) -> TwinNetwork:
+    """Build a network for inputs of the working shape, its weights drawn from `seed`.
+
+    Without a seed it has no weights, only their shapes: it is on the meta device.
+    """
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    encoder = _build_encoder(params, shape, generator)
+    try:
+        features = feature_shape(encoder, shape)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(params.encoder, str) and not params.encoder_params:
+            raise
+        what = f"encoder_params={params.encoder_params!r}"
+        what = what if params.encoder_params else f"encoder, a {type(encoder).__name__},"
+        raise ValueError(f"{what} cannot be used for inputs of shape {shape}: {error}") from error
+    with _naming("head_params", params.head_params):
+        head = build_head(params.head, features, generator, **params.head_params or {})
+    return TwinNetwork(encoder, head)
+
+
+def _build_encoder(
+    params: LearningParams, shape: tuple[int, ...], generator: torch.Generator | None
+) -> nn.Module:
+    name = params.encoder
+    if isinstance(name, nn.Module):
+        return copy.deepcopy(name).float()
+    if callable(name):
+        encoder = name(shape)
+        if not isinstance(encoder, nn.Module):
+            raise TypeError(
+                f"encoder, called with the input shape {shape}, returned "
+                f"{type(encoder).__name__}; expected a torch.nn.Module."
+            )
+        return encoder
+    if name == "auto":
+        name = "mlp" if len(shape) == 1 else "conv"
+    if len(shape) == 1 and name != "mlp":
+        raise ValueError(
+            f"encoder={name!r} needs images, got {describe_shape(shape)}: set "
+            "image_shape=(height, width) to say what the rows hold, or use encoder='mlp'."
+        )
+    own = params.encoder_params or {}
+    if name == "conv":
+        own = {"max_cells": HEADS[params.head].max_cells, **own}
+    with _naming("encoder_params", params.encoder_params):
+        return build_encoder(name, shape, generator, **own)
+
+
+def build_batches(
+    params: LearningParams,
+    data: TrainingData,
+    scaling: InputScaling,
+    shape: tuple[int, ...],
+    seed: int,
+) -> Batches:
+    """Return the training batches: of given or drawn pairs, or all pairs of classes."""
+    augmentation = _augmentation(params, data.store.input_shape)
+    pairs = data.pairs if isinstance(data, PairData) else None
+    if isinstance(data, LabelledData) and params.n_pairs is not None:
+        pairs = make_pairs(data.classes, data.groups, params.n_pairs, random_state=seed)
+    if pairs is not None:
+        return PairBatches(data.store, scaling, pairs, params.pairs_per_step(), augmentation, seed)
+    assert isinstance(data, LabelledData)
+    turns = turns_of(params.class_augmentation, shape)
+    return ClassBatches(
+        data.store,
+        scaling,
+        data.classes,
+        data.groups,
+        params.classes_per_step(),
+        turns,
+        augmentation,
+        seed,
+    )
+
+
+def _augmentation(params: LearningParams, input_shape: tuple[int, ...]) -> Any:
+    name = params.augmentation
+    if callable(name):
+        return name
+    if name == "auto":
+        if len(input_shape) == 1:
+            return None
+        name = "strokes" if input_shape[0] == 1 else "warp"
+    elif name is not None and len(input_shape) == 1:
+        raise ValueError(
+            f"augmentation={name!r} needs images, got {describe_shape(input_shape)}: use "
+            "augmentation=None, a callable, or set image_shape=(height, width)."
+        )
+    return None if name is None else AUGMENTATIONS[name]
+
+
+def build_options(
+    params: LearningParams,
+    network: TwinNetwork,
+    shape: tuple[int, ...],
+    callbacks: list[Any],
+    number: int,
+) -> TrainingOptions:
+    """Return the options to train one of the networks by; `number` counts from 0."""
+    of_all = f" {number + 1}/{params.n_estimators}" if params.n_estimators > 1 else ""
+    bfloat16 = params.precision == "bfloat16" or (
+        params.precision == "auto" and supports_bfloat16(params.device)
+    )
+    return TrainingOptions(
+        loss=params.loss,
+        max_iter=params.max_iter,
+        learning_rate=params.learning_rate,
+        weight_decay=params.weight_decay,
+        ema_decay=params.ema_decay,
+        optimizer=params.optimizer,
+        optimizer_params=params.optimizer_params or {},
+        bfloat16=bfloat16 and not strides_outrun_maps(network.encoder, shape),
+        device=params.device,
+        callbacks=callbacks,
+        net_params=params.net_params or {},
+        progress=f"training{of_all}" if params.verbose else None,
+        global_generators=draws_globally(params),
+    )
+
+
+def draws_globally(params: LearningParams) -> bool:
+    """Return whether layers that are not ours may draw from torch's global generators."""
+    return not isinstance(params.encoder, str)
+
+
+@contextmanager
+def _naming(name: str, params: dict[str, Any] | None) -> Iterator[None]:
+    """Re-raise a constructor's error as a ValueError that names the parameter."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError) as error:
+        if not params:
+            raise
+        raise ValueError(f"{name}={params!r} cannot be used: {error}") from error
