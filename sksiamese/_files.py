@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read only if they are regular files."""
+"""Files: written whole or not at all, read only if they are regular files; folders to lock."""
 
 import contextlib
 import errno
@@ -6,13 +6,20 @@ import mmap
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 PART = ".sksiamese-"  # begins the names of files that are being written
+PATIENCE = 1.0  # seconds that a killed process has to let go of its lock
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -52,8 +59,8 @@ def open_atomically(path: Any) -> Iterator[BinaryIO]:
     path = Path(os.path.realpath(path))
     with contextlib.suppress(FileNotFoundError):
         _check_regular(os.stat(path))
-    # A short name of its own: two threads may write one path, whose name may be long.
-    part = path.with_name(f"{PART}{secrets.token_hex(8)}")
+    # A name of its own, as two threads may write one path; whole names may be too long.
+    part = path.with_name(f"{PART}{secrets.token_hex(8)}-{path.name[:32]}")
     try:
         with open(part, "xb") as file:
             yield file
@@ -68,6 +75,21 @@ def open_atomically(path: Any) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+def check_path(value: Any, name: str = "path", expected: str = "a str or path-like") -> None:
+    """Raise TypeError or ValueError unless the value can be the path of a file."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name}={value!r}; expected {expected}.")
+    try:
+        is_name = b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        is_name = False
+    if not is_name:
+        raise ValueError(
+            f"{name}={os.fsdecode(value)!r} has a null character, or one that the file system "
+            "cannot encode."
+        )
+
+
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a regular file to read, and never wait for a pipe, a device or a socket.
 
@@ -76,7 +98,10 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     OSError
         If the file cannot be opened, or is not a regular file.
     """
-    _check_regular(os.stat(path))  # to open a device may do something
+    try:
+        _check_regular(os.stat(path))  # to open a device may do something
+    except ValueError as error:  # a null character, or one that cannot be encoded
+        raise OSError(errno.EINVAL, "no file can have this name") from error
     return open(path, "rb", opener=_open_without_waiting)
 
 
@@ -96,6 +121,58 @@ def _check_regular(status: os.stat_result) -> None:
         raise OSError(errno.EINVAL, f"it is {kind}; expected a regular file")
 
 
+class FolderLock:
+    """A folder that is locked until `close`, or until this process ends; not on Windows.
+
+    Raises
+    ------
+    BlockingIOError
+        If another one locks it, in this process or in another.
+    OSError
+        If the folder cannot be used.
+    """
+
+    _held: ClassVar[set["FolderLock"]] = set()
+
+    def __init__(self, folder: Path) -> None:
+        self._number: int | None = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        self._held.add(self)
+        try:
+            self._wait()
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait(self) -> None:
+        """Lock the folder as soon as a process that was killed has let go of it."""
+        end = time.monotonic() + PATIENCE
+        while fcntl is not None and self._number is not None:
+            try:
+                return fcntl.flock(self._number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > end:
+                    what = "another fit is using it; give each fit a folder of its own"
+                    raise BlockingIOError(error.errno, what) from error
+            time.sleep(PATIENCE / 20)
+
+    def close(self) -> None:
+        """Unlock the folder."""
+        self._held.discard(self)
+        if self._number is not None:
+            os.close(self._number)
+            self._number = None
+
+    @classmethod
+    def close_all(cls) -> None:
+        """Let go of all locks in a forked child, which shares them and may outlive the fit."""
+        for lock in list(cls._held):
+            lock.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=FolderLock.close_all)
+
+
 def root_of(array: np.ndarray) -> np.ndarray:
     """Return the array that owns the memory of an array, itself or the base of views."""
     while isinstance(array.base, np.ndarray):
@@ -103,16 +180,25 @@ def root_of(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def check_mapping(array: np.ndarray) -> None:
+def check_mapping(array: Any) -> None:
     """Raise an OSError if a file that an array maps is now too short: to read it would crash."""
-    root = root_of(array)
-    if not isinstance(root, np.memmap) or not isinstance(root.base, mmap.mmap):
+    if not isinstance(array, np.ndarray):
         return
-    size = root.base.size()  # of the file, as it is now
-    if size < root.offset + root.nbytes:
+    root = root_of(array)
+    mapped = root.base.obj if isinstance(root.base, memoryview) else root.base
+    if not isinstance(mapped, mmap.mmap):
+        return
+    try:
+        size = mapped.size()  # of the file, as it is now
+    except (OSError, ValueError):  # memory without a file
+        return
+    name, end = "a file", len(mapped)
+    if isinstance(root, np.memmap):
+        name, end = f"the file {printable(root.filename)}", root.offset + root.nbytes
+    if size < end:
         raise OSError(
-            f"the file {printable(root.filename)} has been truncated to {size} bytes since it was "
-            f"memory-mapped with {root.offset + root.nbytes}. Write it again and load it again."
+            f"{name} has been truncated to {size} bytes since it was memory-mapped with {end}. "
+            "Write it again and load it again."
         )
 
 

@@ -1,11 +1,15 @@
 """What several test files share: quick classifiers, and what to compare of fitted ones."""
 
 import copy
+import errno
+import os
+import re
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import nn
 
 from sksiamese import SiameseOneShotClassifier
@@ -18,6 +22,38 @@ def classifier(encoder="auto", **params):
     """Return a classifier that is trained in a tenth of a second on small images."""
     quick = {"max_iter": 1, "resize": None, "random_state": 0}
     return SiameseOneShotClassifier(encoder, **{**quick, **params})
+
+
+def name_of(value):
+    """Return the text of a value for the id of a test, without memory addresses."""
+    return re.sub(" at 0x[0-9a-f]+", "", str(value))
+
+
+def close_folder(monkeypatch, folder):
+    """Make a folder one that this user may not list; root may list any."""
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.path.realpath(path) == os.path.realpath(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
+class Seen:
+    """An augmentation that changes nothing and notes the images that training shows."""
+
+    def __init__(self):
+        self.images = []
+
+    def __call__(self, images, generator):
+        self.images.append(images.clone())
+        return images
+
+    @property
+    def all(self):
+        return torch.cat(self.images)
 
 
 def small_encoder():

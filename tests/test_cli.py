@@ -419,7 +419,7 @@ def test_label_unknown_needs_a_calibrated_network(folders, network, capsys):
 
 def test_label_writes_no_probability_of_the_unknown_label(folders, network, capsys):
     clf = SiameseOneShotClassifier.load(network).set_params(unknown_label="none of them")
-    clf.fitted_ = replace(clf.fitted_, rejection_threshold=1e9)
+    clf.fitted_ = replace(clf.fitted_, rejection_threshold=1e6, genuine_scores=(0.0,))
     path = folders / "rejecting.safetensors"
     clf.save(path)
     status, rows, _ = label(folders, capsys, "--network", str(path))
@@ -653,11 +653,16 @@ def test_train_ends_quietly_after_ctrl_c(folders, tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_label_reports_a_full_disk(folders, capsys):
-    status, rows, err = label(folders, capsys, "-o", "/dev/full")
-    assert (status, rows) == (1, [])
-    assert err.startswith("sksiamese label: error: ")
-    assert len(err.splitlines()) == 1
+@pytest.mark.parametrize("output", ["file", "standard output"])
+def test_verify_reports_a_full_disk(folders, capsys, monkeypatch, output):
+    file = str(folders / "new/c8/48.png")
+    options, name = ["--output", "/dev/full"], "--output /dev/full"
+    if output == "standard output":
+        options, name = [], output
+        monkeypatch.setattr(sys, "stdout", open("/dev/full", "w"))  # noqa: SIM115
+    assert main(["verify", file, file, *options]) == 1
+    err = f"sksiamese verify: error: {name} cannot be written: No space left on device.\n"
+    assert capsys.readouterr().err == err
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
@@ -728,6 +733,45 @@ def test_verify_names_a_file_of_pairs_that_is_no_table(tmp_path, capsys):
     status, rows, err = verify(capsys, "--pairs", path)
     assert (status, rows) == (1, [])
     assert f"--pairs {path} is not a table of file names: field larger than" in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs devices")
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (".", "it is a folder; expected a regular file."),
+        ("/dev/zero", "it is a device; expected a regular file."),
+        ("nowhere.csv", "No such file or directory."),
+        ("a\0b", "no file can have this name."),
+    ],
+)
+def test_verify_names_a_file_of_pairs_that_cannot_be_read(capsys, path, reason):
+    status, rows, err = verify(capsys, "--pairs", path)
+    name = path.replace("\0", "\\x00")
+    assert (status, rows) == (1, [])
+    assert err == f"sksiamese verify: error: --pairs {name} cannot be read: {reason}\n"
+
+
+def test_verify_names_files_that_do_not_exist_although_it_writes_to_one(tmp_path, capsys):
+    (tmp_path / "pairs.csv").write_bytes(b"a,b\n")
+    (tmp_path / "out.csv").touch()
+    arguments = "--pairs", tmp_path / "pairs.csv", "-o", tmp_path / "out.csv"
+    status, _, err = verify(capsys, *arguments)
+    assert status == 1
+    assert "a (No such file or directory); b (No such file or directory)" in err
+
+
+def test_commands_name_all_images_if_no_polarity_has_the_majority(copies, capsys):
+    dark, light = sorted((copies / "support").rglob("*.png"))[:2]
+    invert_files(light)
+    status, _, err = verify(capsys, dark, light)
+    assert status == 1
+    assert f"{dark}, {light}: inverted polarity" in err
+    for path in sorted((copies / "support").iterdir())[2:]:
+        shutil.rmtree(path)
+    status, _, err = label(copies, capsys)
+    assert status == 1
+    assert f"{dark}, {light}: inverted polarity" in err
 
 
 def test_verify_compares_files_of_the_same_name_in_two_folders(folders, tmp_path, capsys):
@@ -876,6 +920,12 @@ def test_evaluate_names_or_skips_images_that_cannot_be_used(folders, tmp_path, c
             "label --support {support} --query {query} --unknown c8",
             "--unknown 'c8' is also the label of a class",
         ),
+        (
+            "label --support {support} --query {query} --unknown x --calibrate {one}",
+            "--calibrate {one} has only one class, 'c0'; calibration needs",
+        ),
+        ("train {one} -o {root}/x", "FOLDER {one} has only one class, 'c0'"),
+        ("label --support {support} --query {query} -o a\0b", "--output='a\\x00b' has a null"),
         ("verify {support} nowhere", "nowhere does not exist"),
         ("verify {support} {network}", "is a folder; expected two files or two folders"),
         ("verify --pairs nowhere", "nowhere"),
@@ -883,13 +933,15 @@ def test_evaluate_names_or_skips_images_that_cannot_be_used(folders, tmp_path, c
 )
 def test_main_reports_errors_in_one_line(folders, network, of_rows, arguments, message, capsys):
     (folders / "empty").mkdir(exist_ok=True)
-    names = {name: folders / name for name in ("known", "new", "support", "query", "empty")}
+    shutil.copytree(folders / "known/c0", folders / "one/c0", dirs_exist_ok=True)
+    kinds = "known", "new", "support", "query", "empty", "one"
+    names = {name: folders / name for name in kinds}
     names |= {"root": folders, "network": network, "of_rows": of_rows}
     assert main([part.format(**names) for part in arguments.split()]) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"sksiamese {arguments.split()[0]}: error: ")
-    assert message in err
+    assert message.format(**names) in err
     assert len(err.splitlines()) == 1
 
 
@@ -929,8 +981,9 @@ def test_main_returns_two_for_options_that_do_not_go_together(folders, arguments
         ("train x -o y --recipe omniglot --weights omniglot", "not allowed with argument"),
         ("evaluate x --way one", "--way: one; expected an integer from 2 to"),
         ("evaluate x --resize 8", "--resize: expected 2 arguments"),
+        ("evaluate x --resize 8 20000", "20000; expected an integer from 1 to 10000"),
         ("label --support x --query y --unknown u --match", "not allowed with argument"),
-        ("verify x y --threshold 1", "--threshold: 1; expected a number between 0 and 1"),
+        ("verify x y --threshold 1", "--threshold: 1; expected a number above 0 and below 1"),
     ],
 )
 def test_main_exits_with_status_two_on_wrong_usage(capsys, arguments, message):

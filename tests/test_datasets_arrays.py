@@ -1,5 +1,6 @@
 """Tests of ImageArray: clones share the images, and pickles refer to their file."""
 
+import mmap
 import os
 import pickle
 
@@ -124,6 +125,33 @@ def test_estimators_notice_a_memory_map_that_was_truncated(tmp_path):
     for X in images, images[:20]:
         with pytest.raises(OSError, match="images.npy has been truncated to 5000 bytes since"):
             SiameseOneShotClassifier(max_iter=1).fit(X, np.arange(len(X)) % 10)
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        (lambda rows, buffer: rows, "the file .*rows.npy"),
+        (lambda rows, buffer: list(rows), "the file .*rows.npy"),
+        (lambda rows, buffer: np.frombuffer(buffer, np.float32).reshape(-1, 64), "a file"),
+        (lambda rows, buffer: np.ndarray((40, 64), np.float32, buffer)[::2], "a file"),
+    ],
+    ids=["rows", "list", "frombuffer", "ndarray"],
+)
+def test_estimators_notice_flat_rows_of_a_file_that_was_truncated(tmp_path, form, name):
+    path = tmp_path / "rows.npy"
+    rows = np.memmap(path, np.float32, "w+", shape=(160, 64))
+    with open(path, "r+b") as file:
+        X = form(rows, mmap.mmap(file.fileno(), 0))
+    os.truncate(path, 5000)
+    with pytest.raises(OSError, match=f"{name} has been truncated to 5000 bytes since"):
+        SiameseOneShotClassifier("mlp", max_iter=1).fit(X, np.arange(len(X)) % 10)
+
+
+def test_estimators_take_arrays_that_map_no_file(tmp_path):
+    X = np.frombuffer(mmap.mmap(-1, 4 * 64 * 8), np.float64).reshape(4, 64)
+    X[:] = np.random.default_rng(0).random(X.shape)
+    clf = SiameseOneShotClassifier("mlp", max_iter=1, batch_size=(1, 2, 2)).fit(X, [0, 0, 1, 1])
+    assert clf.predict(X).shape == (4,)
 
 
 @pytest.mark.parametrize("name", ["y", "groups"])
@@ -262,6 +290,7 @@ def test_image_array_is_passed_to_joblib_workers_and_back(tmp_path):
         (".", FileNotFoundError, "images='.' is not an existing file; expected the path"),
         ("x.npz", ValueError, r"images='x.npz' cannot be memory-mapped .* np.load\(path\)\[name"),
         ("objects.npy", ValueError, "images='objects.npy' .*Python objects"),
+        ("a\0b", ValueError, r"images='a\\x00b' has a null character"),
         ("number.npy", TypeError, r"images is of shape \(\)"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -331,6 +332,26 @@ def test_to_array_raises_an_oserror_for_a_damaged_image():
     image = Image.open(io.BytesIO(file.getvalue()[:-40]))
     with pytest.raises(OSError, match="the image cannot be decoded"):
         to_array(image, False)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "CMYK", "I;16", "F"])
+def test_to_array_takes_little_memory_for_a_large_image(mode):
+    # A column of the gradient tells a row that stands at the wrong height.
+    image = Image.linear_gradient("L").resize((1500, 3000))
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    elif mode == "CMYK":
+        image = image.convert("RGB")
+    image = image.convert(mode)
+    expected = to_array(image.crop((0, 0, 1, image.height)), False)
+    tracemalloc.start()
+    try:
+        result = to_array(image, False)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 * image.width * image.height
+    np.testing.assert_array_equal(result, np.repeat(expected, image.width, axis=1))
 
 
 def test_to_array_reads_the_current_frame_of_an_animation():

@@ -3,15 +3,19 @@
 import errno
 import io
 import os
+import re
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import close_folder
 from long import fuzz_images
 from PIL import Image
 
@@ -409,6 +413,42 @@ def test_load_images_names_a_file_object_that_cannot_be_read():
         load_images([closed])
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (ValueError("wrong length"), "wrong length"),
+        (EOFError("no end marker"), "EOFError: no end marker"),
+        (zipfile.BadZipFile("Bad CRC-32"), "BadZipFile: Bad CRC-32"),
+    ],
+)
+def test_load_images_skips_a_file_object_whose_read_raises(error, reason):
+    class Broken(io.BytesIO):
+        def read(self, *size):
+            raise error
+
+    files = [io.BytesIO(content(1)), Broken(), content(2)]
+    with pytest.warns(UnreadableImageWarning, match=re.escape(f"files[1] ({reason})")):
+        data = load_images(files, on_error="skip")
+    assert data.rows.tolist() == [0, 2]
+    assert data.errors == {"files[1]": reason}
+    with pytest.raises(OSError, match=re.escape(f"files[1] ({reason})")):
+        load_images([Broken() if i == 1 else content(i) for i in range(3)])
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_loaders_name_paths_that_no_file_can_have(one_file, name):
+    named = re.escape(repr(name))
+    with pytest.raises(ValueError, match=f"memmap={named} has a null character, or one that"):
+        load_images([one_file / "a/0.png"], memmap=name)
+    for load, parameter in (load_image_folder, "path"), (image_files, "folder"):
+        with pytest.raises(ValueError, match=f"{parameter}={named} has a null character"):
+            load(name)
+    with pytest.warns(UnreadableImageWarning, match="no file can have this name"):
+        data = load_images([name, one_file / "a/0.png"], on_error="skip")
+    assert data.errors == {name: "no file can have this name"}
+
+
 @pytest.mark.parametrize("name", ["x.png", "x.eps", "x.tiff", "x.jpg"])
 def test_load_images_runs_no_other_program(tmp_path, monkeypatch, name):
     program = tmp_path / "gs"
@@ -650,7 +690,11 @@ def test_load_images_survives_a_full_disk(tmp_path):
         (["a.png", 3], TypeError, r"files\[1\]=3; expected a path, bytes or a binary"),
         (b"png", TypeError, "files=b'png'; expected a list of paths"),
         (io.BytesIO(b"png"), TypeError, "files=<_io.BytesIO.*; expected a list of paths"),
-        ([io.StringIO("png")], TypeError, "a text file; open it in binary mode"),
+        (
+            [io.StringIO("png")],
+            TypeError,
+            "reads str values instead of bytes",
+        ),
         ([], ValueError, "files is empty"),
     ],
 )
@@ -716,6 +760,19 @@ def test_image_files_searches_sub_folders(tmp_path):
         "x/a.png",
         "x/y/c.png",
     ]
+
+
+@pytest.mark.parametrize("closed", ["", "g", "g/c"])
+@pytest.mark.parametrize("load", [load_image_folder, partial(image_files, recursive=True)])
+def test_load_image_folder_and_image_files_name_a_folder_that_cannot_be_read(
+    tmp_path, monkeypatch, load, closed
+):
+    for name in "g/c/0.png", "g/d/0.png", "h/e/0.png":
+        write(tmp_path / name, gray(1))
+    close_folder(monkeypatch, tmp_path / closed)
+    with pytest.raises(PermissionError) as error:
+        load(tmp_path)
+    assert error.value.filename == str(tmp_path / closed)
 
 
 def test_image_files_refuses_what_is_not_a_folder(tmp_path):

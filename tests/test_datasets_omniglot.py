@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import os
+import re
 import shutil
 import tracemalloc
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import close_folder
 from PIL import Image
 
 import sksiamese.datasets
@@ -294,6 +296,18 @@ def test_fetch_omniglot_names_a_damaged_zip(tmp_path, few, damage):
     assert str(path) in str(error.value)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]  # no other file was written
     assert path.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("closed", ["", "Greek", "Greek/character01"])
+def test_fetch_omniglot_names_a_folder_that_cannot_be_read(tmp_path, monkeypatch, few, closed):
+    write_set(tmp_path, "background", few)
+    shutil.unpack_archive(tmp_path / "images_background.zip", tmp_path)
+    (tmp_path / "images_background.zip").unlink()
+    folder = tmp_path / "images_background" / closed
+    close_folder(monkeypatch, folder)
+    message = re.escape(f"(Permission denied: {folder})")
+    with pytest.raises(OSError, match=f"images_background cannot be read.*{message}"):
+        fetch_omniglot(data_home=tmp_path, download_if_missing=False)
 
 
 def test_fetch_omniglot_names_a_damaged_folder(tmp_path):

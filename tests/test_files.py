@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole, met through the checkpoints that are written this way."""
+"""Files that are replaced as a whole, met through trees of values that are written this way."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from sksiamese.twin.checkpoints import read_tree, write_tree
+from sksiamese.twin.trees import read_tree, write_tree
 
 posix = pytest.mark.skipif(os.name == "nt", reason="modes and links of POSIX")
 

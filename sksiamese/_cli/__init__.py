@@ -21,8 +21,10 @@ _OPTIONS = {
     "n_shot + n_query": "--shot + 1",
     "n_way, n_shot or n_query": "--way or --shot",
     "n_way=": "--way ",
+    "but y has": "but there are",
     "unknown_label=": "--unknown ",
     "checkpoint_dir=": "--checkpoint-dir ",
+    "checkpoint_dir cannot": "--checkpoint-dir cannot",
     "max_iter is": "--epochs is",
     "random_state is": "--seed is",
     "weights=": "--weights ",
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return _fail(args.name, error, USAGE)
     except (ValueError, OSError, FloatingPointError) as error:
-        return _fail(args.name, _with_options(error), FAILED)
+        return _fail(args.name, _with_options(_described(error)), FAILED)
     except MemoryError:
         return _fail(args.name, "there is not enough memory. Pass a smaller --resize.", FAILED)
     except KeyboardInterrupt:
@@ -65,6 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(command: str, message: object, status: int) -> int:
     write_line(f"sksiamese {command}: error: {message}")
     return status
+
+
+def _described(error: Exception) -> str:
+    """Return the message of an error, for one of the system without its number."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _advice(args: argparse.Namespace) -> str:

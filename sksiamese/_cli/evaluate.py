@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
     check_no_input(args.output, [*files, args.network])
     size, color = input_format(model, args, files)
     data = read_classes("FOLDER", args.folder, size, color, args)
-    score, data = answer(lambda data: _score(model, data, args), data, args)
+    score, data = answer(
+        lambda data: _score(model, data, args), data, args, f"FOLDER {args.folder}"
+    )
     low, high = score.interval
     values: dict[str, Any] = {
         "accuracy": score.accuracy, "interval_low": low, "interval_high": high,

@@ -6,8 +6,9 @@ import argparse
 import io
 import os
 import re
+import stat
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image
 
 from ..datasets import load_image_folder, load_images
 from ..datasets.folder import image_files
-from ..exceptions import InvertedImageError, UnreadableImageWarning, ValueRangeError
+from ..exceptions import InvertedImageError, UnreadableImageWarning, ValueRangeError, listed
 from .options import INVERT
 
 LONGEST_SIDE = 256  # of images whose size is not given
@@ -27,8 +28,8 @@ N_NAMED = 5  # files that a message names
 
 # In place of messages that advise to change arrays.
 REASONS: dict[type[Exception], str] = {
-    InvertedImageError: "inverted polarity: light on dark where the other images are dark on "
-    "light, or the reverse; --invert auto makes all images dark on light",
+    InvertedImageError: "inverted polarity relative to other images: light on dark instead of "
+    "dark on light, or the reverse; --invert auto makes all images dark on light",
     ValueRangeError: "a range of values far from that of the other images, such as 0 to 1 "
     "instead of 0 to 255",
 }
@@ -86,10 +87,10 @@ class RefusedError(ValueError):
         self.files = files[rows]
         reason = REASONS.get(type(error))
         if reason is None:
-            super().__init__(_by_file(str(error), files, rows))
+            super().__init__(_with_files(str(error), files, rows))
             self.reason = re.sub(r"X\[\d+\]", "the image", str(error))
         else:
-            super().__init__(f"{named(self.files)}: {reason}")
+            super().__init__(f"{listed(self.files)}: {reason}")
             self.reason = reason
 
 
@@ -101,7 +102,7 @@ def by_file(files: np.ndarray) -> Iterator[None]:
     def show(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> None:
         rows = getattr(message, "rows", None)
         if rows is not None:
-            message = UserWarning(_by_file(str(message), files, np.asarray(rows)))
+            message = UserWarning(_with_files(str(message), files, np.asarray(rows)))
         shown(message, category, *args, **kwargs)
 
     with warnings.catch_warnings():
@@ -121,13 +122,14 @@ def answer(
     call: Callable[[AnyImages], T],
     images: AnyImages,
     args: argparse.Namespace,
+    name: str = "",
     *,
     least: int = 1,
 ) -> tuple[T, AnyImages]:
     """Return what `call` returns for the images, and those that it has taken.
 
-    With ``--on-error skip``, images that an estimator refuses are left out, as long as `least`
-    images remain.
+    Errors that name no files get the `name` of the images. With ``--on-error skip``, images that
+    an estimator refuses are left out, as long as `least` images remain.
     """
     while True:
         try:
@@ -139,19 +141,25 @@ def answer(
             images = images.without(error)
             if len(images.files) < least:
                 raise
+        except ValueError as error:
+            if not name:
+                raise
+            text = str(error)
+            raise ValueError(
+                f"{name}{text[1:]}" if text.startswith("y has ") else f"{name}: {text}"
+            ) from error
 
 
 def find_files(paths: Sequence[str], name: str) -> list[str]:
     """Return image files and those in folders and their sub-folders, in order, each once."""
     found: dict[str, None] = {}
     for path in paths:
-        if Path(path).is_dir():
-            files = image_files(path, recursive=True)
-            found.update((os.fspath(file), None) for file in files)
-        elif Path(path).exists():
-            found[path] = None
-        else:
-            raise FileNotFoundError(f"{name} {path} does not exist; expected a file or a folder.")
+        try:
+            is_folder = stat.S_ISDIR(os.stat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            raise FileNotFoundError(f"{name} {path} does not exist.") from None
+        files = image_files(path, recursive=True) if is_folder else [path]
+        found.update((os.fspath(file), None) for file in files)
     if not found:
         raise ValueError(f"{name} {' '.join(paths)} contains no images.")
     return list(found)
@@ -223,15 +231,8 @@ def _unwarned() -> Iterator[None]:
         yield
 
 
-def _by_file(message: str, files: np.ndarray, rows: np.ndarray) -> str:
+def _with_files(message: str, files: np.ndarray, rows: np.ndarray) -> str:
     """Return a message about rows of X that names their files."""
     message = re.sub(r"X\[(\d+)\]", lambda found: str(files[int(found[1])]), message)
     unnamed = [file for file in files[rows].tolist() if file not in message]
-    return f"{message} ({named(unnamed)})" if unnamed else message
-
-
-def named(files: Iterable[str]) -> str:
-    """Return a list of the first files, and how many more there are."""
-    names = list(files)
-    more = len(names) - N_NAMED
-    return ", ".join(names[:N_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"{message} ({listed(unnamed)})" if unnamed else message

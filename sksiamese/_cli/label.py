@@ -9,26 +9,25 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from ..exceptions import warn
+from ..exceptions import listed, warn
 from .images import (
     Classes,
     Images,
     answer,
     class_of,
     find_files,
-    named,
     read_classes,
     read_files,
 )
-from .models import Model, input_format, load_model
+from .models import Model, input_format, load_model, set_support
 from .options import (
     UsageError,
     add_aggregation,
     add_images,
     add_model,
     add_output,
-    fraction,
     integer,
+    number,
 )
 from .output import check_no_input, check_output, write_table
 from .reports import report_skipped
@@ -41,7 +40,7 @@ def add_to(commands: Any) -> None:
     )
     command.add_argument(
         "--support", metavar="FOLDER", required=True,
-        help="folder with the exemplars: FOLDER/class/image, or one file FOLDER/class.png a class",
+        help="folder with exemplars: FOLDER/class/image, or one file FOLDER/class.png per class",
     )  # fmt: skip
     command.add_argument(
         "--query", metavar="PATH", nargs="+", required=True,
@@ -54,7 +53,7 @@ def add_to(commands: Any) -> None:
     )  # fmt: skip
     decision.add_argument(
         "--match", action="store_true",
-        help="give each image another label, by the best one-to-one assignment",
+        help="give each image a different label, by the best one-to-one assignment",
     )  # fmt: skip
     command.add_argument(
         "--calibrate", metavar="FOLDER",
@@ -62,18 +61,18 @@ def add_to(commands: Any) -> None:
         "of unknown classes; default: as learned in training",
     )  # fmt: skip
     command.add_argument(
-        "--false-acceptance-rate", type=fraction, metavar="RATE",
+        "--false-acceptance-rate", type=number(1), metavar="RATE",
         help="with --calibrate, the fraction of images of unknown classes that are given the "
         "label of a class; default: 0.05",
     )  # fmt: skip
     command.add_argument(
-        "--coverage", type=fraction, metavar="P",
+        "--coverage", type=number(1), metavar="P",
         help="add a column set: the classes that contain the right one with this probability, "
         "separated by |; needs --calibrate, or a calibrated network",
     )  # fmt: skip
     add_aggregation(command)
     command.add_argument(
-        "--top-k", type=integer(1), metavar="K",
+        "--top-k", type=integer(1), metavar="K", default=0,
         help="add columns label_1, probability_1, ... of the K most probable classes",
     )  # fmt: skip
     command.add_argument(
@@ -96,8 +95,6 @@ def run(args: argparse.Namespace) -> int:
     if args.calibrate is not None and args.unknown is None and args.coverage is None:
         raise UsageError("--calibrate has no effect without --unknown or --coverage.")
     model = load_model(args)
-    if args.coverage is not None and not hasattr(model, "predict_set"):
-        raise UsageError("--coverage needs a network; motor programs have no sets of classes.")
     files = find_files(args.query, "--query")
     known = find_files([args.support], "--support") + files
     check_no_input(args.output, [*known, args.network])
@@ -134,7 +131,7 @@ class Answers:
         # Softmax gives no probability of an unknown class.
         cells: list[Any] = [str(label), by_class.get(str(label))]
         ranked = sorted(by_class.items(), key=lambda item: -item[1])
-        cells += [cell for item in ranked[: args.top_k or 0] for cell in item]
+        cells += [cell for item in ranked[: args.top_k] for cell in item]
         cells += p if args.probabilities else []
         cells += [] if self.sets is None else ["|".join(self.classes[self.sets[row]])]
         cells += [] if self.nearest is None else [str(self.nearest[row])]
@@ -150,9 +147,11 @@ def _calibrate(
     if args.false_acceptance_rate is not None:
         model.set_params(false_acceptance_rate=args.false_acceptance_rate)
     data = read_classes("--calibrate", args.calibrate, size, color, args)
-    return [
-        answer(lambda data: model.calibrate(data.images, data.target, data.groups), data, args)[1]
-    ]
+
+    def calibrate(data: Classes) -> Model:
+        return model.calibrate(data.images, data.target, data.groups)
+
+    return [answer(calibrate, data, args, f"--calibrate {args.calibrate}")[1]]
 
 
 def _set_support(
@@ -160,12 +159,13 @@ def _set_support(
 ) -> Classes:
     """Read the exemplars, set them as the support, and return them."""
     support = read_classes("--support", args.support, size, color, args)
-    _, support = answer(lambda data: model.set_support(data.images, data.target), support, args)
+    name = f"--support {args.support}"
+    _, support = answer(lambda data: set_support(model, data, data.target), support, args, name)
     lost = {class_of(file, args.support) for file in support.skipped} - set(support.target)
     if lost:
         warn(
-            f"no exemplar is left of {named(sorted(lost))}. Images of these classes get the label "
-            "of another class.",
+            f"no exemplar is left of {listed(sorted(lost))}. Images of these classes get the "
+            "label of another class.",
             UserWarning,
         )
     return support
@@ -191,11 +191,11 @@ def _table(
 ) -> tuple[list[str], list[list[Any]]]:
     """Return the columns, and a row of each file."""
     columns = ["file", "label", "probability"]
-    for k in range(min(args.top_k or 0, len(answers.classes))):
+    for k in range(min(args.top_k, len(answers.classes))):
         columns += [f"label_{k + 1}", f"probability_{k + 1}"]
     if args.probabilities:
         columns += [f"probability:{name}" for name in answers.classes]
-    columns += [] if answers.sets is None else ["set"]
+    columns += [] if args.coverage is None else ["set"]
     columns += ["nearest"] if args.nearest else []
     columns += ["reason"] if args.on_error == "skip" else []
     row_of = {str(file): row for row, file in enumerate(queries.files)}

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+import numpy as np
+
 from .._classifier import SiameseOneShotClassifier
 from .._motor_programs import MotorProgramClassifier
+from ..exceptions import InvertedImageError
 from ..twin.scaling import describe_shape
 from ..weights import load_pretrained
-from .images import typical_size
+from .images import Images, typical_size
 
 Model = SiameseOneShotClassifier | MotorProgramClassifier
 
@@ -31,6 +34,22 @@ def load_model(args: argparse.Namespace) -> Model:
 def adapts(model: Model) -> bool:
     """Return whether a model learns size and value range of images from its support."""
     return isinstance(model, MotorProgramClassifier) or model.fitted_.adapts
+
+
+def set_support(model: Model, images: Images, target: np.ndarray) -> None:
+    """Set images as the support of a model, where the majority of them decides the polarity.
+
+    Raises
+    ------
+    InvertedImageError
+        With the rows of the minority, or with all rows if there is no majority.
+    """
+    try:
+        model.set_support(images.images, target)
+    except InvertedImageError as error:
+        if not adapts(model) or 2 * len(error.rows) < len(target):
+            raise
+        raise InvertedImageError(str(error), range(len(target))) from error
 
 
 def input_format(

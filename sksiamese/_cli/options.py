@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 
 INVERT: dict[str, bool | str] = {"never": False, "always": True, "auto": "auto"}
@@ -27,26 +28,20 @@ def integer(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
     return convert
 
 
-def fraction(text: str) -> float:
-    """Convert text to a number between 0 and 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text}; expected a number between 0 and 1")
-    return value
+def number(limit: float) -> Callable[[str], float]:
+    """Return a function that converts text to a number above 0 and below `limit`."""
 
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if not 0 < value < limit:
+            end = f" and below {limit:g}" if math.isfinite(limit) else ""
+            raise argparse.ArgumentTypeError(f"{text}; expected a number above 0{end}")
+        return value
 
-def positive(text: str) -> float:
-    """Convert text to a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}; expected a number above 0")
-    return value
+    return convert
 
 
 def add_folder(command: argparse.ArgumentParser) -> None:
@@ -60,7 +55,7 @@ def add_folder(command: argparse.ArgumentParser) -> None:
 def add_images(command: argparse.ArgumentParser) -> None:
     """Add how image files are read."""
     command.add_argument(
-        "--resize", type=integer(1), nargs=2, metavar=("HEIGHT", "WIDTH"),
+        "--resize", type=integer(1, 10_000), nargs=2, metavar=("HEIGHT", "WIDTH"),
         help="size in pixels that images are resized to, keeping their proportions; default: as "
         "the network was trained, or the median size of the files, at most 256 pixels",
     )  # fmt: skip

@@ -11,16 +11,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from .._files import printable, write_atomically
+from .._files import check_path, printable, write_atomically
 from .options import UsageError
 
 STANDARD_OUTPUT = "-"
 
 
 def check_output(path: str) -> None:
-    """Raise OSError if no file can be written at `path`."""
+    """Raise OSError or ValueError if no file can be written at `path`."""
     if path == STANDARD_OUTPUT:
         return
+    check_path(path, "--output")
     if Path(path).is_dir():
         raise IsADirectoryError(f"--output {path} is a folder; expected the name of a file.")
     if not os.access(Path(path).resolve().parent, os.W_OK):
@@ -33,10 +34,17 @@ def check_no_input(output: str, files: Iterable[str | None]) -> None:
     """Raise UsageError if `output` is one of the files that the command reads."""
     if output == STANDARD_OUTPUT or not Path(output).is_file():
         return
-    if os.path.realpath(output) in {os.path.realpath(file) for file in files if file is not None}:
+    if any(file is not None and _is_same_file(output, file) for file in files):
         raise UsageError(
             f"--output {output} is a file that the command reads. Choose another name."
         )
+
+
+def _is_same_file(path: str, other: str) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except (OSError, ValueError):  # an error that names the file follows when it is read
+        return False
 
 
 def write_table(output: str, columns: Sequence[str], rows: list[list[Any]], form: str) -> None:
@@ -58,13 +66,19 @@ def write_json(output: str, value: Any) -> None:
 def write_text(output: str, text: str) -> None:
     """Write text in UTF-8; bytes of file names that are not UTF-8 are written as they are."""
     data = text.encode("utf-8", "surrogateescape")
-    if output == STANDARD_OUTPUT or _is_standard_output(output):
-        _write_stdout(data)
-    elif Path(output).exists() and not Path(output).is_file():  # a pipe or a device
-        with open(output, "wb") as file:
-            file.write(data)
-    else:
-        write_atomically(output, [data])
+    try:
+        if output == STANDARD_OUTPUT or _is_standard_output(output):
+            _write_stdout(data)
+        elif Path(output).exists() and not Path(output).is_file():  # a pipe or a device
+            with open(output, "wb") as file:
+                file.write(data)
+        else:
+            write_atomically(output, [data])
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "standard output" if output == STANDARD_OUTPUT else f"--output {output}"
+        raise OSError(f"{name} cannot be written: {error.strerror or error}.") from error
 
 
 def write_line(text: str) -> None:
@@ -100,7 +114,7 @@ def _is_standard_output(path: str) -> bool:
 
 def _write_stdout(data: bytes) -> None:
     if sys.stdout is None:
-        raise OSError("standard output is closed; pass --output FILE.")
+        raise OSError("it is closed; pass --output FILE")
     sys.stdout.flush()
     try:
         sys.stdout.buffer.write(data)

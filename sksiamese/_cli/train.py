@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from .._classifier import SiameseOneShotClassifier
 from .._params import check_target
 from ..weights import load_pretrained
 from .images import Classes, answer, find_files, read_classes, typical_size
-from .options import UsageError, add_folder, add_images, add_seed, integer, positive
+from .options import UsageError, add_folder, add_images, add_seed, integer, number
 from .output import check_output, write_text
 from .reports import report_skipped
 
@@ -45,8 +46,8 @@ def add_to(commands: Any) -> None:
         help="number of epochs; default: that of the recipe",
     )  # fmt: skip
     command.add_argument(
-        "--learning-rate", type=positive, metavar="RATE",
-        help="greatest learning rate; default: that of the recipe",
+        "--learning-rate", type=number(math.inf), metavar="RATE",
+        help="maximum learning rate; default: that of the recipe",
     )  # fmt: skip
     command.add_argument(
         "--n-estimators", type=integer(1), metavar="N",
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     def fit(data: Classes) -> SiameseOneShotClassifier:
         return clone(clf).fit(data.images, data.target, groups=data.groups)
 
-    clf, data = answer(fit, data, args)
+    clf, data = answer(fit, data, args, f"FOLDER {args.folder}")
     # The support is the training set, but queries will be of new classes.
     clf.set_params(verbose=0, unknown_label=None, checkpoint_dir=None)
     clf.save(args.output, support=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from .._files import open_regular
 from .images import Images, answer, find_files, read_files
-from .models import Model, input_format, load_model
-from .options import UsageError, add_images, add_model, add_output, fraction
+from .models import Model, input_format, load_model, set_support
+from .options import UsageError, add_images, add_model, add_output, number
 from .output import check_no_input, check_output, write_table
 from .reports import report_skipped
 
@@ -32,10 +34,10 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--pairs", metavar="FILE",
         help="CSV file with the two files of each pair in its first two columns, relative to the "
-        "present folder; a first row file_1,file_2 is a header",
+        "current folder; a first row file_1,file_2 is a header",
     )  # fmt: skip
     command.add_argument(
-        "--threshold", type=fraction, metavar="P", default=0.5,
+        "--threshold", type=number(1), metavar="P", default=0.5,
         help="least probability of pairs that are called same; default: 0.5",
     )  # fmt: skip
     add_model(command)
@@ -75,7 +77,7 @@ def _compare(model: Model, images: Images, pairs: Pairs) -> dict[tuple[str, str]
     if not len(images.files):
         return {}
     # Embeds each image once, and a network that adapts learns size and value range.
-    model.set_support(images.images, np.zeros(len(images.files), dtype=int))
+    set_support(model, images, np.zeros(len(images.files), dtype=int))
     row_of = {str(file): row for row, file in enumerate(images.files)}
     known = [pair for pair in dict.fromkeys(pairs) if set(pair) <= row_of.keys()]
     if not known:
@@ -130,18 +132,21 @@ def _pairs_of_folders(first: str, second: str) -> Pairs:
 
 def _read_pairs(path: str) -> Pairs:
     """Read a CSV file of pairs in UTF-8, with file names of any bytes."""
-    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        try:
-            rows = [row for row in csv.reader(file) if row]
-        except csv.Error as error:
-            raise ValueError(f"--pairs {path} is not a table of file names: {error}.") from error
+    try:
+        with open_regular(path) as file:
+            content = file.read().decode("utf-8-sig", "surrogateescape")
+        rows = [row for row in csv.reader(io.StringIO(content, newline="")) if row]
+    except OSError as error:
+        raise OSError(f"--pairs {path} cannot be read: {error.strerror}.") from error
+    except csv.Error as error:
+        raise ValueError(f"--pairs {path} is not a table of file names: {error}.") from error
     if rows and rows[0][:2] == ["file_1", "file_2"]:
         rows = rows[1:]
     if not rows:
         raise ValueError(f"--pairs {path} lists no pairs.")
-    for number, row in enumerate(rows, 1):
+    for i, row in enumerate(rows, 1):
         if len(row) < 2:
-            raise ValueError(f"--pairs {path}: pair {number} has one file; expected two columns.")
+            raise ValueError(f"--pairs {path}: pair {i} has one file; expected two columns.")
     return [(_native(row[0]), _native(row[1])) for row in rows]
 
 

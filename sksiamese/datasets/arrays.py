@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._files import check_mapping, open_regular, root_of
+from .._files import check_mapping, check_path, open_regular, root_of
 
 
 class ImageArray:
@@ -77,6 +77,7 @@ class ImageArray:
         array: np.ndarray
         self._file: _FileState | None = None
         if isinstance(images, str | os.PathLike):
+            check_path(images, "images")
             self.path = os.path.abspath(os.fsdecode(images))
             array, self._file = _open_npy(os.fsdecode(images))
         else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
@@ -27,6 +28,7 @@ _TRANSPARENT = {"P", "PA", "LA", "La", "RGBA", "RGBa"}
 _WITH_KEY = {"1", "L", "RGB"}  # in which Pillow lets one value stand for transparency
 # Possible maximum values of pixels deeper than 8 bits, by the first letter of the mode.
 _MAXIMA = {"F": (1, 255, 65535), "I": (65535,)}
+_BAND = 1 << 20  # pixels that are converted at once
 _ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106  # tags of EXIF and TIFF
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -178,13 +180,25 @@ def _convert(image: Image.Image, color: bool) -> np.ndarray:
             "without transparency. Convert the image, for example image.convert('RGB')."
         )
     elif is_deep:  # Pillow kept the upper 8 bits of 16
-        colors = np.asarray(image)[..., : len(image.getbands()) - ("A" in image.getbands())]
-        _check_maximum(256 * int(colors.max()) + 255, 65535)
-    if image.mode in _TRANSPARENT or (image.mode in _WITH_KEY and "transparency" in image.info):
-        image = _composite(_to_rgba(image))
-    elif image.mode not in ("1", "L"):
-        image = image.convert("RGB")
-    return np.array(image.convert("RGB" if color else "L"))
+        extrema: Any = image.getextrema()
+        bands = zip(image.getbands(), extrema, strict=True)
+        _check_maximum(256 * max(high for band, (_, high) in bands if band != "A") + 255, 65535)
+    is_transparent = image.mode in _TRANSPARENT or (
+        image.mode in _WITH_KEY and "transparency" in image.info
+    )
+    background = _find_background(*_luminance_alpha(image)) if is_transparent else None
+    pixels = np.empty((image.height, image.width, 3)[: 3 if color else 2], dtype=np.uint8)
+    for rows, band in _bands(image):
+        pixels[rows] = np.asarray(_flatten(band, background).convert("RGB" if color else "L"))
+    return pixels
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Yield an image in parts of some rows: each conversion takes memory of its own."""
+    n_rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, n_rows):
+        bottom = min(top + n_rows, image.height)
+        yield slice(top, bottom), image.crop((0, top, image.width, bottom))
 
 
 def _damage(error: Exception) -> OSError:
@@ -218,19 +232,29 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _scale(image: Image.Image, zero_is_white: bool) -> Image.Image:
     """Return an image of 16-bit, 32-bit or float values as mode L, or LA if it has a key value."""
-    values = np.asarray(image, dtype=np.float32)
     maxima = _MAXIMA[image.mode[0]]
-    low, high = values.min(), values.max()
+    extrema = [(values.min(), values.max()) for _, values in _floats(image)]
+    low, high = np.min(extrema), np.max(extrema)
     if not (low >= 0 and high <= maxima[-1]):  # also if NaN
         raise ValueError(f"values from {low:g} to {high:g}; expected 0 to {maxima[-1]}")
     maximum = next(m for m in maxima if high <= m)
     _check_maximum(high, maximum)
-    scaled = (values / maximum * 255).round().astype(np.uint8)
-    result = Image.fromarray(255 - scaled if zero_is_white else scaled)
     key = image.info.get("transparency")
-    if isinstance(key, int):
-        result.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    has_key = isinstance(key, int)
+    result = Image.new("LA" if has_key else "L", image.size)
+    for rows, values in _floats(image):
+        scaled = (values / maximum * 255).round().astype(np.uint8)
+        band = Image.fromarray(255 - scaled if zero_is_white else scaled)
+        if has_key:
+            band.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+        result.paste(band, (0, rows.start))
     return result
+
+
+def _floats(image: Image.Image) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield the values of an image of one channel in parts of some rows."""
+    for rows, band in _bands(image):
+        yield rows, np.asarray(band, dtype=np.float32)
 
 
 def _check_maximum(high: float, maximum: float) -> None:
@@ -249,18 +273,29 @@ def _to_rgba(image: Image.Image) -> Image.Image:
     return image.convert("RGBA")
 
 
-def _composite(image: Image.Image) -> Image.Image:
-    """Put an RGBA image on white or black, whichever leaves its content visible."""
-    luminance = np.asarray(image.convert("RGB").convert("L"))
-    background = _find_background(luminance, np.asarray(image.getchannel("A")))
-    return Image.alpha_composite(Image.new("RGBA", image.size, background), image)
+def _flatten(image: Image.Image, background: str | None) -> Image.Image:
+    """Return an opaque image in a mode that has no palette, on a background if there is one."""
+    if background is not None:
+        paper = Image.new("RGBA", image.size, background)
+        return Image.alpha_composite(paper, _to_rgba(image))
+    return image if image.mode in ("1", "L") else image.convert("RGB")
+
+
+def _luminance_alpha(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    """Return the luminance and alpha of a transparent image, each (height, width)."""
+    luminance = np.empty((image.height, image.width), dtype=np.uint8)
+    alpha = np.empty_like(luminance)
+    for rows, band in _bands(image):
+        rgba = _to_rgba(band)
+        luminance[rows] = np.asarray(rgba.convert("RGB").convert("L"))
+        alpha[rows] = np.asarray(rgba.getchannel("A"))
+    return luminance, alpha
 
 
 def _find_background(luminance: np.ndarray, alpha: np.ndarray) -> str:
     """Return "white" or "black" for an image with luminance and alpha (height, width)."""
-    weights = alpha.astype(float)
-    vanishing_on_white = weights[luminance >= 192].sum()
-    vanishing_on_black = weights[luminance < 64].sum()
+    vanishing_on_white = alpha[luminance >= 192].sum(dtype=np.int64)
+    vanishing_on_black = alpha[luminance < 64].sum(dtype=np.int64)
     prefers_black = vanishing_on_white > vanishing_on_black
     picture = _find_picture(luminance, alpha)
     if picture is not None:

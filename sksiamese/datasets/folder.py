@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from sklearn.utils import Bunch
 
-from .._files import open_atomically, open_regular, printable
+from .._files import check_path, open_atomically, open_regular, printable
 from ..exceptions import UnreadableImageWarning, warn
 from .decoding import decode, readable_formats
 
@@ -99,8 +99,8 @@ def load_image_folder(
     TypeError
         If `path` or `memmap` is not a path.
     OSError
-        If files cannot be read and `on_error` is "raise", if no file can be read, or if `memmap`
-        cannot be written.
+        If files cannot be read and `on_error` is "raise", if no file can be read, if a folder
+        cannot be read, or if `memmap` cannot be written.
 
     Warns
     -----
@@ -227,8 +227,10 @@ def load_images(
       put. Light ink on a transparent background becomes light on black. Where a folder has both
       light and dark ink, ``invert="auto"`` makes all images dark on light; otherwise estimators
       refuse the images whose polarity differs.
-    - Files are trusted as little as possible, but decoding one can take as much memory as an image
-      of twice ``PIL.Image.MAX_IMAGE_PIXELS`` pixels. Set it lower in a web service.
+    - Files are trusted as little as possible, but an image may have twice
+      ``PIL.Image.MAX_IMAGE_PIXELS`` pixels, and decoding takes about ten bytes per pixel. Set it
+      lower in a web service.
+    - A file object whose ``read`` method raises any error is a file that cannot be read.
 
     Examples
     --------
@@ -327,7 +329,7 @@ def image_files(folder: str | os.PathLike[str], *, recursive: bool = False) -> l
     FileNotFoundError, NotADirectoryError
         If `folder` does not exist or is not a folder.
     OSError
-        If the folder cannot be read.
+        If the folder, or with `recursive` a sub-folder, cannot be read.
     TypeError
         If `folder` is not a path.
 
@@ -353,7 +355,7 @@ def image_files(folder: str | os.PathLike[str], *, recursive: bool = False) -> l
     ['a.JPG', 'b.png']
     """
     root = _check_folder(folder, "folder", "a folder with image files")
-    contents = list(_walk(root, set())) if recursive else [_list_folder(root)]
+    contents = list(walk(root)) if recursive else [_list_folder(root)]
     unread = [path for content in contents for path in content.unreadable]
     if not recursive:
         unread += contents[0].folders
@@ -361,7 +363,7 @@ def image_files(folder: str | os.PathLike[str], *, recursive: bool = False) -> l
     return [file for content in contents for file in content.images]
 
 
-class _Content(NamedTuple):
+class Content(NamedTuple):
     """What a folder contains, each sorted by name, without hidden files and folders."""
 
     folders: list[Path]
@@ -369,9 +371,9 @@ class _Content(NamedTuple):
     unreadable: list[Path]  # broken links, and pictures in formats that are not read
 
 
-def _list_folder(folder: Path) -> _Content:
-    """Return the content of a folder."""
-    content = _Content([], [], [])
+def _list_folder(folder: Path) -> Content:
+    """Return the content of a folder; one that cannot be read is an OSError, and never empty."""
+    content = Content([], [], [])
     readable = {end for ends in readable_formats().values() for end in ends}
     unreadable = set(_OTHER_EXTENSIONS.split())
     with os.scandir(folder) as entries:
@@ -380,7 +382,8 @@ def _list_folder(folder: Path) -> _Content:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
             path, extension = Path(entry.path), Path(entry.name).suffix.lower()
-            if os.path.isdir(path):  # False for a link to itself
+            # A folder that is in one without permission to enter is only found by its entry.
+            if entry.is_dir(follow_symlinks=False) or os.path.isdir(path):
                 content.folders.append(path)
             elif extension in readable:
                 content.images.append(path)
@@ -389,16 +392,17 @@ def _list_folder(folder: Path) -> _Content:
     return content
 
 
-def _walk(folder: Path, seen: set[str]) -> Iterator[_Content]:
+def walk(folder: Path) -> Iterator[Content]:
     """Yield the content of a folder and of those below it; one that links lead back to, once."""
-    real = os.path.realpath(folder)
-    if real in seen:
-        return
-    seen.add(real)
-    content = _list_folder(folder)
-    yield content
-    for below in content.folders:
-        yield from _walk(below, seen)
+    seen, folders = set(), [folder]
+    while folders:
+        folder = folders.pop()
+        real = os.path.realpath(folder)
+        if real not in seen:
+            seen.add(real)
+            content = _list_folder(folder)
+            yield content
+            folders += reversed(content.folders)
 
 
 def _warn_of_unread(root: Path, unread: list[Path]) -> None:
@@ -476,12 +480,15 @@ def _find_classes(
 
 def _check_folder(path: Any, name: str, expected: str) -> Path:
     """Return the path of an existing folder, or raise an error that names the parameter."""
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"{name}={path!r}; expected the path of {expected}.")
+    check_path(path, name, f"the path of {expected}")
     folder = Path(os.fsdecode(path))
-    if not os.path.lexists(folder):
-        raise FileNotFoundError(f"{name}={str(folder)!r} does not exist; expected {expected}.")
-    if not os.path.isdir(folder):
+    try:
+        status = os.stat(folder)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{name}={str(folder)!r} does not exist; expected {expected}."
+        ) from None
+    if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(f"{name}={str(folder)!r} is not a folder; expected {expected}.")
     return folder
 
@@ -533,8 +540,7 @@ def _is_side(value: Any) -> bool:
 
 def _check_memmap(memmap: Any) -> None:
     """Raise an error if `memmap` is a folder, is in no folder, or is write-protected."""
-    if not isinstance(memmap, str | os.PathLike):
-        raise TypeError(f"memmap={memmap!r}; expected the path of an .npy file, or None.")
+    check_path(memmap, "memmap", "the path of an .npy file, or None")
     target = os.path.realpath(os.fsdecode(memmap) or ".")  # of a link, where it points to
     name = f"memmap={os.fsdecode(memmap)!r}"
     try:
@@ -561,9 +567,19 @@ def _open(source: _Source) -> BinaryIO:
     """Open a path, bytes, or the rest of a binary file object."""
     if isinstance(source, str):
         return open_regular(source)
-    content = source if isinstance(source, bytes) else source.read()
-    if isinstance(content, str):
-        raise TypeError(f"files contains {source!r}, a text file; open it in binary mode.")
+    if isinstance(source, bytes):
+        return BytesIO(source)
+    try:
+        content = source.read()
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # streams have their own, such as EOFError, zlib.error, BadZipFile
+        raise OSError(f"{type(error).__name__}: {error}") from error
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise TypeError(
+            f"files contains {source!r}, which reads {type(content).__name__} values instead of "
+            "bytes. Open a file in binary mode."
+        )
     return BytesIO(content)
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
@@ -22,8 +22,9 @@ from PIL import Image
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
 
-from .._files import open_regular, printable
+from .._files import check_path, open_regular, printable
 from .decoding import to_array
+from .folder import walk
 
 _SIZE = 105
 _N_DRAWERS = 20
@@ -291,6 +292,7 @@ def _load_packed() -> dict[str, np.ndarray]:
 def _data_home(data_home: str | os.PathLike[str] | None) -> Path:
     """Return the folder of the Omniglot files."""
     home = data_home or os.environ.get("SKSIAMESE_DATA") or Path(get_data_home()) / "omniglot"
+    check_path(home, "data_home", "the path of a folder, or None")
     try:
         return Path(home).expanduser()
     except RuntimeError as error:
@@ -300,7 +302,11 @@ def _data_home(data_home: str | os.PathLike[str] | None) -> Path:
 def _find(home: Path, name: str) -> Path | None:
     """Return the path of the archive `name` in `home`, zipped or unpacked, or None."""
     candidates = home / f"{name}.zip", home / name
-    return next((path for path in candidates if path.exists()), None)
+    for path in candidates:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(path)
+            return path
+    return None
 
 
 def _download(home: Path, subset: str, allowed: bool) -> Path:
@@ -335,13 +341,16 @@ def _open_archive(source: Path) -> Iterator[tuple[Iterable[str], Callable[[str],
     """
     try:
         if source.is_dir():
-            names = (path.relative_to(source).as_posix() for path in source.rglob("*.png"))
+            files = (file for content in walk(source) for file in content.images)
+            names = (file.relative_to(source).as_posix() for file in files)
             yield names, lambda name: _read_file(source / name)
         else:
             with open_regular(source) as file, _open_zip(file) as archive:
                 yield archive.namelist(), lambda name: _read_entry(archive, name)
     except Exception as error:  # damaged files raise errors of many types
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.filename is not None:  # a folder in it
+            reason = f"{reason}: {error.filename}"
         raise OSError(
             f"{printable(source)} cannot be read as Omniglot ({printable(reason)}). If it is "
             "damaged or incomplete, delete it and download it again."
