@@ -63,7 +63,8 @@ def ensemble(folder, seed, epochs):
     clf = classifiers[0].set_params(n_estimators=len(classifiers))
     # All were trained on the same images, so their input scaling is the same.
     comparer = replace(clf.fitted_.comparer, network=network)
-    clf.fitted_ = replace(clf.fitted_, comparer=comparer, support=None)
+    histories = tuple(history for each in classifiers for history in each.history_)
+    clf.fitted_ = replace(clf.fitted_, comparer=comparer, support=None, history=histories)
     return clf
 
 

@@ -12,27 +12,27 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._building import check_device, check_params
 from ._containers import as_images
 from ._fitted import Fitted, check_unknown_label
-from ._learning import (
-    Monitor,
-    PairData,
-    TrainingData,
-    check_device,
-    check_params,
-    learn,
-    neural,
+from ._learning import Monitor, learn, neural
+from ._params import (
+    LearningParams,
+    check_choice,
+    check_number,
+    pretrained_names,
     restored_on_error,
 )
-from ._params import LearningParams, check_choice, check_number
 from ._start import check_start
 from ._support import AGGREGATIONS, SupportSet
+from ._training_data import PairData, TrainingData
 from ._validation import (
     OF_PAIRS,
     ImageStore,
     check_calibration_data,
     check_images,
     check_labels,
+    naming_rows,
     warn_of_duplicates,
     warn_of_shape,
 )
@@ -96,6 +96,17 @@ def fitted_of(estimator: Any) -> Fitted:
     ValueError
         If torch does not have the device here.
     """
+    weights = getattr(estimator, "weights", None)
+    if weights is not None and "fitted_" not in vars(estimator):
+        name = type(estimator).__name__
+        loading = (
+            f"load_pretrained({weights!r})" if weights in pretrained_names() else f"{name}.load"
+        )
+        raise NotFittedError(
+            f"This {name} instance is not fitted yet, as no clone is; fit starts from "
+            f"weights={weights!r}. Call fit, with max_iter=0 to keep these weights as they are, "
+            f"or use {loading}, which returns a fitted estimator."
+        )
     check_is_fitted(estimator, "fitted_")
     fitted = estimator.fitted_
     comparer = fitted.comparer
@@ -305,12 +316,7 @@ def _calibrated_by(estimator: Any, X: Any, y: Any, groups: Any, fitted: Fitted) 
     for_these, store = adapted(estimator, X, fitted)
     classes, numbers = check_calibration_data(y, groups, len(store))
     learned = for_these.calibrated(for_these.comparer.embed(store), classes, numbers, rate)
-    return lambda now: replace(
-        now,
-        calibration=learned.calibration,
-        rejection_threshold=learned.rejection_threshold,
-        genuine_scores=learned.genuine_scores,
-    )
+    return lambda now: now.with_calibration_of(learned)
 
 
 def exemplars(
@@ -358,6 +364,16 @@ def accuracy(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float
     """Return the fraction of correct predictions; y is of any kind that `fit` takes."""
     predicted = estimator.predict(X)
     return accuracy_score(check_labels(y, len(predicted)), predicted, sample_weight=sample_weight)
+
+
+def prediction_set(classifier: Any, X: Any, coverage: Any) -> np.ndarray:
+    """Return which classes each query may be of, (n_queries, n_classes) bool."""
+    fitted = supported(classifier)
+    check_number(coverage, "coverage", float, 0, 1, "neither")
+    lowest = fitted.lowest_score(coverage)
+    queries = embed(classifier, X, fitted)
+    logits = fitted.class_logits(queries, classifier.aggregation)
+    return fitted.class_scores(queries, logits, classifier.aggregation) >= lowest
 
 
 def check_groups_arrived(estimator: Any, groups: Any) -> None:
@@ -434,7 +450,8 @@ def read_training(
     With `start`, training continues from it, and X must have its shape. `argument` is what
     messages call X, `color` what Pillow images become.
     """
-    X, names = _checked(estimator, X, color=color if start is None else color_of(start))
+    color = color if start is None else color_of(start)
+    X, names = _checked(estimator, X, argument, color=color)
     store = ImageStore(X, estimator.image_shape, estimator.channels, argument)
     shape = estimator.image_shape
     if shape is not None and not store.flat:
@@ -467,7 +484,7 @@ def read(estimator: Any, X: Any, fitted: Fitted, argument: str = "X") -> ImageSt
     `argument` is what messages call X.
     """
     check_knows_input(fitted)
-    X, _ = _checked(estimator, X, fitted, color_of(fitted))
+    X, _ = _checked(estimator, X, argument, fitted, color_of(fitted))
     name = type(estimator).__name__
     known = describe_shape(fitted.input_shape)
     if X.ndim == 2 and not fitted.flat and estimator.image_shape is None:
@@ -485,7 +502,11 @@ def read(estimator: Any, X: Any, fitted: Fitted, argument: str = "X") -> ImageSt
 
 
 def _checked(
-    estimator: Any, X: Any, fitted: Fitted | None = None, color: bool | None = None
+    estimator: Any,
+    X: Any,
+    argument: str,
+    fitted: Fitted | None = None,
+    color: bool | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return X as an array of numbers, and the names of its columns.
 
@@ -496,13 +517,14 @@ def _checked(
     if tuple(X.shape[:1]) == (0,):
         raise ValueError(f"X has no samples, shape {tuple(X.shape)}; expected at least one.")
     if len(X.shape) > 2 or (fitted is not None and not fitted.flat):
-        return check_images(X), None
+        return check_images(X, argument), None
     seen = type(type(estimator).__name__, (BaseEstimator,), {})()
     if fitted is not None:
         seen.n_features_in_ = fitted.n_features_in
         if fitted.feature_names is not None:
             seen.feature_names_in_ = fitted.feature_names
-    X = validate_data(seen, X, reset=fitted is None, dtype="numeric")
+    with naming_rows(X, argument):
+        X = validate_data(seen, X, reset=fitted is None, dtype="numeric")
     return X, getattr(seen, "feature_names_in_", None)
 
 
@@ -522,7 +544,8 @@ def adapted(estimator: Any, X: Any, fitted: Fitted) -> tuple[Fitted, ImageStore]
     if not fitted.adapts:
         return fitted, read(estimator, X, fitted)
     store, names = read_training(estimator, X, color=color_of(fitted))
-    check_exemplars(store)
+    scaling = getattr(fitted.comparer, "scaling", None)
+    check_exemplars(store, "foreground" if scaling is None else scaling.crop)
     adapted_to = getattr(fitted.comparer, "adapted_to", None)
     fitted = replace(
         fitted,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from ._support import Comparer, SupportSet, joined_dtype
 from .model_selection import EpisodeSplit, make_pairs
@@ -16,8 +16,21 @@ from .model_selection._split import common_way
 N_PAIRS = 10_000  # that calibrate the logits
 N_QUERIES = 2_000  # that calibrate the rejection threshold
 BLOCK_PAIRS = 1024
-COHORT = (100, 200)  # classes that a cohort has at least and at most
-COHORT_LEVEL = 0.9  # quantile that tells how much a sample is like others
+SLOPES = (1e-20, 1e4)  # of logistic regression: regularised, it is about 100 at most
+COHORT = (100, 1000)  # classes that levels are learned of, at least and at most
+SHARE = 0.02  # of a cohort: those that a sample is most like
+N_PRIOR = 40  # classes of the user's own that weigh as much as a prior calibration
+N_QUANTILES = 201
+# What depends on the logits of the network.
+CALIBRATION = (
+    "calibration",
+    "rejection_threshold",
+    "genuine_scores",
+    "prior_calibration",
+    "prior_unknown",
+    "level_weights",
+    "level_offset",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +57,14 @@ class Fitted:
         Lowest `score_samples` that the classifier accepts; None before calibration.
     genuine_scores : tuple of floats or None, default=None
         Scores of queries with their own class, one query of each class that calibrated.
-    cohort : ndarray of shape (n_cohort, ...) or None, default=None
-        Embeddings of training samples, one of a class, that scores are normalised by.
+    prior_calibration : tuple of 2 floats or None, default=None
+        Calibration that `calibrate` starts from, of a pretrained network.
+    prior_unknown : tuple of floats or None, default=None
+        Quantiles, evenly spaced, of the scores of unknown queries by `prior_calibration`.
+    level_weights : ndarray of the shape of an embedding or None, default=None
+        How much a sample is like others, its level, is a linear function of its embedding.
+    level_offset : float, default=0.0
+        Level of an embedding of zeros.
     decision_threshold : float, default=0.0
         Lowest logit that the verifier predicts same.
     negative_label : int, default=0
@@ -68,7 +87,10 @@ class Fitted:
     support: SupportSet | None = None
     rejection_threshold: float | None = None
     genuine_scores: tuple[float, ...] | None = None
-    cohort: np.ndarray | None = None
+    prior_calibration: tuple[float, float] | None = None
+    prior_unknown: tuple[float, ...] | None = None
+    level_weights: np.ndarray | None = None
+    level_offset: float = 0.0
     decision_threshold: float = 0.0
     negative_label: int = 0
     held_out_classes: np.ndarray | None = None
@@ -90,6 +112,10 @@ class Fitted:
         The next support determines the shape of the samples.
         """
         return Fitted(comparer, self.input_shape, flat=self.flat, adapts=True)
+
+    def with_calibration_of(self, other: "Fitted") -> "Fitted":
+        """Return a copy that is calibrated as `other` is, whose logits are the same."""
+        return replace(self, **{name: getattr(other, name) for name in CALIBRATION})
 
     @property
     def classes(self) -> np.ndarray:
@@ -131,7 +157,7 @@ class Fitted:
 
     @staticmethod
     def cohort_rows(classes: np.ndarray) -> np.ndarray | None:
-        """Return rows of samples for a cohort, one of each of at most 200 classes.
+        """Return rows of samples for `with_levels`, one of each of at most 1,000 classes.
 
         None if there are too few classes: scores relative to few would vary more than logits.
         """
@@ -146,12 +172,11 @@ class Fitted:
     def class_scores(
         self, queries: np.ndarray, logits: np.ndarray, aggregation: str
     ) -> np.ndarray:
-        """Return how much more alike query and class are than either is to the cohort.
+        """Return how much more alike query and class are than either is to others.
 
-        This is the adaptive symmetric normalisation of speaker verification (Matejka et al.,
-        "Analysis of score normalization in multilingual speaker recognition", Interspeech 2017),
-        by one quantile: a plain stroke is like many other drawings, and scores alike with most.
-        Without a cohort, scores are the logits.
+        A plain stroke is like many other drawings, and its logits are high with most: half of the
+        levels of query and class is subtracted from their logit. Without levels, scores are the
+        logits. See `with_levels`.
 
         Parameters
         ----------
@@ -165,25 +190,46 @@ class Fitted:
         -------
         scores : ndarray of shape (n_queries, n_classes)
         """
-        if self.cohort is None:
+        if self.level_weights is None:
             return logits
-        if aggregation not in self._levels_of_classes:
-            assert self.support is not None
-            of_cohort = self.support.class_logits(self.comparer, self.cohort, aggregation)
-            self._levels_of_classes[aggregation] = _level(of_cohort.T)
-        levels = self._levels(queries)[:, None] + self._levels_of_classes[aggregation]
+        assert self.support is not None
+        of_classes = self.support.combined(self._levels_of_exemplars, aggregation)
+        levels = self._levels(queries)[:, None] + of_classes
         return logits - np.float32(self.calibration[0] / 2) * levels
 
     @functools.cached_property
-    def _levels_of_classes(self) -> dict[str, np.ndarray]:
-        """Levels of the support's classes by aggregation, once they were needed."""
-        return {}
+    def _levels_of_exemplars(self) -> np.ndarray:
+        assert self.support is not None
+        return np.concatenate([self._levels(embeddings) for embeddings, _ in self.support.blocks])
 
     def _levels(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return the logit that one in ten of the cohort reaches with each embedding, (n,)."""
-        if self.cohort is None:
+        """Return how much each sample is like others, as a logit before calibration: (n,)."""
+        if self.level_weights is None:
             return np.zeros(len(embeddings), np.float32)
-        return _level(self.comparer.logits(embeddings, self.cohort))
+        rows = embeddings.reshape(len(embeddings), -1)
+        return rows @ self.level_weights.ravel() + np.float32(self.level_offset)
+
+    def with_levels(self, cohort: np.ndarray) -> "Fitted":
+        """Return a copy that knows how much a sample is like others.
+
+        The level of a sample is its mean logit with those of a cohort that it is most like, as in
+        the adaptive symmetric normalisation of speaker verification (Matejka et al., "Analysis of
+        score normalization in multilingual speaker recognition", Interspeech 2017). Ridge
+        regression predicts it from the embedding, with less noise, and without the cohort.
+
+        Parameters
+        ----------
+        cohort : ndarray of shape (n_cohort, ...)
+            Embeddings of training samples, one of each class.
+        """
+        logits = self.comparer.logits(cohort, cohort)
+        np.fill_diagonal(logits, -np.inf)
+        n_most = max(1, round(SHARE * len(cohort)))
+        levels = np.partition(logits, -n_most, axis=1)[:, -n_most:].mean(axis=1)
+        rows = cohort.reshape(len(cohort), -1).astype(np.float64)
+        line = Ridge(alpha=rows.var(axis=0).sum() or 1.0).fit(rows, levels)
+        weights = line.coef_.reshape(cohort.shape[1:]).astype(np.float32)
+        return replace(self, level_weights=weights, level_offset=float(line.intercept_))
 
     def scores(self, queries: np.ndarray, logits: np.ndarray, aggregation: str) -> np.ndarray:
         """Return ``max_k score_k - log(n_classes)`` of each query; see `score_samples`."""
@@ -229,30 +275,8 @@ class Fitted:
         scores = self.scores(queries, logits, aggregation)
         return np.where(scores >= self.rejection_threshold, answers, unknown)
 
-    def prediction_set(self, queries: np.ndarray, aggregation: str, coverage: float) -> np.ndarray:
-        """Return which classes each query may be of; see `predict_set`.
-
-        Parameters
-        ----------
-        queries : ndarray of shape (n_queries, ...)
-            Embeddings.
-        aggregation : {"mean", "max", "prototype"}
-        coverage : float
-
-        Returns
-        -------
-        member : ndarray of shape (n_queries, n_classes), bool
-
-        Raises
-        ------
-        NotFittedError
-            Before calibration.
-        """
-        logits = self.class_logits(queries, aggregation)
-        return self.class_scores(queries, logits, aggregation) >= self.lowest_score(coverage)
-
     def lowest_score(self, coverage: float) -> float:
-        """Return the lowest score with which a class is in a prediction set.
+        """Return the lowest score with which a class is in a prediction set; see `predict_set`.
 
         Raises
         ------
@@ -301,28 +325,45 @@ class Fitted:
     def calibrated_by(self, evidence: "list[Evidence]", false_acceptance_rate: float) -> "Fitted":
         """Return a copy that is calibrated by comparisons, of this network or of others like it.
 
+        With a prior, what few classes tell is shrunk towards it: they are of one kind, and the
+        classes to come may be of others.
+
         Raises
         ------
         ValueError
             If pairs of one class are no more alike than pairs of two.
         """
-        logits, same, unknown, n_classes, genuine = (
-            np.concatenate([getattr(one, field.name) for one in evidence]).astype(np.float64)
-            for field in fields(Evidence)
-        )
-        line = LogisticRegression().fit(logits[:, None], same)
+        own = Evidence.joined(evidence)
+        line = LogisticRegression().fit(own.logits[:, None], own.same)
         slope, intercept = line.coef_.item(), line.intercept_.item()
-        if slope <= 0:
+        if slope < SLOPES[0]:
             raise ValueError(
                 "y cannot calibrate the network: pairs of one class have no greater logits than "
                 "pairs of two classes. Train longer, or check that y belongs to X."
             )
-        scores = slope * unknown + intercept - np.log(n_classes)
+        accepted = 1 - false_acceptance_rate
+        threshold = np.quantile(own.unknown_scores(slope, intercept), accepted).item()
+        if self.prior_calibration is not None:
+            assert self.prior_unknown is not None
+            prior = (*self.prior_calibration, np.quantile(self.prior_unknown, accepted).item())
+            weight = len(own.genuine) / (len(own.genuine) + N_PRIOR)
+            slope, intercept, threshold = (
+                weight * learned + (1 - weight) * before
+                for learned, before in zip((slope, intercept, threshold), prior, strict=True)
+            )
         return replace(
             self,
             calibration=(slope, intercept),
-            rejection_threshold=float(np.quantile(scores, 1 - false_acceptance_rate)),
-            genuine_scores=tuple((slope * genuine + intercept).tolist()),
+            rejection_threshold=threshold,
+            genuine_scores=tuple((slope * own.genuine + intercept).tolist()),
+        )
+
+    def as_prior(self, evidence: "list[Evidence]") -> "Fitted":
+        """Return a copy whose calibration, by this evidence, is the prior of `calibrate`."""
+        scores = Evidence.joined(evidence).unknown_scores(*self.calibration)
+        quantiles = np.quantile(scores, np.linspace(0, 1, N_QUANTILES))
+        return replace(
+            self, prior_calibration=self.calibration, prior_unknown=tuple(quantiles.tolist())
         )
 
     def evidence(
@@ -384,6 +425,20 @@ class Evidence:
     n_classes: np.ndarray
     genuine: np.ndarray
 
+    @classmethod
+    def joined(cls, parts: "list[Evidence]") -> "Evidence":
+        """Return all comparisons together, in double precision."""
+        return cls(
+            *(
+                np.concatenate([getattr(part, field.name) for part in parts]).astype(np.float64)
+                for field in fields(cls)
+            )
+        )
+
+    def unknown_scores(self, slope: float, intercept: float) -> np.ndarray:
+        """Return what `score_samples` gives the unknown queries by a calibration."""
+        return slope * self.unknown + intercept - np.log(self.n_classes)
+
 
 def _pair_of_each_class(classes: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return rows of two samples of each class that has two, drawn at random."""
@@ -392,10 +447,6 @@ def _pair_of_each_class(classes: np.ndarray, groups: np.ndarray) -> tuple[np.nda
     same = (classes[rows[1:]] == classes[rows[:-1]]) & (groups[rows[1:]] == groups[rows[:-1]])
     first = np.flatnonzero(same & ~np.concatenate([[False], same[:-1]]))
     return rows[first], rows[first + 1]
-
-
-def _level(logits: np.ndarray) -> np.ndarray:
-    return np.quantile(logits, COHORT_LEVEL, axis=1).astype(np.float32)
 
 
 def _best(scores: np.ndarray) -> np.ndarray:
@@ -411,6 +462,11 @@ def check_unknown_label(unknown_label: Any, classes: np.ndarray) -> np.ndarray:
         If it is of another type than the labels, or one of them.
     """
     unknown = np.asarray(unknown_label)
+    if isinstance(unknown_label, np.ndarray) or unknown.dtype.kind in "OSVc":
+        raise ValueError(
+            f"unknown_label={unknown_label!r} is of type {type(unknown_label).__name__}; expected "
+            "a label of the type of the labels, a string or a whole number."
+        )
     if classes.dtype.kind == "f" and unknown.dtype.kind in "iu":
         unknown = unknown.astype(classes.dtype)  # -1 beside 3.0
     if unknown.ndim or joined_dtype(unknown.dtype, classes.dtype) is None:

@@ -71,21 +71,16 @@ def _weights(params: LearningParams) -> Fitted:
     chosen = [n % len(members) for n in range(params.n_estimators)]
     if params.n_estimators % len(members):
         fitted = _uncalibrated(fitted)
-    elif fitted.cohort is not None and len(chosen) != len(members):
-        own = fitted.cohort if len(members) > 1 else fitted.cohort[:, None]
-        fitted = replace(fitted, cohort=own[:, chosen])
+    elif fitted.level_weights is not None and len(chosen) != len(members):
+        own = fitted.level_weights if len(members) > 1 else fitted.level_weights[None]
+        weights = own[chosen] * (len(members) / len(chosen))
+        fitted = replace(fitted, level_weights=weights)
     fitted = _with_members(fitted, [members[n] for n in chosen])
     return replace(fitted, support=None, history=(), adapts=True)
 
 
 def _uncalibrated(fitted: Fitted) -> Fitted:
-    return replace(
-        fitted,
-        calibration=(1.0, 0.0),
-        rejection_threshold=None,
-        genuine_scores=None,
-        cohort=None,
-    )
+    return fitted.with_calibration_of(Fitted(fitted.comparer, fitted.input_shape))
 
 
 def _with_members(fitted: Fitted, members: list) -> Fitted:

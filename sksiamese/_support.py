@@ -189,7 +189,8 @@ class SupportSet:
         for known, known_labels in self.blocks:  # joining them would copy all
             known = known.reshape(len(known), -1)
             for row, own in enumerate(embeddings.reshape(len(embeddings), -1)):
-                near = np.flatnonzero(_close(known[:, :8], own[:8]))  # few: compare all values
+                place = [np.abs(own).argmax()]  # one value tells nearly all apart
+                near = np.flatnonzero(_close(known[:, place], own[place]))
                 near = near[_close(known[near], own) & (known_labels[near] != labels[row])]
                 if len(near):
                     found.setdefault(row, first + int(near[0]))
@@ -215,19 +216,23 @@ class SupportSet:
         logits : ndarray of shape (n_queries, n_classes), float32
         """
         check_choice(aggregation, "aggregation", AGGREGATIONS)
-        _, order, first, counts = self._sorted
-        if aggregation == "prototype" and len(self) > len(counts):
+        if aggregation == "prototype" and len(self) > len(self.classes):
             return comparer.logits(queries, self._prototypes)
-        of_classes = []
-        for block in _blocks(queries):
-            # The logits are brought into the order of the classes; the embeddings stay.
-            logits = self._logits(comparer, block)[:, order]
-            if aggregation == "max" and len(counts) < len(self):
-                logits = np.maximum.reduceat(logits, first, axis=1)
-            elif len(counts) < len(self):
-                logits = np.add.reduceat(logits, first, axis=1) / counts.astype(logits.dtype)
-            of_classes.append(logits)
-        return np.concatenate(of_classes)
+        parts = (self._logits(comparer, block) for block in _blocks(queries))
+        return np.concatenate([self.combined(part, aggregation) for part in parts])
+
+    def combined(self, values: np.ndarray, aggregation: str) -> np.ndarray:
+        """Return values of classes, means or, with "max", greatest: (..., n) -> (..., n_classes).
+
+        Values are brought into the order of the classes; the embeddings stay.
+        """
+        _, order, first, counts = self._sorted
+        values = values[..., order]
+        if len(counts) == len(self):
+            return values
+        if aggregation == "max":
+            return np.maximum.reduceat(values, first, axis=-1)
+        return np.add.reduceat(values, first, axis=-1) / counts.astype(values.dtype)
 
     def _logits(self, comparer: Comparer, queries: np.ndarray) -> np.ndarray:
         parts = [comparer.logits(queries, embeddings) for embeddings, _ in self.blocks]
@@ -261,7 +266,7 @@ class SupportSet:
 
 def _close(known: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Return which rows of `known` are `own`, but for the rounding of other batches: (n,) bool."""
-    return np.isclose(known, own, rtol=1e-5, atol=1e-6).all(axis=1)
+    return (np.abs(known - own) <= 1e-6 + 1e-5 * np.abs(own)).all(axis=1)
 
 
 def _smallest(distances: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -88,7 +88,7 @@ def test_score_samples_of_few_training_classes_is_the_greatest_logit_minus_log_n
 
 @pytest.fixture(scope="module")
 def many():
-    """A network of a hundred training classes, which has a cohort, and glyphs of new classes."""
+    """A network of a hundred training classes, which knows levels, and glyphs of new classes."""
     X, y = make_glyphs(n_classes=140, n_samples=4, image_size=12, random_state=2)
     clf = SiameseOneShotClassifier(max_iter=2, random_state=0)
     X = X.reshape(len(X), -1)
@@ -96,18 +96,27 @@ def many():
     return clf, X[y >= 100], y[y >= 100]
 
 
-def test_score_samples_is_relative_to_the_training_classes(many):
+def test_score_samples_is_relative_to_how_much_samples_are_like_others(many):
     clf, X, y = many
     clf = copy.copy(clf).set_support(X[:40:4], y[:40:4])
-    cohort = clf.fitted_.cohort
-    assert len(cohort) == 100
-    logits = clf.decision_function(X)
-    embeddings = clf.transform(X)
-    of_queries = np.quantile(clf.fitted_.logits(embeddings, cohort), 0.9, axis=1)
-    of_classes = np.quantile(clf.fitted_.logits(embeddings[:40:4], cohort), 0.9, axis=1)
-    scores = logits - (of_queries[:, None] + of_classes) / 2
-    expected = scores.max(axis=1) - np.log(10)
+    weights, offset = clf.fitted_.level_weights, clf.fitted_.level_offset
+    logits, embeddings = clf.decision_function(X), clf.transform(X)
+    assert weights.shape == embeddings.shape[1:]
+    levels = embeddings @ weights + offset
+    expected = (logits - (levels[:, None] + levels[:40:4]) / 2).max(axis=1) - np.log(10)
     np.testing.assert_allclose(clf.score_samples(X), expected, atol=1e-4)
+
+
+def test_levels_predict_the_logits_with_the_most_similar_training_classes(many):
+    clf, X, y = many
+    cohort = clf.transform(X[::4])  # one sample of each class
+    fitted = clf.fitted_.with_levels(cohort)
+    logits = fitted.comparer.logits(cohort, cohort)
+    greatest = np.where(np.eye(len(cohort), dtype=bool), -np.inf, logits).max(axis=1)
+    of_new = clf.transform(X[1::4])  # others of these classes
+    levels = of_new @ fitted.level_weights + fitted.level_offset
+    assert np.corrcoef(levels, greatest)[0, 1] > 0.5
+    assert levels.mean() == pytest.approx(greatest.mean(), abs=0.5)
 
 
 def test_score_samples_does_not_depend_on_other_queries(many):
@@ -143,11 +152,25 @@ def test_score_samples_is_kept_by_save_and_pickle(many, tmp_path):
         np.testing.assert_array_equal(other.predict_set(X), sets)
 
 
-def test_predict_is_the_same_with_and_without_a_cohort(many):
+@pytest.mark.parametrize(
+    ("aggregation", "combine"), [("mean", np.mean), ("max", np.max), ("prototype", np.mean)]
+)
+def test_score_samples_combines_levels_of_exemplars_as_logits(many, aggregation, combine):
+    clf, X, y = many
+    clf = copy.copy(clf).set_params(aggregation=aggregation).set_support(X[:40], y[:40])
+    plain = copy.copy(clf)
+    plain.fitted_ = dataclasses.replace(clf.fitted_, level_weights=None)
+    levels = clf.transform(X) @ clf.fitted_.level_weights + clf.fitted_.level_offset
+    of_classes = combine(levels[:40].reshape(10, 4), axis=1)
+    scores = plain.decision_function(X) - (levels[:, None] + of_classes) / 2
+    np.testing.assert_allclose(clf.score_samples(X), scores.max(1) - np.log(10), atol=1e-4)
+
+
+def test_predict_is_the_same_with_and_without_levels(many):
     clf, X, y = many
     clf = copy.copy(clf).set_support(X[:40:4], y[:40:4])
     without = copy.copy(clf)
-    without.fitted_ = dataclasses.replace(clf.fitted_, cohort=None)
+    without.fitted_ = dataclasses.replace(clf.fitted_, level_weights=None)
     np.testing.assert_array_equal(clf.predict(X), without.predict(X))
     np.testing.assert_array_equal(clf.predict_proba(X), without.predict_proba(X))
     assert not np.allclose(clf.score_samples(X), without.score_samples(X))
@@ -425,6 +448,28 @@ def test_calibrate_replaces_the_calibration_of_a_pretrained_network(new):
     assert clf.fitted_.calibration != calibration
     assert clf.rejection_threshold_ != threshold
     assert load_pretrained("omniglot").fitted_.calibration == calibration
+
+
+def test_calibrate_of_a_pretrained_network_is_shrunk_towards_its_prior(drawings):
+    rate, (X, y) = 0.2, drawings
+    X, y = X[np.arange(len(y)) % 8 < 2], np.repeat(np.arange(60), 2)
+    clf = load_pretrained("omniglot").set_params(false_acceptance_rate=rate)
+    prior, expected = clf.fitted_, []
+    clf.fitted_ = dataclasses.replace(prior, prior_calibration=None, prior_unknown=None)
+    clf.calibrate(X[y < 20], y[y < 20])
+    before = np.quantile(prior.prior_unknown, 1 - rate)
+    for own, shipped in (
+        *zip(clf.fitted_.calibration, prior.prior_calibration, strict=True),
+        (clf.rejection_threshold_, before),
+    ):
+        expected.append((20 * own + 40 * shipped) / 60)  # forty classes weigh as much as it
+    clf.fitted_ = prior
+    for _ in range(2):  # twice is once
+        clf.calibrate(X[y < 20], y[y < 20])
+        learned = *clf.fitted_.calibration, clf.rejection_threshold_
+        np.testing.assert_allclose(learned, expected, rtol=1e-6)
+    shipped = load_pretrained("omniglot").rejection_threshold_
+    assert np.quantile(prior.prior_unknown, 0.95) == pytest.approx(shipped, abs=0.05)
 
 
 def test_calibrate_on_other_images_keeps_the_scaling_of_the_support(new):

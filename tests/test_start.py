@@ -179,6 +179,13 @@ def test_max_iter_0_of_several_networks_is_one_network(kept):
     np.testing.assert_allclose(clf.similarity(X, X), saved.similarity(X, X), **CLOSE)
 
 
+def test_max_iter_0_of_several_networks_has_the_scores_of_one():
+    clf = load_pretrained().set_params(max_iter=0, n_estimators=2).fit(X[::2], y[::2])
+    expected = load_pretrained().set_support(X[::2], y[::2])
+    np.testing.assert_allclose(clf.score_samples(X), expected.score_samples(X), atol=1e-3)
+    assert clf.rejection_threshold_ == expected.rejection_threshold_
+
+
 def test_max_iter_0_of_a_verifier_keeps_its_threshold(kept, tmp_path):
     saved = copy.copy(kept["verifier"][0])
     saved.calibrate_threshold(X[PAIRS[:, :2]], PAIRS[:, 2])

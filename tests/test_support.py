@@ -195,6 +195,16 @@ def test_add_support_of_one_exemplar_does_not_copy_the_embeddings_of_many(many):
     assert peak < size / 20
 
 
+def test_support_find_reads_one_value_of_most_exemplars(many):
+    clf, X, y = many
+    support = copy.copy(clf).set_support(X[1:], y[1:]).support_
+    tracemalloc.start()
+    assert support.find(X[[5]], y[[6]]) == [(0, 4)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < support.embeddings.nbytes / 40
+
+
 # remove_support
 
 

@@ -45,18 +45,18 @@ def trained_without(held_out, data, path, seed):
     return clf
 
 
-def with_cohort(clf, data, seen):
-    """Return what was learned, with a cohort of the characters that were trained on."""
+def with_levels(clf, data, seen):
+    """Return what was learned, with levels by the characters that were trained on."""
     rows = np.flatnonzero(seen)
     rows = rows[clf.fitted_.cohort_rows(data.target[rows])]
     clf.set_support(data.images[rows], data.target[rows])
-    return replace(clf.fitted_, cohort=clf.support_.embeddings, support=None)
+    return replace(clf.fitted_.with_levels(clf.support_.embeddings), support=None)
 
 
 def evidence(clf, held_out, data):
     """Return the comparisons of alphabets that the network was not trained on."""
     rows = np.isin(data.alphabets, held_out)
-    clf.fitted_ = with_cohort(clf, data, ~rows)
+    clf.fitted_ = with_levels(clf, data, ~rows)
     clf.set_support(data.images[rows], data.target[rows])
     classes, groups = (
         np.unique(labels[rows], return_inverse=True)[1] for labels in (data.target, data.alphabets)
@@ -84,8 +84,9 @@ def main():
         own = clf.fitted_.calibrated_by(found[-1:], clf.false_acceptance_rate)
         print(f"{file}: {_words(own)}, {', '.join(held_out)}")
     clf = SiameseOneShotClassifier.load(args.trained)
-    fitted = with_cohort(clf, training, np.full(len(training.target), True))
-    fitted = fitted.calibrated_by(found, clf.false_acceptance_rate)
+    fitted = with_levels(clf, training, np.full(len(training.target), True))
+    fitted = replace(fitted, prior_calibration=None, prior_unknown=None)
+    fitted = fitted.calibrated_by(found, clf.false_acceptance_rate).as_prior(found)
     # `set_support` estimates the input scaling from its images.
     clf.fitted_ = replace(fitted, adapts=True)
     clf.save(path, half=True, support=False)
