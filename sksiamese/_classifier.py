@@ -35,6 +35,7 @@ from ._base import (
     learn_watched,
     n_features_out_of,
     network_of,
+    prediction_set,
     raise_if_interrupted,
     read_training,
     shrink_support,
@@ -43,11 +44,11 @@ from ._base import (
 )
 from ._callbacks import CallbackSupportMixin, with_callbacks
 from ._fitted import Fitted
-from ._learning import training_data
-from ._params import check_n_neighbors, check_number
+from ._params import check_n_neighbors
 from ._persistence import read_fitted, write_fitted
 from ._start import start_of
 from ._support import SupportSet
+from ._training_data import training_data
 from ._validation import check_one_to_one, check_same_length, labels_to_remove
 
 
@@ -103,7 +104,8 @@ class SiameseOneShotClassifier(
         Position of the channel axis in images of three axes. "auto" finds an axis of 1, 3 or 4.
     resize : {"auto", None}, int or tuple of 2 ints, default="auto"
         Size in pixels that images are resized to: the longer side, or (height, width). "auto": 36
-        for the "conv" encoder, otherwise None, which keeps the size.
+        for the "conv" encoder, otherwise None, which keeps the size. Smaller images are enlarged
+        to at most 512 pixels a side.
     crop : {"foreground", None}, default=None
         Part of the image that is resized. "foreground": a box around the foreground, so that
         position and size of a drawing do not matter; suits drawings on paper. Before, uneven
@@ -588,6 +590,10 @@ class SiameseOneShotClassifier(
         classes, or of as many as the smallest group has. `predict_set` uses the scores of one
         query of each class with another sample of its class.
 
+        The calibration of a pretrained network is kept in part, because a few classes are of one
+        kind, and classes to come may be of others: slope, intercept and threshold are means of
+        what X tells and what the network came with, with weights n and 40 for n classes.
+
         Parameters
         ----------
         X : array-like of shape (n, ...)
@@ -801,9 +807,7 @@ class SiameseOneShotClassifier(
         >>> clf.predict_set(X[-3:], coverage=0.9).shape
         (3, 10)
         """
-        fitted = supported(self)
-        check_number(coverage, "coverage", float, 0, 1, "neither")
-        return fitted.prediction_set(embed(self, X, fitted), self.aggregation, coverage)
+        return prediction_set(self, X, coverage)
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Return how likely each query is of some class in the support.
@@ -813,8 +817,9 @@ class SiameseOneShotClassifier(
         the number of classes.
 
         ``score_k`` is the logit of class k, if `fit` was given fewer than 100 classes. Otherwise
-        `fit` keeps one sample of each of up to 200 training classes, and from the logit is
-        subtracted what query and class, on average, reach with one in ten of these. Simple
+        `fit` learns, by ridge regression on the embeddings of one sample of each of up to 1,000
+        training classes, the mean logit of a sample with the 2 % of other classes that it is most
+        like. The mean of this value for query and class is subtracted from their logit. Simple
         drawings, which are like many others, are then rejected as often as elaborate ones [1]_.
 
         Parameters

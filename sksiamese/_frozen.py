@@ -287,6 +287,42 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         parts = fitted_parts(self)
         return parts.classifier.decision_function(parts.transform(X))
 
+    def predict_set(self, X: ArrayLike, coverage: float = 0.9) -> np.ndarray:
+        """Predict the set of classes that each query may be of.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries.
+        coverage : float, default=0.9
+            Probability with which the set contains the right class, between 0 and 1.
+
+        Returns
+        -------
+        member : ndarray of shape (n_queries, n_classes), bool
+            Whether a class is in the set, in the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`, or if `estimator` is not calibrated.
+
+        See Also
+        --------
+        SiameseOneShotClassifier.predict_set : The method that is called.
+
+        Examples
+        --------
+        >>> from sksiamese import FrozenTwinClassifier, load_pretrained
+        >>> from sksiamese.datasets import make_glyphs
+        >>> X, y = make_glyphs(n_classes=3, n_samples=2, random_state=0)
+        >>> frozen = FrozenTwinClassifier(load_pretrained("omniglot")).fit(X[::2], y[::2])
+        >>> frozen.predict_set(X[1::2], coverage=0.9).shape
+        (3, 3)
+        """
+        parts = fitted_parts(self)
+        return parts.classifier.predict_set(parts.transform(X), coverage)
+
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Return how likely each query is of some class in the support.
 

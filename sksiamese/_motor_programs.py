@@ -24,16 +24,17 @@ from ._base import (
     exemplars,
     extend_support,
     fitted_of,
+    prediction_set,
     shrink_support,
     supported,
 )
 from ._fitted import Fitted
-from ._learning import restored_on_error
 from ._params import (
     check_choice,
     check_input_params,
     check_n_neighbors,
     check_number,
+    restored_on_error,
     rng_of,
 )
 from ._persistence import read_fitted, write_fitted
@@ -393,7 +394,7 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
     def calibrate(
         self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None
     ) -> MotorProgramClassifier:
-        """Calibrate the logits, and learn the rejection threshold of unknown classes.
+        """Calibrate the logits, the rejection of unknown classes, and prediction sets.
 
         See `SiameseOneShotClassifier.calibrate`. Any classes will do, since none was trained on.
 
@@ -421,6 +422,7 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         See Also
         --------
         score_samples : The score that the threshold applies to.
+        predict_set : Sets of classes that contain the right one with a given probability.
 
         Examples
         --------
@@ -564,6 +566,48 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         fitted = supported(self)
         logits = fitted.class_logits(embed(self, X, fitted), self.aggregation)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_set(self, X: ArrayLike, coverage: float = 0.9) -> np.ndarray:
+        """Predict the set of classes that each query may be of.
+
+        If a query's class is in the support, by one exemplar, then the set contains it with a
+        probability of at least `coverage`, if classes are like those of `calibrate`. See
+        `SiameseOneShotClassifier.predict_set`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, ...)
+            Queries, of the shape seen in `fit`.
+        coverage : float, default=0.9
+            Between 0 and 1. With n classes in `calibrate`, sets contain all classes if it is
+            greater than ``n / (n + 1)``.
+
+        Returns
+        -------
+        member : ndarray of shape (n_queries, n_classes), bool
+            Whether a class is in the set, in the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            If there is no support, or before calibration.
+        ValueError
+            If an argument cannot be used.
+
+        See Also
+        --------
+        calibrate : Learns which scores queries have with their own class.
+
+        Examples
+        --------
+        >>> from sksiamese import MotorProgramClassifier
+        >>> from sksiamese.datasets import make_glyphs
+        >>> X, y = make_glyphs(n_classes=9, n_samples=2, random_state=0)
+        >>> clf = MotorProgramClassifier(random_state=0).calibrate(X[:12], y[:12])
+        >>> clf.set_support(X[12::2], y[12::2]).predict_set(X[13::2], coverage=0.8).shape
+        (3, 3)
+        """
+        return prediction_set(self, X, coverage)
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Return how likely each query is of some class in the support.
@@ -808,7 +852,7 @@ def _fresh(clf: MotorProgramClassifier) -> Fitted:
         seed=int(rng_of(clf.random_state).randint(2**31 - 1)),
         n_jobs=clf.n_jobs,
     )
-    return Fitted(comparer, (1,), adapts=True)
+    return Fitted(comparer, (1,), flat=True, adapts=True)  # of rows, until drawings are seen
 
 
 def _started(clf: MotorProgramClassifier) -> Fitted:

@@ -6,6 +6,7 @@ writes is read first, so that no estimator is saved that cannot be loaded.
 """
 
 import json
+import math
 import reprlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,11 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._files import printable
-from ._fitted import Fitted
-from ._learning import build_network, build_scaling, check_params, neural
+from ._building import build_network, build_scaling, check_params
+from ._files import check_path, printable
+from ._fitted import N_QUANTILES, Fitted
+from ._learning import neural
 from ._modelfile import read_model_file, short_of, write_model_file
-from ._params import LearningParams, check_path, check_shape, check_target
+from ._params import LearningParams, check_shape, check_target
 from ._support import SupportSet
 from ._values import (
     read_fields,
@@ -30,14 +32,14 @@ from ._values import (
     written_params,
 )
 from .comparers import MotorPrograms, drawing_scaling, programs_of
-from .programs import CANVAS, N_POINTS, pack, unpack
+from .programs import N_POINTS, pack, unpack
 from .twin.encoders import feature_shape
 from .twin.inference import NeuralComparer
 from .twin.network import TwinEnsemble, TwinNetwork, members_of
 from .twin.scaling import InputScaling
 
 FORMAT = "sksiamese 3"
-LARGEST_SIDE = 2**12  # pixels that an encoder sees
+SUPPORT = "support."  # begins the names of its arrays
 Arrays = dict[str, np.ndarray]
 
 
@@ -61,12 +63,14 @@ def write_fitted(
         **comparer,
     }
     if support and fitted.support is not None:
-        embeddings = fitted.support.embeddings
-        own = pack(programs_of(fitted.support)) if is_programs else {"embeddings": embeddings}
-        arrays |= {f"support.{name}": array for name, array in own.items()}
+        if is_programs:
+            own = pack(programs_of(fitted.support))
+        else:
+            own = {"embeddings": fitted.support.embeddings}
+        arrays |= {SUPPORT + name: array for name, array in own.items()}
         about["labels"] = written_labels(fitted.support.labels)
-    if fitted.cohort is not None:
-        arrays["cohort"] = fitted.cohort
+    if fitted.level_weights is not None:
+        arrays["level_weights"] = fitted.level_weights[None]
     if half:
         arrays = {
             name: a.astype(np.float16) if a.ndim > 1 and a.dtype == np.float32 else a
@@ -168,30 +172,83 @@ def _fitted(about: dict[str, Any], arrays: Arrays, params: LearningParams | None
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError(f"{name} has NaN or infinity")
-    own = {name.removeprefix("support."): a for name, a in arrays.items() if _is_support(name)}
-    rest = {name: array for name, array in arrays.items() if not _is_support(name)}
+    own = {name.removeprefix(SUPPORT): a for name, a in arrays.items() if name.startswith(SUPPORT)}
+    rest = {name: array for name, array in arrays.items() if not name.startswith(SUPPORT)}
     comparer: MotorPrograms | NeuralComparer
-    cohort = None
+    levels = None
     if params is None:
         comparer, embeddings = _restored_programs(about["programs"], values, rest, own)
     else:
-        of_cohort = {name: rest.pop(name) for name in ("cohort",) if name in rest}
+        levels = rest.pop("level_weights", None)
         comparer = _restored_network(about["working_size"], values, rest, params)
-        embeddings = _taken_embeddings(comparer, own, "embeddings")
-        cohort = _taken_embeddings(comparer, of_cohort, "cohort")
-    support = None
-    if embeddings is not None:
-        labels = read_labels(about["labels"], "labels")
-        if len(labels) != len(embeddings):
-            raise ValueError(f"it has {len(labels)} labels of {len(embeddings)} exemplars")
-        support = SupportSet.of(embeddings, labels)
-    elif "labels" in about:
-        raise ValueError("it has labels without exemplars")
-    return Fitted(comparer=comparer, support=support, cohort=cohort, **values)
+        embeddings = _read_embeddings(comparer, own.pop("embeddings", None), "embeddings")
+        levels = _read_embeddings(comparer, levels, "level_weights")
+        _refuse(own)
+    if levels is not None:
+        (values["level_weights"],) = levels
+    fitted = Fitted(comparer=comparer, support=_restored_support(about, embeddings), **values)
+    for name, agrees in _AGREEMENTS.items():
+        if not agrees(fitted, about["params"]):
+            raise ValueError(f"{name} does not agree with the rest of what was learned")
+    return fitted
 
 
-def _is_support(name: str) -> bool:
-    return name.startswith("support.")
+def _restored_support(about: dict[str, Any], embeddings: np.ndarray | None) -> SupportSet | None:
+    if embeddings is None:
+        if "labels" in about:
+            raise ValueError("it has labels without exemplars")
+        return None
+    labels = read_labels(about["labels"], "labels")
+    if len(labels) != len(embeddings):
+        raise ValueError(f"it has {len(labels)} labels of {len(embeddings)} exemplars")
+    return SupportSet.of(embeddings, labels)
+
+
+def _n_members(fitted: Fitted) -> int:
+    comparer = fitted.comparer
+    return len(members_of(comparer.network)) if isinstance(comparer, NeuralComparer) else 0
+
+
+def _are_quantiles(values: tuple[float, ...]) -> bool:
+    return len(values) == N_QUANTILES and sorted(values) == [*values]
+
+
+# Whether a field is as `fit` makes it beside the others, and beside the parameters.
+_AGREEMENTS: dict[str, Callable[[Fitted, dict[str, Any]], bool]] = {
+    "flat": lambda fitted, params: (
+        fitted.flat
+        if len(fitted.input_shape) == 1
+        else not fitted.flat or params.get("image_shape") is not None
+    ),
+    "feature_names": lambda fitted, _: (
+        fitted.feature_names is None
+        or (fitted.flat and len(fitted.feature_names) == fitted.n_features_in)
+    ),
+    "genuine_scores": lambda fitted, _: (
+        (fitted.genuine_scores is None) == (fitted.rejection_threshold in (None, -math.inf))
+    ),
+    "prior_unknown": lambda fitted, _: (
+        (fitted.prior_calibration is None)
+        if fitted.prior_unknown is None
+        else (fitted.prior_calibration is not None and _are_quantiles(fitted.prior_unknown))
+    ),
+    "level_offset": lambda fitted, _: not fitted.level_offset or fitted.level_weights is not None,
+    "history": lambda fitted, _: len(fitted.history) in (0, _n_members(fitted)),
+    "held_out_classes": lambda fitted, _: (
+        fitted.held_out_classes is None or _n_members(fitted) > 0
+    ),
+    "held_out_groups": lambda fitted, _: (
+        fitted.held_out_groups is None
+        or (fitted.held_out_classes is not None and len(fitted.held_out_groups) > 0)
+    ),
+    "decision_threshold": lambda fitted, _: (
+        not fitted.decision_threshold or _n_members(fitted) > 0
+    ),
+    "negative_label": lambda fitted, _: not fitted.negative_label or _n_members(fitted) > 0,
+    "adapts": lambda fitted, params: (  # to its support, which a verifier does not have
+        not fitted.adapts or "aggregation" in params if _n_members(fitted) else fitted.adapts
+    ),
+}
 
 
 def _take(arrays: Arrays, name: str, shape: tuple[int, ...], *dtypes: type) -> np.ndarray:
@@ -246,8 +303,6 @@ def _restored_network(
     offset, scale = _taken_scaling(arrays, (shape[0], 1, 1) if of_images else shape)
     if of_images:
         check_shape(working_size, "working_size", (2,))
-        if max(working_size) > LARGEST_SIDE:
-            raise ValueError(f"working_size={working_size} is too large")
     elif working_size is not None:
         raise ValueError(f"working_size={reprlib.repr(working_size)} is of images, not of rows")
     size = tuple(working_size) if of_images else None
@@ -303,9 +358,11 @@ def _taken_weights(arrays: Arrays, prefix: str, name: str, like: torch.Tensor) -
     return _tensor(array)
 
 
-def _taken_embeddings(comparer: NeuralComparer, arrays: Arrays, name: str) -> np.ndarray | None:
-    """Return the only array, which has embeddings; None without arrays."""
-    if not arrays:
+def _read_embeddings(
+    comparer: NeuralComparer, array: np.ndarray | None, name: str
+) -> np.ndarray | None:
+    """Return embeddings in single precision; ValueError unless they are of this network."""
+    if array is None:
         return None
     members = members_of(comparer.network)
     with torch.no_grad():
@@ -313,10 +370,8 @@ def _taken_embeddings(comparer: NeuralComparer, arrays: Arrays, name: str) -> np
         shape = tuple(members[0].head.embed(features).shape[1:])
     if isinstance(comparer.network, TwinEnsemble):
         shape = (len(members), *shape)
-    shape = (max(1, len(arrays.get(name, ()))), *shape)
-    embeddings = _take(arrays, name, shape, np.float32, np.float16)
-    _refuse(arrays)
-    return embeddings.astype(np.float32)
+    shape = (max((1, *array.shape[:1])), *shape)
+    return _take({name: array}, name, shape, np.float32, np.float16).astype(np.float32)
 
 
 # Motor programs
@@ -353,6 +408,4 @@ def _restored_programs(
     programs = unpack(own)
     if max(len(program.points) for program in programs) > N_POINTS:
         raise ValueError(f"a program has more than {N_POINTS} points")
-    if max(abs(program.points).max() for program in programs) > 10 * CANVAS:
-        raise ValueError("a program has points far outside the canvas")
     return comparer, comparer.embeddings_of(programs)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ._fitted import Fitted
+from ._fitted import SLOPES, Fitted
 from ._params import check_bool, check_number, check_shape
 from ._validation import check_labels
 
@@ -23,6 +23,7 @@ from ._validation import check_labels
 WIDEST = 32
 OF_THIS_MACHINE = ("checkpoint_dir",)  # parameters that a file has as None
 LARGEST = 2**31  # values of one sample
+GREATEST_LOGIT = 1e6  # beyond, float32 does not tell logits apart
 _KINDS: dict[str, type] = {
     "b": bool, "i": int, "u": int, "f": float, "U": str, "O": str, "m": int, "M": int
 }  # fmt: skip
@@ -140,12 +141,12 @@ def _tuples(value: Any) -> Any:
 
 
 def written_fields(fitted: Fitted) -> dict[str, Any]:
-    """Return what JSON holds of a fitted value: all but comparer, support and cohort."""
+    """Return what JSON holds of a fitted value: all but comparer, support and levels."""
     values = {f.name: getattr(fitted, f.name) for f in fields(fitted)}
     return {
         name: written_labels(value) if isinstance(value, np.ndarray) else value
         for name, value in values.items()
-        if name not in ("comparer", "support", "cohort")
+        if name not in ("comparer", "support", "level_weights")
     }
 
 
@@ -154,13 +155,7 @@ def read_fields(written: dict[str, Any]) -> dict[str, Any]:
     unknown = sorted(written.keys() - _FIELDS.keys())
     if unknown:
         raise ValueError(f"an estimator has not learned {reprlib.repr(unknown)}")
-    values = {name: _FIELDS[name](value, name) for name, value in written.items()}
-    shape, names = values["input_shape"], values.get("feature_names")
-    if len(shape) == 1 and not values["flat"]:
-        raise ValueError(f"input_shape={shape} is of flat rows, but flat is False")
-    if names is not None and (not values["flat"] or len(names) != math.prod(shape)):
-        raise ValueError(f"feature_names has {len(names)} names for input_shape={shape}")
-    return values
+    return {name: _FIELDS[name](value, name) for name, value in written.items()}
 
 
 def _read_shape(value: Any, name: str) -> tuple[int, ...]:
@@ -175,24 +170,30 @@ def _read_bool(value: Any, name: str) -> bool:
     return value
 
 
-def _read_number(value: Any, name: str) -> float:
-    check_number(value, name, float, -math.inf)
+def _read_logit(value: Any, name: str) -> float:
+    check_number(value, name, float, -GREATEST_LOGIT, GREATEST_LOGIT)
     return value
 
 
 def _read_threshold(value: Any, name: str) -> float | None:
     # Minus infinity accepts all: that of a network in training.
-    return value if value in (None, -math.inf) else _read_number(value, name)
+    return value if value in (None, -math.inf) else _read_logit(value, name)
 
 
 def _read_scores(value: Any, name: str) -> tuple[float, ...] | None:
-    return None if value is None else tuple(_read_number(score, name) for score in value)
+    if value == []:
+        raise ValueError(f"{name} is empty")
+    return None if value is None else tuple(_read_logit(score, name) for score in value)
 
 
 def _read_calibration(value: Any, name: str) -> tuple[float, float]:
-    slope, intercept = (_read_number(number, name) for number in value)
-    check_number(slope, f"the slope of {name}", float, 0, include="neither")
-    return slope, intercept
+    slope, intercept = value
+    check_number(slope, f"the slope of {name}", float, *SLOPES)
+    return slope, _read_logit(intercept, f"the intercept of {name}")
+
+
+def _read_prior(value: Any, name: str) -> tuple[float, float] | None:
+    return None if value is None else _read_calibration(value, name)
 
 
 def _read_negative_label(value: Any, name: str) -> int:
@@ -205,6 +206,13 @@ def _read_some_labels(value: Any, name: str) -> np.ndarray | None:
     return None if value is None else read_labels(value, name)
 
 
+def _read_sorted_labels(value: Any, name: str) -> np.ndarray | None:
+    labels = _read_some_labels(value, name)
+    if labels is not None and not np.array_equal(labels, np.unique(labels)):
+        raise ValueError(f"{name} has labels that are not sorted, or occur twice")
+    return labels
+
+
 def _read_names(value: Any, name: str) -> np.ndarray | None:
     names = _read_some_labels(value, name)
     if names is not None and names.dtype != object:
@@ -213,15 +221,14 @@ def _read_names(value: Any, name: str) -> np.ndarray | None:
 
 
 def _read_history(value: Any, name: str) -> tuple[list[dict[str, Any]], ...]:
-    lists = [value, *value] if isinstance(value, list) else [None]
-    epochs = [epoch for one in value for epoch in one] if all(map(_is_list, lists)) else [None]
+    is_nested = isinstance(value, list) and all(isinstance(one, list) for one in value)
+    epochs: list[Any] = [epoch for one in value for epoch in one] if is_nested else [None]
     if not all(isinstance(epoch, dict) for epoch in epochs):
         raise ValueError(f"{name} is not a list of epochs, which are dicts, for each network")
+    for epoch in epochs:
+        check_number(epoch["epoch"], f"an epoch of {name}", int, 1)
+        check_number(epoch["train_loss"], f"train_loss of {name}", float, -math.inf)
     return tuple(value)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
 
 
 _FIELDS: dict[str, Callable[[Any, str], Any]] = {
@@ -231,10 +238,13 @@ _FIELDS: dict[str, Callable[[Any, str], Any]] = {
     "calibration": _read_calibration,
     "rejection_threshold": _read_threshold,
     "genuine_scores": _read_scores,
-    "decision_threshold": _read_number,
+    "prior_calibration": _read_prior,
+    "prior_unknown": _read_scores,
+    "level_offset": _read_logit,
+    "decision_threshold": _read_logit,
     "negative_label": _read_negative_label,
-    "held_out_classes": _read_some_labels,
-    "held_out_groups": _read_some_labels,
+    "held_out_classes": _read_sorted_labels,
+    "held_out_groups": _read_sorted_labels,
     "history": _read_history,
     "adapts": _read_bool,
 }

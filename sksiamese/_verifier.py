@@ -35,10 +35,10 @@ from ._base import (
 from ._callbacks import CallbackSupportMixin, with_callbacks
 from ._classifier import SiameseOneShotClassifier
 from ._fitted import Fitted
-from ._learning import PairData
 from ._pairs import calibrated_threshold, check_different, check_same, items_of, pairs_of
 from ._persistence import read_fitted, write_fitted
 from ._start import start_of
+from ._training_data import PairData
 
 
 class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):

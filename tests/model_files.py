@@ -19,7 +19,12 @@ def header_of(content):
 
 def read(path):
     """Return what a file says of its estimator, as JSON, and its arrays."""
-    header, values = header_of(path.read_bytes())
+    return parts_of(path.read_bytes())
+
+
+def parts_of(content):
+    """Return what the bytes of a file say of its estimator, as JSON, and its arrays."""
+    header, values = header_of(content)
     about = json.loads(header.pop("__metadata__")["sksiamese"][64:])
     arrays = {}
     for name, entry in header.items():
@@ -45,6 +50,11 @@ def joined(header, values):
 
 def write(path, about, arrays):
     """Write a file of this JSON, or text, and these arrays."""
+    path.write_bytes(content_of(about, arrays))
+
+
+def content_of(about, arrays):
+    """Return the bytes of a file of this JSON, or text, and these arrays."""
     text = about if isinstance(about, str) else json.dumps(about)
     header = {"__metadata__": {"sksiamese": NO_DIGEST + text}}
     values, place = [], 0
@@ -57,4 +67,4 @@ def write(path, about, arrays):
         }
         values.append(array.tobytes())
         place += array.nbytes
-    path.write_bytes(joined(header, b"".join(values)))
+    return joined(header, b"".join(values))

@@ -175,6 +175,16 @@ def test_rejection_threshold_is_that_of_the_classifier(fitted, new):
     assert 0 < rejected.sum() < len(X)
 
 
+def test_predict_set_is_that_of_the_classifier(fitted, new):
+    X, y = new
+    clf = copy.copy(fitted)
+    with pytest.raises(NotFittedError, match="needs calibration"):
+        FrozenTwinClassifier(fitted).fit(X[::8], y[::8]).predict_set(X)
+    frozen = FrozenTwinClassifier(clf.calibrate(X, y)).fit(X[:24:8], y[:24:8])
+    expected = clf.set_support(X[:24:8], y[:24:8]).predict_set(X, coverage=0.5)
+    np.testing.assert_array_equal(frozen.predict_set(X, coverage=0.5), expected)
+
+
 def test_feature_names_are_those_of_the_first_step():
     X, y = load_iris(return_X_y=True, as_frame=True)
     clf = SiameseOneShotClassifier(max_iter=1, random_state=0)

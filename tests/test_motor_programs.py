@@ -524,6 +524,24 @@ def test_unknown_label_is_returned_for_classes_outside_the_support(calibrated):
     np.testing.assert_array_equal(answers == -1, clf.score_samples(images) < threshold)
 
 
+def test_predict_set_contains_the_right_class_and_grows_with_coverage(calibrated):
+    images, labels = X[Y > 2], Y[Y > 2]
+    clf = copy.copy(calibrated).set_support(images[::4], labels[::4])  # three classes calibrated
+    sets = [clf.predict_set(images, coverage) for coverage in (0.3, 0.6, 0.8)]
+    own = labels[:, None] == clf.classes_
+    assert [found.shape for found in sets] == [own.shape] * 3
+    assert (sets[0] <= sets[1]).all()
+    assert 0 < sets[0].sum() <= sets[1].sum() < sets[2].sum() == own.size  # 0.8 exceeds 3 / 4
+    assert sets[1][own].mean() > 0.5 > sets[1][~own].mean()
+
+
+def test_predict_set_refuses_other_coverage_and_needs_calibration(calibrated, clf):
+    with pytest.raises(ValueError, match="coverage"):
+        calibrated.predict_set(X[:4], coverage=1.0)
+    with unchanged(clf), pytest.raises(NotFittedError, match="predict_set needs calibration"):
+        clf.predict_set(X[:4])
+
+
 def test_unknown_label_makes_fit_calibrate_probabilities(calibrated):
     images, labels = X[Y > 2], Y[Y > 2]
     i, j = np.triu_indices(12, 1)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import make_table
 from safetensors.torch import save_file
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
@@ -552,6 +553,17 @@ def test_load_of_motor_programs_without_support(tmp_path):
     again.set_support(X[::4], y[::4])
     expected = clf.set_support(X[::4], y[::4]).decision_function(X[:5])
     np.testing.assert_array_equal(again.decision_function(X[:5]), expected)
+
+
+def test_load_returns_motor_programs_that_were_calibrated_before_any_support(tmp_path):
+    rows, labels = make_table(n_classes=6)
+    clf = programs().calibrate(rows, labels)
+    clf.save(tmp_path / "programs")
+    again = MotorProgramClassifier.load(tmp_path / "programs")
+    assert again.rejection_threshold_ == clf.rejection_threshold_
+    expected = clf.set_support(rows[::10], labels[::10]).predict_set(rows)
+    found = again.set_support(rows[::10], labels[::10]).predict_set(rows)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_load_returns_motor_programs_that_take_other_images(tmp_path):

@@ -191,14 +191,27 @@ def learned(**values):
         learned(input_shape=[256]),
         learned(input_shape=None),
         learned(flat="x"),
+        learned(flat=True),
         learned(feature_names={"dtype": "object", "values": ["a"]}),
         learned(calibration=[NAN, 0]),
         learned(calibration=[-1, 0]),
         learned(calibration=[0.0, 0]),
         learned(calibration=[1.0, INF]),
+        learned(calibration=[5e-324, 0]),
+        learned(calibration=[1e300, 0]),
+        learned(calibration=[1.0, 1e300]),
         learned(calibration="ab"),
         learned(calibration=[1.0]),
         learned(rejection_threshold=NAN),
+        learned(rejection_threshold=1e300, genuine_scores=[0.0]),
+        learned(rejection_threshold=1.0),
+        learned(genuine_scores=[0.0]),
+        learned(rejection_threshold=1.0, genuine_scores=[]),
+        learned(rejection_threshold=1.0, genuine_scores=[1e300]),
+        learned(prior_calibration=[1.0, 0.0]),
+        learned(prior_calibration=[1.0, 0.0], prior_unknown=[0.0]),
+        learned(prior_calibration=[1.0, 0.0], prior_unknown=[*range(201, 0, -1)]),
+        learned(level_offset=1.0),
         learned(rejection_threshold="x"),
         learned(rejection_threshold=True),
         learned(decision_threshold=None),
@@ -206,16 +219,24 @@ def learned(**values):
         learned(negative_label=1),
         learned(negative_label=False),
         learned(held_out_classes=[1, 2]),
+        learned(held_out_classes={"dtype": "int64", "values": [2, 1]}),
+        learned(held_out_classes={"dtype": "int64", "values": [1, 1]}),
         learned(held_out_groups={"dtype": "object", "values": [None]}),
+        learned(held_out_groups={"dtype": "int64", "values": [1]}),
         learned(history=None),
         learned(history="x"),
         learned(history=[{"x": 1}]),
         learned(history=[[1]]),
+        learned(history=[[], []]),
+        learned(history=[[{}]]),
+        learned(history=[[{"epoch": 0, "train_loss": 0.5}]]),
+        learned(history=[[{"epoch": 1, "train_loss": NAN}]]),
         learned(adapts=0),
         lambda about: about.update(working_size=None),
         lambda about: about.update(working_size=[0, 8]),
         lambda about: about.update(working_size=[8.0, 8]),
         lambda about: about.update(working_size=[10**6, 10**6]),
+        lambda about: about.update(working_size=[8, 513]),
         lambda about: about.update(programs={}),
         lambda about: about.update(extra=1),
         lambda about: about.update(params=[]),
@@ -273,7 +294,7 @@ def test_load_refuses_json_that_save_does_not_write(tmp_path, saved, text):
         lambda arrays: arrays.update({"network.head.margin": np.zeros((), np.float16)}),
         lambda arrays: arrays.update({"network.head.margin": np.float32(INF)}),
         lambda arrays: arrays.update({"support.points": np.zeros((1, 2), np.float32)}),
-        lambda arrays: arrays.update({"cohort": np.zeros((1, 2), np.float32)}),
+        lambda arrays: arrays.update({"level_weights": np.zeros((1, 2), np.float32)}),
         lambda arrays: arrays.update({"extra": np.zeros(1, np.float32)}),
         lambda arrays: arrays.update(
             {f"network.members.{n}.q": np.zeros(0, np.float32) for n in range(1000)}
@@ -315,6 +336,9 @@ def test_load_refuses_values_that_no_verifier_has(tmp_path):
     refuse(
         tmp_path, {**about, "labels": {"dtype": "int64", "values": []}}, arrays, SiameseVerifier
     )
+    adapting = copy.deepcopy(about)
+    adapting["fitted"]["adapts"] = True
+    refuse(tmp_path, adapting, arrays, SiameseVerifier)
     about["params"]["aggregation"] = "mean"
     refuse(tmp_path, about, arrays, SiameseVerifier)
 
@@ -331,6 +355,10 @@ def programs(tmp_path_factory):
 
 def options(**values):
     return lambda about, arrays: about["programs"].update(values)
+
+
+def of_programs(**values):
+    return lambda about, arrays: about["fitted"].update(values)
 
 
 def replaced(name, change):
@@ -366,7 +394,17 @@ def replaced(name, change):
         replaced("support.n_points", lambda n: n[::-1] - 1),
         replaced("support.n_points", lambda n: np.array([n.sum() - 5, 1, 1, 1, 1, 1])),
         replaced("support.n_points", lambda n: n * 0 + 2**62),
-        replaced("support.n_parts", lambda n: -n - 1),
+        replaced("support.n_parts", lambda n: n * 0),
+        replaced("support.n_parts", lambda n: n + 2**60),
+        replaced("support.holes", lambda holes: holes - 1),
+        replaced("support.holes", lambda holes: np.sort(holes + np.arange(4, dtype=np.float32))),
+        replaced("support.weights", lambda weights: weights * np.float32(1e30)),
+        replaced("support.weights", lambda weights: weights * np.float32(1e-30)),
+        of_programs(adapts=False),
+        of_programs(history=[[]]),
+        of_programs(negative_label=-1),
+        of_programs(decision_threshold=1.0),
+        of_programs(held_out_classes={"dtype": "int64", "values": [1]}),
         replaced("support.holes", lambda holes: holes[:, :3].copy()),
     ],
 )

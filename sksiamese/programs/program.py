@@ -1,5 +1,6 @@
 """A program: the strokes of a drawing in their order, as points along their trajectories."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,8 @@ from .topology import N_HOLES, Topology
 
 CANVAS = 105  # pixels of its side, that of Omniglot's drawings: the unit of sizes and widths
 N_POINTS = 64
+FAR = 10.0 * CANVAS  # farther off, no spline ends
+LIGHTEST = 1e-3  # weight of a point
 DOT = 14.0  # pixels that a stroke counts for at least: a missing dot has to cost something
 
 
@@ -158,14 +161,20 @@ def unpack(arrays: dict[str, np.ndarray]) -> list[Program]:
         If these are not such arrays.
     """
     n, n_all = len(arrays["n_points"]), len(arrays["points"])
-    for name, (shape, dtype) in _packed(n, n_all).items():
-        if arrays[name].shape != shape or arrays[name].dtype != dtype:
+    for name, (shape, dtype, low, high) in _packed(n, n_all).items():
+        array = arrays[name]
+        if array.shape != shape or array.dtype != dtype:
             raise ValueError(
-                f"{name} of programs has shape {arrays[name].shape} and dtype "
-                f"{arrays[name].dtype}; expected {shape}, {np.dtype(dtype)}"
+                f"{name} of programs has shape {array.shape} and dtype {array.dtype}; expected "
+                f"{shape}, {np.dtype(dtype)}"
+            )
+        if array.size and not (low <= array.min() and array.max() <= high):
+            raise ValueError(
+                f"{name} of programs has values from {array.min():.6g} to {array.max():.6g}; "
+                f"expected {low:.6g} to {high:.6g}"
             )
     n_points = arrays["n_points"]
-    if n < 1 or n_points.min() < 1 or n_points.max() > n_all or n_points.sum() != n_all:
+    if n < 1 or n_points.sum() != n_all:
         raise ValueError("the numbers of programs and points do not agree")
     starts = np.cumsum(n_points) - n_points
     if not (
@@ -174,24 +183,24 @@ def unpack(arrays: dict[str, np.ndarray]) -> list[Program]:
         raise ValueError("strokes or sub-strokes of programs are not numbered in drawing order")
     if (np.diff(arrays["strokes"]) > np.diff(arrays["substrokes"]))[_within(n_all, starts)].any():
         raise ValueError("a sub-stroke of a program is in two strokes")
-    if (arrays["weights"] <= 0).any() or (arrays["n_parts"] < 0).any():
-        raise ValueError("weights of points, or numbers of parts, are too small")
+    if (np.diff(arrays["holes"]) > 0).any():
+        raise ValueError("holes of programs are not sorted, the largest first")
     shapes = map(Topology, arrays["n_parts"].tolist(), arrays["holes"])
     points = (np.split(arrays[name], starts[1:]) for name in _OF_POINTS)
     return [*map(Program, *points, arrays["scores"].tolist(), shapes)]
 
 
-def _packed(n: int, n_all: int) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Return shape and dtype of each array of `n` programs with `n_all` points."""
+def _packed(n: int, n_all: int) -> dict[str, tuple[tuple[int, ...], type, float, float]]:
+    """Return shape, dtype, least and greatest value of arrays of `n` programs, `n_all` points."""
     return {
-        "n_points": ((n,), np.int64),
-        "scores": ((n,), np.float64),
-        "n_parts": ((n,), np.int64),
-        "holes": ((n, N_HOLES), np.float32),
-        "points": ((n_all, 2), np.float32),
-        "weights": ((n_all,), np.float32),
-        "strokes": ((n_all,), np.int16),
-        "substrokes": ((n_all,), np.int16),
+        "n_points": ((n,), np.int64, 1, n_all),
+        "scores": ((n,), np.float64, -math.inf, math.inf),
+        "n_parts": ((n,), np.int64, 1, CANVAS**2),
+        "holes": ((n, N_HOLES), np.float32, 0, CANVAS**2),
+        "points": ((n_all, 2), np.float32, -FAR, FAR),
+        "weights": ((n_all,), np.float32, LIGHTEST, CANVAS**2),
+        "strokes": ((n_all,), np.int16, 0, n_all),
+        "substrokes": ((n_all,), np.int16, 0, n_all),
     }
 
 

@@ -2,6 +2,7 @@
 
     python tests/long/fuzz_model_files.py --count 10000 --seed 0
 
+Some changes keep the layout of a file: fields that no estimator has, and arrays of other lengths.
 A file that was changed must raise OSError or ValueError, in little time and memory, or be loaded;
 it is loaded only if its digest was computed again, and then answers with finite numbers or raises
 ValueError. Anything else is a failure, printed with what reproduces it. The exit status is 1 if
@@ -116,7 +117,10 @@ def answers(estimator):
         estimator.set_support(queries, [0, 1, 2])
     if hasattr(estimator, "support_"):
         estimator.predict(queries)
-        return [estimator.decision_function(queries), estimator.classes_]
+        found = [estimator.decision_function(queries), estimator.classes_]
+        if hasattr(estimator, "rejection_threshold_"):
+            found += [estimator.score_samples(queries), estimator.predict_set(queries)]
+        return found
     return [estimator.similarity(queries, queries)]
 
 
@@ -223,6 +227,94 @@ def change_about(rng, content):
     return model_files.joined(header, values)
 
 
+HISTORY = {"epoch": 1, "train_loss": 0.5, "dur": 1.0}
+HELD_OUT = [
+    None,
+    *({"dtype": "int64", "values": values} for values in ([], [1, 1], [2, 1], [1, 2])),
+]
+FIELDS = {
+    "input_shape": [[1, 1, 1], [1, 4096, 4096], [1, 17, 16], [3, 16, 16], [256], [1], [2**30]],
+    "flat": [True, False],
+    "feature_names": [None, {"dtype": "object", "values": ["a", "a"]}],
+    "calibration": [
+        [5e-324, 0.0], [1e-30, 0.0], [1e300, 0.0], [1e4, 1e6], [1.0, -1e300], [1e-20, 0.0],
+    ],
+    "rejection_threshold": [None, float("-inf"), float("inf"), 1e300, -1e6, 0],
+    "genuine_scores": [None, [], [0.0], [1e300], [-1e6] * 10_000, [1e6, None]],
+    "prior_calibration": [None, [1.0, 0.0], [5e-324, 0.0]],
+    "prior_unknown": [None, [], [0.0], [0.0] * 201, [*range(201)], [*range(201, 0, -1)]],
+    "level_offset": [0.0, 1e6, 1e300],
+    "decision_threshold": [1e300, -1e6, 5e-324],
+    "negative_label": [-1, 0, -2],
+    "held_out_classes": HELD_OUT,
+    "held_out_groups": HELD_OUT,
+    "history": [[], [[]], [[HISTORY]], [[HISTORY]] * 2, [[{}]], [[{**HISTORY, "epoch": 0}]]],
+    "adapts": [True, False],
+}  # fmt: skip
+SIZES = [[1, 1], [4096, 4096], [512, 512], [513, 1], [1, 512], [64, 64]]
+LIMITS = {
+    "n_walks": [1, 100_000, 0], "primitives": [False], "model": ["affine", "simple_strokes"],
+    "seed": [0, 2**32 - 1, 2**32], "n_jobs": [None, 1, -1],
+}  # fmt: skip
+
+
+def change_fields(rng, content):
+    """Replace fields by values of their type, the least and greatest among them."""
+    about, arrays = model_files.parts_of(content)
+    for _ in range(choose(rng, [1, 1, 2, 3])):
+        place = choose(rng, ["fitted"] * 8 + ["size"] * 3 + ["labels", "params"])
+        if place == "fitted":
+            name = choose(rng, FIELDS)
+            about["fitted"][name] = choose(rng, FIELDS[name])
+        elif place == "size" and "programs" in about:
+            name = choose(rng, LIMITS)
+            about["programs"][name] = choose(rng, LIMITS[name])
+        elif place == "size":
+            about["working_size"] = choose(rng, SIZES)
+            about["params"]["resize"] = choose(rng, ["auto", None, about["working_size"]])
+        elif place == "labels" and "labels" in about:
+            values = about["labels"]["values"]
+            about["labels"]["values"] = choose(rng, [values[::-1], values[:1] * len(values)])
+        else:
+            about["params"] |= choose(rng, [{"image_shape": [16, 16]}, {"crop": "foreground"}])
+    return model_files.content_of(about, arrays)
+
+
+def change_lengths(rng, content):
+    """Give one array, or all of the support, another length or shape, and numbers to fill it."""
+    about, arrays = model_files.parts_of(content)
+    names = [choose(rng, arrays)]
+    if rng.random() < 0.3:
+        names = [name for name in arrays if name.startswith("support.")] or names
+    how = choose(
+        rng,
+        [
+            lambda a: a[:-1],
+            lambda a: a[:0],
+            lambda a: np.concatenate([a, a]),
+            lambda a: np.repeat(a, 50, axis=0),
+            lambda a: a[None],
+            lambda a: a[0],
+            lambda a: a.reshape(-1),
+            lambda a: a.T,
+            lambda a: a[::-1],
+            lambda a: np.zeros_like(a),
+            lambda a: np.full_like(a, 32767),
+            lambda a: -a,
+        ],
+    )
+    for name in names:
+        arrays[name] = how(np.atleast_1d(arrays[name]))
+    if "labels" in about and rng.random() < 0.5:
+        of = arrays.get("support.n_points", arrays.get("support.embeddings", ()))
+        values = about["labels"]["values"]
+        about["labels"]["values"] = (values * (len(of) // len(values) + 1))[: len(of)]
+    if "support.embeddings" in arrays and rng.random() < 0.3:
+        n = choose(rng, [0, 1, 2])
+        arrays["level_weights"] = np.repeat(arrays["support.embeddings"][:1], n, axis=0)
+    return model_files.content_of(about, arrays)
+
+
 def change_header(rng, content):
     """Edit names, dtypes, shapes and places of arrays."""
     header, values = model_files.header_of(content)
@@ -288,6 +380,8 @@ def change_length(rng, content):
 
 CHANGES = {
     change_about: 8,
+    change_fields: 8,
+    change_lengths: 4,
     change_header: 4,
     change_values: 2,
     flip_bits: 3,
@@ -296,6 +390,9 @@ CHANGES = {
     move_blocks: 1,
     change_length: 1,
 }
+
+
+REDONE = (change_about, change_fields, change_lengths, change_header, change_values)
 
 
 def changed_file(seed, files):
@@ -309,7 +406,7 @@ def changed_file(seed, files):
     fits = len(content) > 200 and rng.random() < 0.8
     if fits:
         content = model_files.with_digest(content)
-    elif change in (change_about, change_header, change_values):
+    elif change in REDONE:
         place = slice(model_files.START, model_files.START + 64)  # the digest that was there
         content = content[: place.start] + original[place] + content[place.stop :]
     return name, cls, content, expected, change.__name__, fits, content == original
