@@ -306,7 +306,7 @@ def change_lengths(rng, content):
     for name in names:
         arrays[name] = how(np.atleast_1d(arrays[name]))
     if "labels" in about and rng.random() < 0.5:
-        of = arrays.get("support.n_points", arrays.get("support.embeddings", ()))
+        of = np.atleast_1d(arrays.get("support.n_points", arrays.get("support.embeddings", [])))
         values = about["labels"]["values"]
         about["labels"]["values"] = (values * (len(of) // len(values) + 1))[: len(of)]
     if "support.embeddings" in arrays and rng.random() < 0.3:
