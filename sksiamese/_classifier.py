@@ -379,6 +379,9 @@ class SiameseOneShotClassifier(
         ValueRangeError
             If images are in different units, such as 0..1 and 0..255. The estimator is then
             unchanged.
+        InvertedImageError
+            If some images are dark on light and others light on dark, with
+            ``crop="foreground"``.
         ValueError, TypeError
             If a parameter or argument cannot be used. The estimator is then unchanged.
         OSError
@@ -395,6 +398,8 @@ class SiameseOneShotClassifier(
             tables as flat rows.
         BlankImageWarning
             If images have no foreground.
+        UnlikelyBackgroundWarning
+            If some images are dark on light and others light on dark, with ``crop=None``.
         DuplicateExemplarWarning
             If the same image has two labels.
 
@@ -443,6 +448,9 @@ class SiameseOneShotClassifier(
         ValueRangeError
             If images are in different units, such as 0..1 and 0..255. The support is then
             unchanged.
+        InvertedImageError
+            If some images are dark on light and others light on dark, with
+            ``crop="foreground"``.
         NotFittedError
             If the estimator is not fitted.
         ValueError
@@ -493,6 +501,9 @@ class SiameseOneShotClassifier(
         ------
         ValueRangeError
             If images are in other units, such as 0..1 instead of 0..255.
+        InvertedImageError
+            If images are of another polarity than those known, with
+            ``crop="foreground"``.
         NotFittedError
             If the estimator is not fitted.
         ValueError
@@ -613,6 +624,9 @@ class SiameseOneShotClassifier(
         ------
         ValueRangeError
             If images are in other units, such as 0..1 instead of 0..255.
+        InvertedImageError
+            If images are of another polarity than those known, with
+            ``crop="foreground"``.
         NotFittedError
             If the estimator is not fitted.
         ValueError
@@ -671,6 +685,9 @@ class SiameseOneShotClassifier(
         ------
         ValueRangeError
             If images are in other units, such as 0..1 instead of 0..255.
+        InvertedImageError
+            If images are of another polarity than those known, with
+            ``crop="foreground"``.
         NotFittedError
             If there is no support, or `unknown_label` is given before calibration.
         ValueError
@@ -922,6 +939,9 @@ class SiameseOneShotClassifier(
         ------
         ValueRangeError
             If images are in other units, such as 0..1 instead of 0..255.
+        InvertedImageError
+            If images are of another polarity than those known, with
+            ``crop="foreground"``.
         NotFittedError
             If the estimator is not fitted, or is pretrained and has no support yet.
         ValueError

@@ -168,6 +168,8 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         ValueRangeError
             If images are in different units, such as 0..1 and 0..255. The estimator is then
             unchanged.
+        InvertedImageError
+            If some images are dark on light and others light on dark.
         NotFittedError
             If `estimator` is not fitted.
         TypeError

@@ -206,6 +206,8 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         ValueRangeError
             If images are in different units, such as 0..1 and 0..255. The estimator is then
             unchanged.
+        InvertedImageError
+            If some images are dark on light and others light on dark.
         ValueError, TypeError
             If a parameter or argument cannot be used. The estimator is then unchanged.
 
@@ -266,6 +268,8 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         ValueRangeError
             If images are in different units, such as 0..1 and 0..255. The support is then
             unchanged.
+        InvertedImageError
+            If some images are dark on light and others light on dark.
         ValueError
             If X or y cannot be used. The support is then unchanged.
 
@@ -310,6 +314,8 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         ------
         ValueRangeError
             If images are in other units, such as 0..1 instead of 0..255.
+        InvertedImageError
+            If images are of another polarity than those known.
         NotFittedError
             If the estimator is not fitted.
         ValueError
@@ -485,6 +491,8 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         ------
         ValueRangeError
             If images are in other units, such as 0..1 instead of 0..255.
+        InvertedImageError
+            If images are of another polarity than those known.
         NotFittedError
             If there is no support, or `unknown_label` is given before calibration.
         ValueError

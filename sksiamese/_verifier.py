@@ -247,6 +247,9 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ValueRangeError
             If images are in different units, such as 0..1 and 0..255. The estimator is then
             unchanged.
+        InvertedImageError
+            If some images are dark on light and others light on dark, with
+            ``crop="foreground"``.
         ValueError, TypeError
             If a parameter or argument cannot be used. The estimator is then unchanged.
         OSError
@@ -263,6 +266,8 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             tables as flat rows.
         BlankImageWarning
             If images have no foreground.
+        UnlikelyBackgroundWarning
+            If some images are dark on light and others light on dark, with ``crop=None``.
 
         See Also
         --------
@@ -328,6 +333,9 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ------
         ValueRangeError
             If images are in other units, such as 0..1 instead of 0..255.
+        InvertedImageError
+            If images are of another polarity than those known, with
+            ``crop="foreground"``.
 
         Warns
         -----
