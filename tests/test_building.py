@@ -155,6 +155,15 @@ def test_encoder_may_hold_a_view(training):
     np.testing.assert_array_equal(viewed, flattened)
 
 
+def test_fit_leaves_a_frozen_encoder_as_it_is(training):
+    encoder = nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten()
+    ).requires_grad_(False)
+    clf = classifier(encoder, max_iter=3).fit(*training)
+    after = clf.network_.encoder.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in encoder.state_dict().items())
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_encoder_of_timm_for_colour_images(training, frozen):
     try:

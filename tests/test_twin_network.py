@@ -55,6 +55,24 @@ def test_twin_network_encodes_every_image_once_however_many_pairs_it_is_in():
     assert seen == [4, 4]
 
 
+def test_train_leaves_frozen_parts_of_the_encoder_in_evaluation_mode():
+    frozen = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
+    frozen.requires_grad_(False)
+    encoder = nn.Sequential(frozen, nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Flatten())
+    network = TwinNetwork(encoder, seen_network("mlp", (4 * 4 * 4,)).head).train()
+    assert not any(module.training for module in frozen.modules())
+    assert encoder.training
+    assert encoder[1].training
+    assert encoder[2].training
+    images = random_images(6, (1, 8, 8))
+    before = copy.deepcopy(frozen.state_dict())
+    torch.testing.assert_close(frozen(images), frozen(images), rtol=0, atol=0)
+    encoder(images)
+    assert equal(frozen.state_dict(), before)
+    frozen.requires_grad_(True)  # as a callback may do between two epochs
+    assert all(module.training for module in network.train().modules())
+
+
 def test_twin_network_gradients_reach_encoder_and_head():
     network = network_of("conv", (1, 9, 9))
     network(random_images(4, (1, 9, 9))).sum().backward()

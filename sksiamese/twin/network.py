@@ -28,6 +28,20 @@ class TwinNetwork(nn.Module):
         self.encoder = encoder
         self.head = head
 
+    def train(self, mode: bool = True) -> "TwinNetwork":
+        """Set training or evaluation mode, but what is frozen stays in evaluation mode.
+
+        A part of the encoder whose parameters all do not train then has the features that it has
+        in prediction: its dropout is off, and the statistics of its batch normalisation stand
+        still.
+        """
+        super().train(mode)
+        for part in self.encoder.modules():
+            parameters = list(part.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                part.eval()
+        return self
+
     def embed(self, images: Tensor) -> Tensor:
         """Embed scaled images (B, C, H, W) or rows (B, D) -> (B, ...)."""
         if images.ndim == 4:
