@@ -97,6 +97,24 @@ def test_scaled_batches_refuse_images_in_other_units(known, given, polarity, cro
     assert e.value.rows.tolist() == [5, 30]
 
 
+@pytest.mark.parametrize(
+    ("shape", "working_size", "sizes"),
+    [
+        ((1, 105, 105), (40, 40), [256, 44]),
+        ((1, 2048, 1024), (36, 36), [2, 2, 1]),
+        ((3, 128, 128), (128, 128), [21, 21, 8]),
+        ((1, 16, 16), (512, 512), [4, 4, 1]),
+        ((1, 2048, 4096), (36, 36), [1, 1]),
+    ],
+)
+def test_scaled_batches_take_bounded_memory(shape, working_size, sizes):
+    store = ArrayStore(np.zeros((sum(sizes), *shape), np.uint8))
+    scaling = InputScaling(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), shape[1:], working_size)
+    rows = np.arange(len(store))
+    batches = scaled_batches(store, rows, scaling, check=False)
+    assert [len(batch) for batch in batches] == sizes
+
+
 def test_scaled_batches_find_one_image_of_a_thousand(monkeypatch):
     monkeypatch.setattr(reading, "BATCH_SIZE", 64)
     images = np.tile(DRAWINGS, (25, 1, 1, 1)).astype(np.float32)

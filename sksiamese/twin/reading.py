@@ -4,6 +4,7 @@ Every image is judged by itself: its units, its polarity, and whether it shows a
 are not judged.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -22,7 +23,9 @@ from ..exceptions import (
 from .foreground import border_of
 from .scaling import InputScaling, Store
 
-BATCH_SIZE = 256  # images that are read and scaled at once
+BATCH_SIZE = 256  # samples that are read, scaled and encoded at once, at most,
+READ_VALUES = 2**22  # and their values as they are read,
+SCALED_VALUES = 2**20  # and as they are encoded
 
 # Units differ by 255 or more, or by the 16 levels of small digits; 12 bit and 8 bit by 16.
 FAR_ABOVE = 10.0
@@ -71,7 +74,7 @@ def scaled_batches(
         With ``crop=None``, if images have a background that is like the known foreground.
     """
     judge = Judge(store, scaling) if check and len(store.input_shape) == 3 else None
-    for batch in _batches(rows):
+    for batch in _batches(store, rows, scaling):
         images = store.take(batch)
         if judge is None or not judge.look(images, batch):  # nothing refused so far
             yield scaling(images)
@@ -84,7 +87,7 @@ def check_samples(store: Store, rows: np.ndarray, scaling: InputScaling) -> None
     if len(store.input_shape) != 3:
         return
     judge = Judge(store, scaling)
-    for batch in _batches(rows):
+    for batch in _batches(store, rows):
         judge.look(store.take(batch), batch)
     judge.finish(len(rows))
 
@@ -116,7 +119,7 @@ def check_exemplars(store: Store, crop: str | None = "foreground") -> None:
             f"X has {len(store)} images without foreground: each has one value only. The input "
             "scaling is estimated from the exemplars; give images that show something."
         )
-    if all(bool(is_noise(store.take(batch)).all()) for batch in _batches(seen)):
+    if all(bool(is_noise(store.take(batch)).all()) for batch in _batches(store, seen)):
         _warn_blank(store, np.arange(len(store)), len(store))
     _refuse_inverted(store, _other_polarity(store, seen), crop)
 
@@ -142,7 +145,7 @@ def check_training_images(store: Store, scaling: InputScaling) -> None:
         return
     judge = Judge(store, scaling, training=True)
     judge.inverted = _other_polarity(store, _refuse_mixed(store)).tolist()
-    for batch in _batches(np.arange(len(store))):
+    for batch in _batches(store, np.arange(len(store))):
         judge.look(store.take(batch), batch)
     judge.finish(len(store))
 
@@ -315,7 +318,7 @@ def _paper(images: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
 def _other_polarity(store: Store, rows: np.ndarray) -> np.ndarray:
     """Return those of a set of drawings whose polarity most others do not have."""
     found = []
-    for batch in _batches(rows):
+    for batch in _batches(store, rows):
         images = store.take(batch)
         gray = images.mean(1).flatten(1)
         low, high = gray.amin(1), gray.amax(1)
@@ -437,14 +440,22 @@ def _without_hot_pixels(x: Tensor) -> Tensor:
     return x.flatten(2).topk(hot + 1).values[..., -1].amax(1)
 
 
-def _batches(rows: np.ndarray) -> Iterator[np.ndarray]:
-    return (rows[start : start + BATCH_SIZE] for start in range(0, len(rows), BATCH_SIZE))
+def _batches(
+    store: Store, rows: np.ndarray, scaling: InputScaling | None = None
+) -> Iterator[np.ndarray]:
+    """Yield rows in batches that take bounded memory, also as a scaling leaves them."""
+    size = min(BATCH_SIZE, READ_VALUES // math.prod(store.input_shape))
+    if scaling is not None and scaling.working_size is not None:
+        values = math.prod((store.input_shape[0], *scaling.working_size))
+        size = min(size, SCALED_VALUES // values)
+    size = max(1, size)
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def _magnitudes(store: Store) -> tuple[np.ndarray, np.ndarray]:
     """Return each image's greatest magnitude, and whether it has one value only: two (n,)."""
     greatest, constant = [], []
-    for batch in _batches(np.arange(len(store))):
+    for batch in _batches(store, np.arange(len(store))):
         images = store.take(batch)
         low, high = images.amin((2, 3)), images.amax((2, 3))
         of_batch = torch.maximum(low.abs(), high.abs()).amax(1).double()
@@ -471,7 +482,9 @@ def _refuse_mixed(store: Store) -> np.ndarray:
     known = float(np.median(greatest[high]))
     if not _far_below(torch.tensor(greatest[low[-1:]]), known).any():
         return seen
-    low = np.concatenate([batch[~is_noise(store.take(batch)).numpy()] for batch in _batches(low)])
+    low = np.concatenate(
+        [batch[~is_noise(store.take(batch)).numpy()] for batch in _batches(store, low)]
+    )
     if not len(low):  # blank sheets
         return seen
     few, rest = sorted((np.sort(low), np.sort(high)), key=len)
