@@ -532,7 +532,23 @@ def test_support_find_names_exemplars_of_the_same_embedding_and_another_label(ma
     assert support.find(X[[7, 20, 2]], np.array([7, 7, 2])) == []
     assert support.find(np.concatenate([further, last, beside]), np.array([9, 9, 9])) == [(2, 3)]
     assert support.add(X[8:9], np.array([8])).find(X[[8]], np.array([3])) == [(0, 8)]
+    large = X[:1] + 100  # one unit of the last place is 8e-6
+    assert support.add(large, np.array([8])).find(large + 3e-5, np.array([3])) == [(0, 8)]
     twice = support.add(X[[7, 7]], np.array([3, 5]))
     assert twice.find(X[[7]], np.array([7])) == [(0, 8)]
     assert twice.find(X[[7]], np.array([3])) == [(0, 7)]
     assert twice.find(X[[7]].astype(object), np.array([3])) == []
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "expected"),
+    [("mean", [4.5, 2.0]), ("max", [8.0, 2.0]), ("prototype", [4.5, 2.0])],
+)
+def test_support_combined_brings_values_of_exemplars_into_the_order_of_classes(
+    manhattan, aggregation, expected
+):
+    fitted, X, _ = manhattan
+    support = copy.copy(fitted).set_support(X[:3], ["b", "a", "a"]).support_
+    values = np.array([2.0, 1.0, 8.0], np.float32)
+    np.testing.assert_array_equal(support.combined(values, aggregation), expected)
+    np.testing.assert_array_equal(support.combined(values[None], aggregation), [expected])
