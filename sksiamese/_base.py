@@ -36,7 +36,7 @@ from ._validation import (
     warn_of_duplicates,
     warn_of_shape,
 )
-from .exceptions import DuplicateExemplarWarning, warn
+from .exceptions import DuplicateExemplarWarning, listed, warn
 from .twin.inference import NeuralComparer
 from .twin.network import Network, members_of
 from .twin.reading import check_exemplars
@@ -353,7 +353,7 @@ def _further_exemplars(
             f"{names[0]} has the label {labels.tolist()[row]!r}, but the support has the same "
             f"image with the label {fitted.support.labels.tolist()[other]!r}. Queries like it "
             f"cannot be told apart; correct the label, or remove one. {len(rows)} of {len(store)} "
-            f"exemplars are in the support with another label: {', '.join(names[:10])}.",
+            f"exemplars are in the support with another label: {listed(names, 10)}.",
             DuplicateExemplarWarning,
             rows,
         )

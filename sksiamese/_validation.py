@@ -179,12 +179,11 @@ def warn_of_duplicates(store: ImageStore, labels: np.ndarray) -> None:
     i, j = np.array(pairs).T
     one, two = store.named(i[:1])[0][0], store.named(j[:1])[0][0]
     names, rows = store.named(np.unique([i, j]))
-    shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
     own, others = labels[[i[0], j[0]]].tolist()
     warn(
         f"{one} and {two} are the same image, but have the labels {own!r} and {others!r}. "
-        f"{len(names)} of {len(store)} images have a second label: {shown}. Queries like them "
-        "cannot be told apart; correct the labels, or drop these images.",
+        f"{len(names)} of {len(store)} images have a second label: {listed(names, 10)}. Queries "
+        "like them cannot be told apart; correct the labels, or drop these images.",
         DuplicateExemplarWarning,
         rows,
     )

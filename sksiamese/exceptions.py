@@ -46,7 +46,9 @@ class UnreadableImageWarning(UserWarning):
 
 
 class BlankImageWarning(_OfRows, UserWarning):
-    """Warning raised when images have no foreground: one value, or nothing but noise.
+    """Warning raised when images have no foreground: one value, nothing but noise, or too faint.
+
+    Images of very small values may also be in other units; the message says so.
 
     Parameters
     ----------
