@@ -96,10 +96,10 @@ def select(epochs, n_classes, n_episodes):
     chosen = characters()
     training, selection = printed(chosen[200 : 200 + n_classes], 0), printed(chosen[:100], 1)
     trials = {"n_way": 20, "n_episodes": n_episodes, "random_state": 0}
-    rows = [{"max_iter": 0, **_scored(load_pretrained(), [selection], trials)}]
+    rows = [{"max_iter": 0, **_scored(load_pretrained("omniglot"), [selection], trials)}]
     for max_iter in epochs or GRID["max_iter"]:
         for rate in GRID["learning_rate"]:
-            clf = load_pretrained().set_params(max_iter=max_iter, learning_rate=rate)
+            clf = load_pretrained("omniglot").set_params(max_iter=max_iter, learning_rate=rate)
             clf.fit(*training)
             row = {"max_iter": max_iter, "learning_rate": rate}
             rows.append({**row, **_scored(clf, [selection], trials)})
@@ -125,8 +125,8 @@ def measure(name, data, trials, seeds, epochs):
     `data` has (training set, test set) of each seed.
     """
     made = {
-        "before": lambda seed: load_pretrained(),
-        "fine-tuned": lambda seed: load_pretrained().set_params(random_state=seed, **epochs),
+        "before": lambda seed: load_pretrained("omniglot"),
+        "fine-tuned": lambda seed: load_pretrained("omniglot").set_params(random_state=seed, **epochs),
         "from scratch": lambda seed: recipes.omniglot(random_state=seed, **epochs),
     }
     (X, y), _ = data[0]

@@ -153,6 +153,11 @@ MODELS = {
         None,
         lambda data, seed, epochs: load_pretrained("omniglot"),
     ),
+    "symbols": (
+        "`load_pretrained()`, trained further on icons and typefaces",
+        None,
+        lambda data, seed, epochs: load_pretrained("symbols"),
+    ),
     "motor-programs": (
         "`MotorProgramClassifier()`, motor programs after BPL",
         None,

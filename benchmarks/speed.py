@@ -81,7 +81,7 @@ def pack_ratios(n_rounds):
     """Compare packed with merely fused convolutions; empty where torch has no such operators."""
     if not can_pack():
         return {}
-    encoder = load_pretrained().network_.encoder
+    encoder = load_pretrained("omniglot").network_.encoder
     fused, packed = fuse(encoder), pack(fuse(encoder))
     generator = torch.Generator().manual_seed(0)
     ratios = {}

@@ -29,6 +29,7 @@ from ._training_data import PairData, TrainingData
 from ._validation import (
     OF_PAIRS,
     ImageStore,
+    SeriesStore,
     check_calibration_data,
     check_images,
     check_labels,
@@ -37,6 +38,7 @@ from ._validation import (
     warn_of_shape,
 )
 from .exceptions import DuplicateExemplarWarning, listed, warn
+from .twin.encoders import takes_series
 from .twin.inference import NeuralComparer
 from .twin.network import Network, members_of
 from .twin.reading import check_exemplars
@@ -410,7 +412,7 @@ def learn_watched(
     warn_of_shape(data.store)
     if not isinstance(data, PairData):
         warn_of_duplicates(data.store, data.labels)
-    n_epochs = params.max_iter * params.n_estimators
+    n_epochs = params.max_iter * params.n_networks
     context = estimator._init_callback_context(max_subtasks=n_epochs)
     monitor = None
     if context is not None:
@@ -452,7 +454,7 @@ def read_training(
     """
     color = color if start is None else color_of(start)
     X, names = _checked(estimator, X, argument, color=color)
-    store = ImageStore(X, estimator.image_shape, estimator.channels, argument)
+    store = _store(estimator, X, argument)
     shape = estimator.image_shape
     if shape is not None and not store.flat:
         of_rows = ImageStore(np.empty((0, np.prod(shape))), shape, estimator.channels)
@@ -465,6 +467,19 @@ def read_training(
     if start is not None:
         check_start(start, store, estimator)
     return store, names
+
+
+def _store(estimator: Any, X: np.ndarray, argument: str) -> ImageStore:
+    """Return X as a store of series, for an encoder of series, or of images or rows."""
+    shape, channels = estimator.image_shape, estimator.channels
+    if not takes_series(getattr(estimator, "encoder", None)):
+        return ImageStore(X, shape, channels, argument)
+    if shape is not None:
+        raise ValueError(
+            f"image_shape={shape!r} is for images, but encoder='conv1d' takes series, "
+            "(n, length) or (n, channels, length). Set image_shape=None."
+        )
+    return SeriesStore(X, channels, argument)
 
 
 def argument_of(verifier: Any) -> str:
@@ -487,12 +502,13 @@ def read(estimator: Any, X: Any, fitted: Fitted, argument: str = "X") -> ImageSt
     X, _ = _checked(estimator, X, argument, fitted, color_of(fitted))
     name = type(estimator).__name__
     known = describe_shape(fitted.input_shape)
-    if X.ndim == 2 and not fitted.flat and estimator.image_shape is None:
+    of_images = len(fitted.input_shape) == 3
+    if X.ndim == 2 and of_images and not fitted.flat and estimator.image_shape is None:
         raise ValueError(
             f"X has flat rows of {X.shape[1]} features, but {name} was fitted on {known}. Pass "
             f"images of that shape.{_hint(X.shape, fitted)}"
         )
-    store = ImageStore(X, estimator.image_shape, estimator.channels, argument)
+    store = _store(estimator, X, argument)
     if store.input_shape != fitted.input_shape:
         raise ValueError(
             f"X has {describe_shape(store.input_shape)}, but {name} was fitted on {known}. Bring "

@@ -1,36 +1,41 @@
-"""Building: from parameters to what training needs: network, scaling, batches, options."""
+"""Building: from parameters to what training needs: network, batches, options."""
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ._params import LearningParams, check_choice
 from ._training_data import LabelledData, PairData, TrainingData
+from .exceptions import warn
 from .model_selection import make_pairs
 from .twin.augmentation import AUGMENTATIONS, turns_of
 from .twin.batches import Batches, ClassBatches, PairBatches
 from .twin.callbacks import check_callbacks
-from .twin.encoders import ENCODERS, build_encoder, feature_shape, strides_outrun_maps
+from .twin.encoders import (
+    ENCODERS,
+    build_encoder,
+    encoders_in,
+    feature_shape,
+    strides_outrun_maps,
+    takes_series,
+)
+from .twin.encoding import trains
 from .twin.heads import HEADS, build_head
 from .twin.losses import LOSSES
 from .twin.network import TwinNetwork
 from .twin.optimizers import OPTIMIZERS
 from .twin.scaling import InputScaling, describe_shape
+from .twin.statistics import is_trained
 from .twin.training import TrainingOptions, supports_bfloat16
-
-AUTO_SIDE = 36
 
 
 def check_params(params: LearningParams) -> None:
     """Raise ValueError or TypeError for parameters that no training could use."""
-    if not isinstance(params.encoder, nn.Module) and not callable(params.encoder):
-        check_choice(params.encoder, "encoder", ("auto", *ENCODERS))
-    check_choice(params.head, "head", tuple(HEADS))
     if not callable(params.loss):
         check_choice(params.loss, "loss", tuple(LOSSES))
     if not callable(params.augmentation):
@@ -39,6 +44,11 @@ def check_params(params: LearningParams) -> None:
     if not (isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)):
         check_choice(optimizer, "optimizer", tuple(OPTIMIZERS))
     params.check()
+    for number in range(len(params.encoder) if isinstance(params.encoder, tuple) else 1):
+        own = params.of_network(number)
+        if not isinstance(own.encoder, nn.Module) and not callable(own.encoder):
+            check_choice(own.encoder, "encoder", ("auto", *ENCODERS))
+        check_choice(own.head, "head", tuple(HEADS))
     check_callbacks(params.callbacks, params.early_stopping)
     try:
         torch.device(params.device)
@@ -57,45 +67,6 @@ def check_device(device: Any) -> None:
         ) from error
 
 
-def working_shape(params: LearningParams, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of what the encoder sees, once images are brought to `resize`."""
-    size: Any = params.resize
-    if size is None or len(input_shape) == 1:
-        return input_shape
-    if isinstance(size, str):
-        if params.encoder not in ("auto", "conv"):  # koch needs 65, a user's knows its own
-            return input_shape
-        size = AUTO_SIDE
-    if isinstance(size, Integral) and params.crop == "foreground":
-        size = (size, size)
-    elif isinstance(size, Integral):
-        ratio = int(size) / max(input_shape[1:])
-        size = (max(1, round(side * ratio)) for side in input_shape[1:])
-    return (input_shape[0], *map(int, size))
-
-
-def build_scaling(
-    params: LearningParams,
-    input_shape: tuple[int, ...],
-    offset: torch.Tensor,
-    scale: torch.Tensor,
-    working_size: tuple[int, ...] | None = None,
-) -> InputScaling:
-    """Return the scaling from inputs of this shape to what the encoder sees.
-
-    A pretrained network keeps its working size for images of any size.
-    """
-    if len(input_shape) == 1:
-        if params.crop is not None:
-            raise ValueError(
-                f"crop={params.crop!r} needs images, got {describe_shape(input_shape)}: use "
-                "crop=None, or set image_shape=(height, width)."
-            )
-        return InputScaling(offset, scale)
-    size = working_size or working_shape(params, input_shape)[1:]
-    return InputScaling(offset, scale, input_shape[1:], size, params.crop)
-
-
 def build_network(params: LearningParams, shape: tuple[int, ...], seed: int | None) -> TwinNetwork:
     """Build a network for inputs of the working shape, its weights drawn from `seed`.
 
@@ -111,9 +82,16 @@ def build_network(params: LearningParams, shape: tuple[int, ...], seed: int | No
         what = f"encoder_params={params.encoder_params!r}"
         what = what if params.encoder_params else f"encoder, a {type(encoder).__name__},"
         raise ValueError(f"{what} cannot be used for inputs of shape {shape}: {error}") from error
+    own = {**_head_of_module(params), **(params.head_params or {})}
     with _naming("head_params", params.head_params):
-        head = build_head(params.head, features, generator, **params.head_params or {})
-    return TwinNetwork(encoder, head)
+        head = build_head(params.head, features, generator, **own)
+    return TwinNetwork(encoder, head, still_norm=isinstance(params.encoder, nn.Module))
+
+
+def _head_of_module(params: LearningParams) -> dict[str, Any]:
+    """Return arguments of the head for the features of a module, which may be of any size."""
+    is_module = isinstance(params.encoder, nn.Module)
+    return {"unit": True} if is_module and params.head.endswith("_l1") else {}
 
 
 def _build_encoder(
@@ -121,7 +99,10 @@ def _build_encoder(
 ) -> nn.Module:
     name = params.encoder
     if isinstance(name, nn.Module):
-        return copy.deepcopy(name).float()
+        encoder = copy.deepcopy(name).float()
+        for own in encoders_in(encoder) if generator is not None else ():
+            own.initialise(generator)
+        return encoder
     if callable(name):
         encoder = name(shape)
         if not isinstance(encoder, nn.Module):
@@ -137,6 +118,8 @@ def _build_encoder(
             f"encoder={name!r} needs images, got {describe_shape(shape)}: set "
             "image_shape=(height, width) to say what the rows hold, or use encoder='mlp'."
         )
+    if takes_series(name) != (len(shape) == 2):
+        raise ValueError(f"encoder={name!r} cannot be used for {describe_shape(shape)}.")
     own = params.encoder_params or {}
     if name == "conv":
         own = {"max_cells": HEADS[params.head].max_cells, **own}
@@ -148,7 +131,6 @@ def build_batches(
     params: LearningParams,
     data: TrainingData,
     scaling: InputScaling,
-    shape: tuple[int, ...],
     seed: int,
 ) -> Batches:
     """Return the training batches: of given or drawn pairs, or all pairs of classes."""
@@ -159,7 +141,7 @@ def build_batches(
     if pairs is not None:
         return PairBatches(data.store, scaling, pairs, params.pairs_per_step(), augmentation, seed)
     assert isinstance(data, LabelledData)
-    turns = turns_of(params.class_augmentation, shape)
+    turns = turns_of(params.class_augmentation, scaling.output_shape)
     return ClassBatches(
         data.store,
         scaling,
@@ -172,31 +154,57 @@ def build_batches(
     )
 
 
+def warn_of_new_norm(params: LearningParams) -> None:
+    """Warn if the batch normalisation of a module, which stays still, has seen no data yet."""
+    if not isinstance(params.encoder, nn.Module) or not trains(params.encoder):
+        return
+    ours = {layer for part in encoders_in(params.encoder) for layer in part.modules()}
+    norms = [layer for layer in params.encoder.modules() if isinstance(layer, _BatchNorm)]
+    if any(not is_trained(layer) for layer in norms if layer not in ours):
+        warn(
+            "encoder is a module whose batch normalisation has no statistics yet, and the "
+            "statistics of a module are kept as they are. To train it from the start, pass a "
+            "callable that takes the input shape and returns the module.",
+            UserWarning,
+        )
+
+
+def encodes_once(params: LearningParams, network: TwinNetwork) -> bool:
+    """Return whether training samples have the same features in each epoch."""
+    return (
+        not trains(network.encoder)
+        and params.augmentation in ("auto", None)
+        and params.class_augmentation is None
+    )
+
+
 def _augmentation(params: LearningParams, input_shape: tuple[int, ...]) -> Any:
     name = params.augmentation
     if callable(name):
         return name
     if name == "auto":
-        if len(input_shape) == 1:
-            return None
-        name = "strokes" if input_shape[0] == 1 else "warp"
-    elif name is not None and len(input_shape) == 1:
+        name = (None, "series", "strokes" if input_shape[0] == 1 else "warp")[len(input_shape) - 1]
+    if name is None:
+        return None
+    if (name == "series") != (len(input_shape) == 2) or len(input_shape) == 1:
+        needs = "series, of encoder='conv1d'" if name == "series" else "images"
+        or_images = ", or set image_shape=(height, width)" if len(input_shape) == 1 else ""
         raise ValueError(
-            f"augmentation={name!r} needs images, got {describe_shape(input_shape)}: use "
-            "augmentation=None, a callable, or set image_shape=(height, width)."
+            f"augmentation={name!r} needs {needs}, got {describe_shape(input_shape)}: use "
+            f"augmentation=None, 'auto', or a callable{or_images}."
         )
-    return None if name is None else AUGMENTATIONS[name]
+    return AUGMENTATIONS[name]
 
 
 def build_options(
     params: LearningParams,
     network: TwinNetwork,
-    shape: tuple[int, ...],
+    scaling: InputScaling,
     callbacks: list[Any],
     number: int,
 ) -> TrainingOptions:
     """Return the options to train one of the networks by; `number` counts from 0."""
-    of_all = f" {number + 1}/{params.n_estimators}" if params.n_estimators > 1 else ""
+    of_all = f" {number + 1}/{params.n_networks}" if params.n_networks > 1 else ""
     bfloat16 = params.precision == "bfloat16" or (
         params.precision == "auto" and supports_bfloat16(params.device)
     )
@@ -208,7 +216,7 @@ def build_options(
         ema_decay=params.ema_decay,
         optimizer=params.optimizer,
         optimizer_params=params.optimizer_params or {},
-        bfloat16=bfloat16 and not strides_outrun_maps(network.encoder, shape),
+        bfloat16=bfloat16 and not strides_outrun_maps(network.encoder, scaling.output_shape),
         device=params.device,
         callbacks=callbacks,
         net_params=params.net_params or {},

@@ -68,31 +68,44 @@ class SiameseOneShotClassifier(
 
     Parameters
     ----------
-    encoder : {"auto", "conv", "koch", "mlp"}, torch.nn.Module or callable, default="auto"
+    encoder : {"auto", "conv", "conv1d", "hog", "koch", "mlp"}, torch.nn.Module, callable or \
+            tuple, default="auto"
         Network that turns an image into features. "conv" is a small residual network, "koch" the
-        network of the paper, "mlp" a perceptron for flat rows; "auto" is "conv" for images and
-        "mlp" for flat rows. A module is copied and never trained in place. A callable takes the
-        input shape, (C, H, W) or (D,), and returns a module.
-    encoder_params : dict or None, default=None
+        network of the paper, "mlp" a perceptron for flat rows, "conv1d" a small residual network
+        for series, "hog" histograms of oriented gradients, which train nothing; "auto" is "conv"
+        for images and "mlp" for flat rows. A module is copied and never trained in place; the
+        statistics of its batch normalisation stay as they are, and parts of it whose parameters
+        do not train stay in evaluation mode. If none of it trains, `fit` encodes X once, unless
+        `augmentation` is given. A callable takes the input shape, (C, H, W) or (D,), and returns
+        a module, whose batch normalisation is trained. A tuple makes several networks, whose
+        mean logit is used; `encoder_params`, `head` and `head_params` are then tuples of the
+        same length, or hold for all of them.
+    encoder_params : dict, tuple or None, default=None
         Further arguments of an encoder given by name, such as ``{"width": 48}`` for "conv".
-    head : {"weighted_l1", "signed_l1", "aligned"}, default="weighted_l1"
+    head : {"weighted_l1", "signed_l1", "aligned", "cosine", "whitened"} or tuple, \
+            default="weighted_l1"
         How two embeddings are compared. "weighted_l1": a bias minus a weighted L1 distance.
         "signed_l1": the head of the paper, whose weights may have either sign, so that it is not
         a metric. "aligned": feature maps cell by cell, each cell with its best match nearby; the
         most accurate for images that keep their layout, such as characters, and not a metric.
-    head_params : dict or None, default=None
+        "cosine": the cosine of weighted features. "whitened": the cosine of features whose scatter
+        within the training classes is made white, in closed form, once the encoder is trained; the
+        most accurate on features of a pretrained encoder, which is not trained at all if it is
+        frozen. Of fewer than three training classes nothing is learned, and the cosine remains.
+    head_params : dict, tuple or None, default=None
         Further arguments of the head, such as ``{"window": 2}`` for "aligned".
     loss : {"both", "verification", "episodic"} or callable, default="both"
         "verification": the paper's cross-entropy on same/different pairs. "episodic": a softmax
         over the one-shot trials inside a batch. "both": the second plus half the first. Pairs
         that `fit` is given, or that `n_pairs` draws, always use "verification". A callable takes
         ``(logits, same)``.
-    augmentation : {"auto", None, "affine", "warp", "strokes"} or callable, default="auto"
+    augmentation : str, callable or None, default="auto"
         Random changes of training images. "affine": the affine distortions of the paper; "warp"
-        adds elastic ones; "strokes" also changes the stroke thickness. "auto": "strokes" for one
-        channel, "warp" for more, None for flat rows. A callable takes ``(images, generator)``,
-        (B, C, H, W) float tensors with background 0 and foreground 1, and returns images; see
-        `sksiamese.augmentation`.
+        adds elastic ones; "strokes" also changes the stroke thickness; "real_files" also does what
+        paper, cameras and files do to drawings: shade, shadows, ruled lines, blur, noise, JPEG.
+        "auto": "strokes" for one channel, "warp" for more, None for flat rows. A callable takes
+        ``(images, generator)``, (B, C, H, W) float tensors with background 0 and foreground 1, and
+        returns images; see `sksiamese.augmentation`.
     class_augmentation : {None, "rotate", "rotate_reflect"}, default=None
         Use turned (and reflected) images as further training classes. Suits characters of unknown
         alphabets; unsuitable where a turned image may be of another class, as 6 and 9 are. No
@@ -102,6 +115,16 @@ class SiameseOneShotClassifier(
         rows are features.
     channels : {"auto", "first", "last"}, default="auto"
         Position of the channel axis in images of three axes. "auto" finds an axis of 1, 3 or 4.
+    normalization : {"auto", "foreground", "imagenet", None} or tuple, default="auto"
+        What pixels are brought to. "foreground": background 0 and foreground 1, as suits drawings
+        on paper. "imagenet": the mean and the standard deviation of ImageNet's pixels, as most
+        networks that were trained on photographs expect. (mean, std): these, for pixels from 0
+        to 1, one number or one of each channel. None: images are taken as they are. "auto": the
+        mean and std that an encoder given as a module carries in attributes of these names or,
+        as timm has it, in `pretrained_cfg`; or those, of the usual ones, for which images like X
+        agree best with the statistics of its batch normalisation; otherwise "foreground". Images
+        of one channel become three equal ones if the module's first convolution takes three. Flat
+        rows are standardised with "auto" and "foreground".
     resize : {"auto", None}, int or tuple of 2 ints, default="auto"
         Size in pixels that images are resized to: the longer side, or (height, width). "auto": 36
         for the "conv" encoder, otherwise None, which keeps the size. Smaller images are enlarged
@@ -147,7 +170,7 @@ class SiameseOneShotClassifier(
         Fraction of the groups, or of the classes, to hold out.
     n_iter_no_change : int, default=10
         Number of epochs without improvement before training stops.
-    aggregation : {"mean", "max", "prototype"}, default="mean"
+    aggregation : {"mean", "max", "prototype"}, default="prototype"
         How several exemplars of a class make one logit: the mean or maximum of their logits, or
         the logit with the mean of their embeddings. "max" suits many dissimilar exemplars.
     unknown_label : label or None, default=None
@@ -159,7 +182,7 @@ class SiameseOneShotClassifier(
     false_acceptance_rate : float, default=0.05
         Target false-acceptance rate: the fraction of queries from classes outside the support
         that `predict` should accept.
-    weights : "omniglot", str, path-like or None, default=None
+    weights : "symbols", "omniglot", str, path-like or None, default=None
         Weights that training starts from: the name of a pretrained network, or the path of a file
         that `save` wrote. `encoder`, `head` and their arguments must be those of that network,
         as in the estimator that `load_pretrained` or `load` returns. The input scaling is
@@ -190,6 +213,9 @@ class SiameseOneShotClassifier(
     checkpoint_minutes : float or None, default=None
         Keep a checkpoint also inside an epoch whenever so many minutes have passed since the last
         one. None: one at the end of each epoch.
+    memory : str, path-like, object with the joblib.Memory interface or None, default=None
+        Caches the features of an encoder that does not train, so that a further `fit` on the same
+        X, as in a grid search over parameters of the head, does not run it. None: no caching.
     verbose : int, default=0
         1 shows a progress bar with the training loss.
     random_state : int, RandomState instance or None, default=None
@@ -280,6 +306,7 @@ class SiameseOneShotClassifier(
         class_augmentation: str | None = None,
         image_shape: tuple[int, ...] | None = None,
         channels: str = "auto",
+        normalization: Any = "auto",
         resize: Any = "auto",
         crop: str | None = None,
         batch_size: Any = "auto",
@@ -294,7 +321,7 @@ class SiameseOneShotClassifier(
         early_stopping: bool = False,
         validation_fraction: float = 0.2,
         n_iter_no_change: int = 10,
-        aggregation: str = "mean",
+        aggregation: str = "prototype",
         unknown_label: Any = None,
         false_acceptance_rate: float = 0.05,
         weights: str | PathLike | None = None,
@@ -305,6 +332,7 @@ class SiameseOneShotClassifier(
         net_params: dict[str, Any] | None = None,
         checkpoint_dir: str | PathLike | None = None,
         checkpoint_minutes: float | None = None,
+        memory: Any = None,
         verbose: int = 0,
         random_state: Any = None,
     ) -> None:
@@ -317,6 +345,7 @@ class SiameseOneShotClassifier(
         self.class_augmentation = class_augmentation
         self.image_shape = image_shape
         self.channels = channels
+        self.normalization = normalization
         self.resize = resize
         self.crop = crop
         self.batch_size = batch_size
@@ -342,6 +371,7 @@ class SiameseOneShotClassifier(
         self.net_params = net_params
         self.checkpoint_dir = checkpoint_dir
         self.checkpoint_minutes = checkpoint_minutes
+        self.memory = memory
         self.verbose = verbose
         self.random_state = random_state
 
@@ -1091,13 +1121,16 @@ class SiameseOneShotClassifier(
         write_fitted(path, self, fitted_of(self), check_classifier_params, half, support)
 
     @classmethod
-    def load(cls, path: str | PathLike) -> SiameseOneShotClassifier:
+    def load(cls, path: str | PathLike, *, encoder: Any = None) -> SiameseOneShotClassifier:
         """Read an estimator that `save` wrote. No code is run.
 
         Parameters
         ----------
         path : str or path-like
             File to read.
+        encoder : torch.nn.Module, callable or None, default=None
+            What the estimator was given as `encoder`, if it was no name: the file holds its
+            weights, which are given to a copy of the module, and not its code.
 
         Returns
         -------
@@ -1109,7 +1142,8 @@ class SiameseOneShotClassifier(
         OSError
             If there is no such file, or it cannot be read, or is damaged.
         ValueError
-            If it holds something else, or values that no estimator has.
+            If it holds something else, or values that no estimator has; or if `encoder` is
+            missing, or another one than its weights are of.
 
         See Also
         --------
@@ -1120,7 +1154,7 @@ class SiameseOneShotClassifier(
         >>> from sksiamese import SiameseOneShotClassifier
         >>> clf = SiameseOneShotClassifier.load("network.safetensors")  # doctest: +SKIP
         """
-        return read_fitted(path, cls, check_classifier_params)
+        return read_fitted(path, cls, check_classifier_params, encoder)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

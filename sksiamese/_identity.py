@@ -20,7 +20,9 @@ from ._params import LearningParams
 from .twin.state import GENERATORS
 
 # They say from what a fit starts, which is described by itself, or change no weight.
-_NOT_PART = {"warm_start", "weights", "verbose", "checkpoint_dir", "checkpoint_minutes"}
+_NOT_PART = {
+    "warm_start", "weights", "verbose", "checkpoint_dir", "checkpoint_minutes", "memory"
+}  # fmt: skip
 DEEPEST = 8
 _BLOCK = 1 << 24  # bytes
 

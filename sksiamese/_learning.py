@@ -15,27 +15,33 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ._building import (
     build_batches,
     build_network,
     build_options,
-    build_scaling,
     draws_globally,
-    working_shape,
+    encodes_once,
+    warn_of_new_norm,
 )
 from ._callbacks import EpochTasks
+from ._closed_form import solve
 from ._fitted import Fitted
-from ._identity import identity
-from ._params import LearningParams
+from ._identity import described, identity
+from ._params import LearningParams, as_memory
+from ._scaling import build_scaling, learn_input_scaling
 from ._support import SupportSet
 from ._training_data import LabelledData, PairData, Split, TrainingData, split_data
 from ._validation import ImageStore
 from .twin.checkpoints import Checkpoints
+from .twin.encoders import feature_shape
+from .twin.encoding import LARGEST, FeatureStore, embed_features, encode, trains, unscaled
+from .twin.heads import Whitened
 from .twin.inference import NeuralComparer
 from .twin.network import TwinEnsemble, TwinNetwork, members_of
 from .twin.reading import check_samples, check_training_images
-from .twin.scaling import InputScaling, learn_scaling
+from .twin.scaling import InputScaling
 from .twin.state import load_module_state
 from .twin.training import History, history_of, train, warn_if_collapsed
 
@@ -102,7 +108,9 @@ def learn(
             params = replace(params, random_state=checkpoints.seed)
         split = split_data(params, data, calibrates=rate is not None)
         scaling = _scaling(params, data, start)
+        warn_of_new_norm(params)
         fit = _Fit(params, data, split, scaling, feature_names, start, monitor, checkpoints)
+        fit = _encoded(fit)
         members, histories, interrupted = _train_members(fit)
         fitted = fit.fitted_by(members, histories)
         if start is not None and not params.max_iter:  # the same networks, so the same logits
@@ -134,7 +142,11 @@ def neural(fitted: Fitted) -> NeuralComparer:
 
 @dataclass(frozen=True)
 class _Fit:
-    """What the networks of one fit have in common; see `learn`."""
+    """What the networks of one fit have in common; see `learn`.
+
+    `first` is the first network before training, if it is built already; `encoded` are an encoder
+    that does not train and what it makes of all samples, if there is one.
+    """
 
     params: LearningParams
     data: TrainingData
@@ -144,6 +156,8 @@ class _Fit:
     start: Fitted | None
     monitor: Monitor | None
     checkpoints: Checkpoints | None
+    first: TwinNetwork | None = None
+    encoded: tuple[nn.Module, FeatureStore] | None = None
 
     def begun(self, number: int) -> tuple[TwinNetwork | None, History]:
         """Return the network that the one of this number continues, and its history."""
@@ -170,16 +184,28 @@ class _Fit:
             history=tuple(histories),
         )
 
+    def embedded(self, fitted: Fitted) -> np.ndarray:
+        """Return the embeddings of all samples."""
+        if self.encoded is not None:
+            return embed_features(neural(fitted).network, self.encoded[1].features)
+        return fitted.comparer.embed(self.data.store, check=False)
+
+    def whole(self, network: TwinNetwork) -> TwinNetwork:
+        """Return a trained network; one of features, with the encoder that made them."""
+        if self.encoded is None:
+            return network
+        return TwinNetwork(self.encoded[0], network.head).eval()
+
     def fitted_so_far(
         self, members: list[TwinNetwork], histories: list[History], past: History, net: Any
     ) -> Fitted:
         """Return what a callback of scikit-learn needs to predict in the middle of training."""
         average = copy.deepcopy(dict(net.callbacks_)["average"].model_.module)
-        network = average.to("cpu").eval().requires_grad_(False)
+        network = self.whole(average.to("cpu").eval().requires_grad_(False))
         fitted = self.fitted_by([*members, network], [*histories, past + history_of(net)])
         if isinstance(self.data, PairData):
             return fitted
-        embeddings = fitted.comparer.embed(self.data.store, check=False)
+        embeddings = self.embedded(fitted)
         support = SupportSet.of(embeddings, self.data.labels)
         # Accept every query: no threshold is calibrated yet.
         return replace(fitted, support=support, rejection_threshold=-math.inf)
@@ -217,14 +243,58 @@ def _weights_of(start: Fitted) -> tuple[Any, ...]:
 
 def _scaling(params: LearningParams, data: TrainingData, start: Fitted | None) -> InputScaling:
     """Return the input scaling, of `start` or learned from the images, once it fits these."""
-    known = None if start is None or start.adapts else neural(start).scaling
-    offset, scale = learn_scaling(data.store) if known is None else (known.offset, known.scale)
-    scaling = build_scaling(params, data.store.input_shape, offset, scale)
-    if known is None:
+    if start is None or start.adapts:
+        scaling = learn_input_scaling(params, data.store)
         check_training_images(data.store, scaling)
-    else:
-        check_samples(data.store, np.arange(len(data.store)), scaling)
+        return scaling
+    known = neural(start).scaling
+    shape = data.store.input_shape
+    scaling = build_scaling(params, shape, known.offset, known.scale, unit=known.unit)
+    check_samples(data.store, np.arange(len(data.store)), scaling)
     return scaling
+
+
+def _encoded(fit: _Fit) -> _Fit:
+    """Return the fit with all features, if all networks have an encoder that does not train."""
+    params, store = fit.params, fit.data.store
+    same = params.n_networks == 1 or (isinstance(params.encoder, nn.Module) and fit.start is None)
+    if isinstance(params.encoder, str) or not same or not params.max_iter:
+        return fit
+    with lent_generator(fit.split.seeds[0]):
+        network = _built(fit, 0)
+        fit = replace(fit, first=network)
+        shape = feature_shape(network.encoder, fit.scaling.output_shape)
+        if not encodes_once(params, network) or len(store) * math.prod(shape) > LARGEST:
+            return fit
+        if params.memory is None:
+            features = encode(network, store, fit.scaling, params.device)
+        else:
+            cached = as_memory(params.memory).cache(_cached_features, ignore=IGNORED)
+            deciding = (network.encoder, getattr(store, "X", store), vars(fit.scaling))
+            features = torch.from_numpy(
+                cached(described(deciding), network, store, fit.scaling, params.device)
+            )
+    return replace(fit, encoded=(network.encoder, FeatureStore(features, store)))
+
+
+IGNORED = ["network", "store", "scaling", "device"]  # which the key describes
+
+
+def _cached_features(
+    key: str, network: TwinNetwork, store: Any, scaling: InputScaling, device: str
+) -> np.ndarray:
+    return encode(network, store, scaling, device).numpy()
+
+
+def _built(fit: _Fit, number: int) -> TwinNetwork:
+    """Return a network before training."""
+    if number == 0 and fit.first is not None:
+        return fit.first
+    seed, (before, _) = fit.split.seeds[number], fit.begun(number)
+    network = build_network(fit.params.of_network(number), fit.scaling.output_shape, seed)
+    if before is not None:
+        _load_weights(network, before)
+    return network
 
 
 def _train_members(fit: _Fit) -> tuple[list[TwinNetwork], list[History], bool]:
@@ -238,18 +308,18 @@ def _train_members(fit: _Fit) -> tuple[list[TwinNetwork], list[History], bool]:
     members: list[TwinNetwork] = []
     histories: list[History] = []
     for number in range(len(fit.split.seeds)):
-        before, past = fit.begun(number)
+        _, past = fit.begun(number)
         callbacks = list(fit.params.callbacks or ())
         if fit.monitor is not None:
             so_far = partial(fit.fitted_so_far, list(members), list(histories), past)
             callbacks.append(fit.monitor.epoch_tasks(so_far))
         try:
-            network, history, interrupted = _train_member(fit, number, before, callbacks)
+            network, history, interrupted = _train_member(fit, number, callbacks)
         except KeyboardInterrupt:
             if not members:
                 raise
             return members, histories, True  # this one has learned nothing
-        members.append(network)
+        members.append(fit.whole(network))
         histories.append(past + history)
         if interrupted:
             return members, histories, True
@@ -257,44 +327,55 @@ def _train_members(fit: _Fit) -> tuple[list[TwinNetwork], list[History], bool]:
 
 
 def _train_member(
-    fit: _Fit, number: int, before: TwinNetwork | None, callbacks: list[Any]
+    fit: _Fit, number: int, callbacks: list[Any]
 ) -> tuple[TwinNetwork, History, bool]:
-    """Train one of the networks, from the weights of `before` if given, and return as `train`.
+    """Train one of the networks and return as `train`; of an encoder that is known, the head.
 
     A network that the checkpoints have whole is not trained again.
     """
-    params, data, checkpoints = fit.params, fit.split.training, fit.checkpoints
-    shape = working_shape(params, data.store.input_shape)
-    seed = fit.split.seeds[number]
-    with _lent_generator(seed) if draws_globally(params) else nullcontext():
-        network = build_network(params, shape, seed)
-        if before is not None:
-            _load_weights(network, before)
+    params, checkpoints = fit.params.of_network(number), fit.checkpoints
+    split, scaling, seed = fit.split, fit.scaling, fit.split.seeds[number]
+    with lent_generator(seed) if draws_globally(params) else nullcontext():
+        network = _built(fit, number)
         if not params.max_iter:
             return network.eval().requires_grad_(False), [], False
-        batches = build_batches(params, data, fit.scaling, shape, seed)
+        if fit.encoded is not None:
+            params = replace(params, augmentation=None, precision="float32")
+            features = fit.encoded[1]
+            split, scaling = split.over(features), unscaled(features.input_shape)
+            network = TwinNetwork(nn.Identity(), network.head)
+        batches = build_batches(params, split.training, scaling, seed)
         if checkpoints is not None and number < len(checkpoints.members):
-            whole = checkpoints.members[number]
-            load_module_state(network.eval(), whole["network"])
+            known = checkpoints.members[number]
+            load_module_state(network.eval(), known["network"])
             warn_if_collapsed(network, batches)
-            return network, whole["history"], False
-        options = build_options(params, network, shape, callbacks, number)
-        trained = train(network, batches, options, fit.split.validation, checkpoints)
-    network, history, interrupted = trained
+            return network, known["history"], False
+        head, history, interrupted = network.head, History(), False
+        if isinstance(head, Whitened) and not trains(network.encoder):  # known in closed form
+            network = network.eval().requires_grad_(False)
+        else:
+            options = build_options(params, network, scaling, callbacks, number)
+            trained = train(network, batches, options, split.validation, checkpoints)
+            network, history, interrupted = trained
+        head = network.head
+        if isinstance(head, Whitened) and (fit.start is None or not fit.start.adapts):
+            made = encode(network, split.training.store, scaling, params.device)
+            encoder = network.encoder if fit.encoded is None else fit.encoded[0]
+            solve(head, made, split.training, getattr(encoder, "widths", ()))
+            warn_if_collapsed(network, batches)
     if checkpoints is not None and not interrupted:
-        checkpoints.add(network, history, complete=number + 1 == params.n_estimators)
-    return trained
+        checkpoints.add(network, history, complete=number + 1 == len(fit.split.seeds))
+    return network, history, interrupted
 
 
 def _supported(fitted: Fitted, data: LabelledData, fit: _Fit, rate: float | None) -> Fitted:
     """Return the value with the training set as support; calibrated, if for a rate."""
-    embeddings = fitted.comparer.embed(data.store, check=False)
+    embeddings = fit.embedded(fitted)
     supported = replace(fitted, support=SupportSet.of(embeddings, data.labels))
     trained = fit.split.training
     rows = fitted.cohort_rows(trained.classes) if isinstance(trained, LabelledData) else None
     if rows is not None and fit.params.max_iter:
-        cohort = fitted.comparer.embed(trained.store, rows, check=False)
-        supported = supported.with_levels(cohort)
+        supported = supported.with_levels(embeddings[fit.split.rows[rows]])
     if rate is None:
         return supported
     rows = fit.split.calibrating
@@ -330,7 +411,7 @@ if hasattr(os, "register_at_fork"):  # another thread may hold it, which a child
 
 
 @contextmanager
-def _lent_generator(seed: int) -> Iterator[None]:
+def lent_generator(seed: int) -> Iterator[None]:
     """Seed torch's global generators for the body, in one thread at a time.
 
     Layers that are not ours draw weights and dropout from them. They are restored afterwards.

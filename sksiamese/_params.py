@@ -5,12 +5,13 @@ import numbers
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_scalar
+from sklearn.utils.validation import check_memory
 
 from ._files import check_path
 from .model_selection._split import own_random_state
@@ -210,6 +211,48 @@ def check_net_params(net_params: Any) -> None:
             )
 
 
+def as_statistics(value: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return a mean and a standard deviation, each a number or one of each channel, as tuples.
+
+    Raises
+    ------
+    ValueError
+        If the value is anything else.
+    """
+    try:
+        mean, std = (
+            tuple(np.ravel(np.asarray(part, dtype=np.float64)).tolist()) for part in value
+        )
+    except (TypeError, ValueError):
+        mean, std = (), ()
+    if not mean or len(mean) != len(std) or not np.isfinite([*mean, *std]).all() or min(std) <= 0:
+        raise ValueError(
+            f"normalization={value!r}; expected 'auto', 'foreground', 'imagenet', None, or a pair "
+            "(mean, std) of numbers, or of as many numbers as there are channels, std above 0, "
+            "for pixels from 0 to 1."
+        )
+    return mean, std
+
+
+def as_memory(memory: Any) -> Any:
+    """Return a `joblib.Memory`, or what has its interface, which caches nothing for None.
+
+    Raises
+    ------
+    ValueError
+        If the value is anything else.
+    """
+    if isinstance(memory, os.PathLike):
+        memory = os.fspath(memory)
+    try:
+        return check_memory(memory)
+    except ValueError as error:
+        raise ValueError(
+            f"memory={memory!r}; expected the path of a folder, an object with the interface of "
+            "joblib.Memory, or None."
+        ) from error
+
+
 CLASS_AUGMENTATIONS = (None, "rotate", "rotate_reflect")
 
 
@@ -221,9 +264,9 @@ class LearningParams:
     """
 
     encoder: Any
-    encoder_params: dict[str, Any] | None
-    head: str
-    head_params: dict[str, Any] | None
+    encoder_params: Any
+    head: Any
+    head_params: Any
     augmentation: str | None | Callable
     image_shape: tuple[int, ...] | None
     channels: str
@@ -244,6 +287,7 @@ class LearningParams:
     net_params: dict[str, Any] | None
     verbose: int
     random_state: Any
+    normalization: str | None | tuple[Any, Any] = "auto"
     weights: str | os.PathLike | None = None
     # Only of labels, which the verifier does not take.
     loss: str | Callable = "verification"
@@ -254,6 +298,7 @@ class LearningParams:
     n_iter_no_change: int = 10
     checkpoint_dir: str | os.PathLike | None = None
     checkpoint_minutes: float | None = None
+    memory: Any = None
 
     @classmethod
     def of(cls, estimator: Any) -> "LearningParams":
@@ -266,17 +311,47 @@ class LearningParams:
         names = {f.name for f in fields(cls)}
         return cls(**{name: value for name, value in params.items() if name in names})
 
+    @property
+    def n_networks(self) -> int:
+        """Number of networks whose mean logit is used."""
+        n_kinds = len(self.encoder) if isinstance(self.encoder, tuple) else 1
+        return n_kinds * self.n_estimators
+
+    def of_network(self, number: int) -> "LearningParams":
+        """Return the parameters of one of the networks: of a tuple, its own encoder and head.
+
+        Raises
+        ------
+        ValueError
+            If encoder, head and their arguments are not of one length.
+        """
+        if not isinstance(self.encoder, tuple):
+            return self
+        n_kinds, own = len(self.encoder), {}
+        for name in ("encoder", "encoder_params", "head", "head_params"):
+            value = getattr(self, name)
+            values = value if isinstance(value, tuple) else (value,) * n_kinds
+            if len(values) != n_kinds or not values:
+                raise ValueError(
+                    f"{name}={value!r} has {len(values)} values, but encoder={self.encoder!r} has "
+                    f"{n_kinds}. Give one value for each network, or one for all."
+                )
+            own[name] = values[number % n_kinds]
+        return replace(self, **own)
+
     def check(self) -> None:
         """Raise ValueError or TypeError for parameters that cannot be used with any data."""
-        check_dict(self.encoder_params, "encoder_params")
-        if self.encoder_params and not isinstance(self.encoder, str):
-            raise ValueError(
-                f"encoder_params={self.encoder_params!r} are for an encoder given by name, but "
-                f"encoder={self.encoder!r}. Pass the arguments to it yourself."
-            )
-        check_dict(self.head_params, "head_params")
+        if self.encoder == ():
+            raise ValueError("encoder=() is empty; expected at least one encoder.")
+        for number in range(len(self.encoder) if isinstance(self.encoder, tuple) else 1):
+            self.of_network(number)._check_network()
         check_choice(self.class_augmentation, "class_augmentation", CLASS_AUGMENTATIONS)
         check_choice(self.crop, "crop", ("foreground", None))
+        if isinstance(self.normalization, str):
+            names = ("auto", "foreground", "imagenet", None)
+            check_choice(self.normalization, "normalization", names)
+        elif self.normalization is not None:
+            as_statistics(self.normalization)
         check_choice(self.precision, "precision", ("auto", "float32", "bfloat16"))
         check_input_params(self.image_shape, self.channels)
         if isinstance(self.resize, numbers.Integral):
@@ -304,7 +379,17 @@ class LearningParams:
                 raise ValueError(f"optimizer_params has {name!r}: use the parameter {own}.")
         check_net_params(self.net_params)
         self._check_checkpoints()
+        as_memory(self.memory)
         self.rng()
+
+    def _check_network(self) -> None:
+        check_dict(self.encoder_params, "encoder_params")
+        if self.encoder_params and not isinstance(self.encoder, str):
+            raise ValueError(
+                f"encoder_params={self.encoder_params!r} are for an encoder given by name, but "
+                f"encoder={self.encoder!r}. Pass the arguments to it yourself."
+            )
+        check_dict(self.head_params, "head_params")
 
     def _check_checkpoints(self) -> None:
         if self.checkpoint_dir is not None:

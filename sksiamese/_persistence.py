@@ -7,21 +7,24 @@ writes is read first, so that no estimator is saved that cannot be loaded.
 
 import json
 import math
+import re
 import reprlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from ._building import build_network, build_scaling, check_params
+from ._building import build_network, check_params, draws_globally
 from ._files import check_path, printable
 from ._fitted import N_QUANTILES, Fitted
-from ._learning import neural
+from ._learning import lent_generator, neural
 from ._modelfile import read_model_file, short_of, write_model_file
 from ._params import LearningParams, check_shape, check_target
+from ._scaling import build_scaling
 from ._support import SupportSet
 from ._values import (
     read_fields,
@@ -33,14 +36,14 @@ from ._values import (
 )
 from .comparers import MotorPrograms, drawing_scaling, programs_of
 from .programs import N_POINTS, pack, unpack
-from .twin.encoders import feature_shape
 from .twin.inference import NeuralComparer
 from .twin.network import TwinEnsemble, TwinNetwork, members_of
-from .twin.scaling import InputScaling
+from .twin.scaling import FULL
 
 FORMAT = "sksiamese 3"
 SUPPORT = "support."  # begins the names of its arrays
 Arrays = dict[str, np.ndarray]
+_OF_MEMBER = re.compile(r"network\.members\.(\d{1,4})\.")
 
 
 def write_fitted(
@@ -78,30 +81,50 @@ def write_fitted(
         }
     text = json.dumps(about, default=_number)
     with _refusing(f"This {type(estimator).__name__} cannot be saved"):
-        _restored(json.loads(text), arrays, type(estimator), check)
+        _restored(
+            json.loads(text),
+            arrays,
+            type(estimator),
+            check,
+            object_of(getattr(estimator, "encoder", "")),
+        )
     write_model_file(path, text, arrays)
 
 
-def read_fitted(path: Any, cls: type, check: Callable[[Any], Any]) -> Any:
+def object_of(encoder: Any) -> Any:
+    """Return an encoder, or several, unless a file holds it as a whole: by name."""
+    is_named = all(isinstance(one, str) for one in _several(encoder))
+    return None if is_named else encoder
+
+
+def _several(encoder: Any) -> tuple[Any, ...]:
+    return encoder if isinstance(encoder, tuple) else (encoder,)
+
+
+def read_fitted(path: Any, cls: type, check: Callable[[Any], Any], encoder: Any = None) -> Any:
     """Return the fitted estimator in a file; see `SiameseOneShotClassifier.load`.
 
-    `check` raises for an estimator of this class whose parameters cannot be used.
+    `check` raises for an estimator of this class whose parameters cannot be used. `encoder` is
+    the module, or callable, whose weights the file holds.
     """
     check_path(path)
     text, arrays = read_model_file(path)
     with _refusing(f"Cannot load {printable(path)}"):
-        return _restored(_about(text), arrays, cls, check)
+        return _restored(_about(text), arrays, cls, check, encoder)
 
 
-def read_network(path: Any) -> tuple[LearningParams, Fitted]:
-    """Return the parameters and the fitted value in a file of any estimator with a network."""
+def read_network(path: Any, encoder: Any = None) -> tuple[LearningParams, Fitted]:
+    """Return the parameters and the fitted value in a file of any estimator with a network.
+
+    `encoder` is the module, or callable, that it was given as, if it was.
+    """
     check_path(path)
     text, arrays = read_model_file(path)
     with _refusing(f"Cannot load {printable(path)}"):
         about = _about(text)
         if "working_size" not in about:
             raise ValueError(f"it holds a {about['class']}, which has no network")
-        params = LearningParams.among(read_params(about["params"]))
+        params = LearningParams.among(_with_encoder(read_params(about["params"]), encoder))
         check_params(params)
         return params, _fitted(about, arrays, params)
 
@@ -141,7 +164,7 @@ def _about(text: str) -> dict[str, Any]:
         )
     if json.dumps(about) != text:
         raise ValueError("it has JSON that save does not write, such as a name twice")
-    known = {"format", "class", "params", "fitted", "working_size", "programs", "labels"}
+    known = {"format", "class", "params", "fitted", "working_size", "unit", "programs", "labels"}
     if ("working_size" in about) == ("programs" in about):
         raise ValueError("it has neither a network nor motor programs, or both")
     if about.keys() - known:
@@ -149,13 +172,55 @@ def _about(text: str) -> dict[str, Any]:
     return about
 
 
+def _with_encoder(params: dict[str, Any], encoder: Any) -> dict[str, Any]:
+    """Return parameters with the encoders that a file knows by their names only."""
+    written = params.get("encoder")
+    if all(isinstance(one, str | None) for one in _several(written)):
+        if encoder is not None:
+            raise ValueError(f"its encoder is {written!r}, but encoder= was given: leave it out")
+        return params
+    if not all(isinstance(one, str | None) or _is_description(one) for one in _several(written)):
+        raise ValueError("encoder is neither a name nor what stands for a module or callable")
+    known, given = ([_kind_of(one) for one in _several(e)] for e in (written, encoder))
+    if known != given:
+        names = [
+            one if isinstance(one, str) else " ".join(*one.items()) for one in _several(written)
+        ]
+        raise ValueError(
+            f"its encoder was {reprlib.repr(', '.join(names))[1:-1]}, and a file holds weights, "
+            "not code: pass one that is built as that was, load(path, encoder=...)"
+        )
+    return {**params, "encoder": encoder}
+
+
+def _is_description(encoder: Any) -> bool:
+    """Return whether this is what `save` writes of an encoder that is no name."""
+    if not isinstance(encoder, dict) or list(encoder) not in (["module"], ["callable"]):
+        return False
+    return all(isinstance(name, str) for name in encoder.values())
+
+
+def _kind_of(encoder: Any) -> str:
+    """Return "module" or "callable", of an encoder or of what a file says of it; or its name."""
+    if isinstance(encoder, dict):
+        ((kind, _),) = encoder.items()
+        return kind
+    if isinstance(encoder, str | None):
+        return str(encoder)
+    return "module" if isinstance(encoder, nn.Module) else "callable"
+
+
 def _restored(
-    about: dict[str, Any], arrays: Arrays, cls: type, check: Callable[[Any], Any]
+    about: dict[str, Any],
+    arrays: Arrays,
+    cls: type,
+    check: Callable[[Any], Any],
+    encoder: Any = None,
 ) -> Any:
     """Return the estimator that JSON and arrays are of."""
     if about["class"] != cls.__name__:
         raise ValueError(f"it holds a {reprlib.repr(about['class'])[1:-1]}: load it by that class")
-    params = read_params(about["params"])
+    params = _with_encoder(read_params(about["params"]), encoder)
     unknown = params.keys() - cls().get_params(deep=False).keys()
     if unknown:
         raise ValueError(f"{cls.__name__} has no parameters {reprlib.repr(sorted(unknown))}")
@@ -180,7 +245,7 @@ def _fitted(about: dict[str, Any], arrays: Arrays, params: LearningParams | None
         comparer, embeddings = _restored_programs(about["programs"], values, rest, own)
     else:
         levels = rest.pop("level_weights", None)
-        comparer = _restored_network(about["working_size"], values, rest, params)
+        comparer = _restored_network(about, values, rest, params)
         embeddings = _read_embeddings(comparer, own.pop("embeddings", None), "embeddings")
         levels = _read_embeddings(comparer, levels, "level_weights")
         _refuse(own)
@@ -213,12 +278,16 @@ def _are_quantiles(values: tuple[float, ...]) -> bool:
     return len(values) == N_QUANTILES and sorted(values) == [*values]
 
 
+def _is_series(fitted: Fitted) -> bool:
+    return len(fitted.input_shape) == 2 and fitted.input_shape[0] == 1
+
+
 # Whether a field is as `fit` makes it beside the others, and beside the parameters.
 _AGREEMENTS: dict[str, Callable[[Fitted, dict[str, Any]], bool]] = {
     "flat": lambda fitted, params: (
         fitted.flat
         if len(fitted.input_shape) == 1
-        else not fitted.flat or params.get("image_shape") is not None
+        else not fitted.flat or params.get("image_shape") is not None or _is_series(fitted)
     ),
     "feature_names": lambda fitted, _: (
         fitted.feature_names is None
@@ -282,6 +351,14 @@ def _taken_scaling(arrays: Arrays, shape: tuple[int, ...]) -> tuple[torch.Tensor
     return _tensor(offset), _tensor(scale)
 
 
+def _channels(arrays: Arrays, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of an input scaling; gray images may become several channels."""
+    known = arrays.get("scaling.offset")
+    if known is None or shape[0] != 1 or known.ndim != 3:
+        return (shape[0], 1, 1)
+    return (len(known), 1, 1)
+
+
 # A network
 
 
@@ -291,46 +368,49 @@ def _written_network(fitted: Fitted) -> tuple[Arrays, dict[str, Any]]:
     tensors = comparer.network.state_dict(prefix="network.")
     tensors["scaling.offset"] = comparer.scaling.offset
     tensors["scaling.scale"] = comparer.scaling.scale
+    others = [name for name, value in tensors.items() if not isinstance(value, torch.Tensor)]
+    if others:
+        raise ValueError(
+            f"The encoder cannot be saved: its {others[0]} is no tensor, and a file holds nothing "
+            "else. Pickle the estimator instead."
+        )
     arrays = {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
-    return arrays, {"working_size": comparer.scaling.working_size}
+    scaling = comparer.scaling
+    unit = {} if scaling.unit is None else {"unit": scaling.unit}
+    return arrays, {"working_size": scaling.working_size, **unit}
 
 
 def _restored_network(
-    working_size: Any, values: dict[str, Any], arrays: Arrays, params: LearningParams
+    about: dict[str, Any], values: dict[str, Any], arrays: Arrays, params: LearningParams
 ) -> NeuralComparer:
-    shape = values["input_shape"]
+    shape, working_size, unit = values["input_shape"], about["working_size"], about.get("unit")
     of_images = len(shape) == 3
-    offset, scale = _taken_scaling(arrays, (shape[0], 1, 1) if of_images else shape)
+    offset, scale = _taken_scaling(arrays, _channels(arrays, shape) if of_images else shape)
+    is_known = isinstance(unit, float) and unit in (0.0, *FULL)
+    if unit is not None and not (of_images and is_known):
+        raise ValueError(f"unit={reprlib.repr(unit)} is not one of images")
     if of_images:
         check_shape(working_size, "working_size", (2,))
     elif working_size is not None:
         raise ValueError(f"working_size={reprlib.repr(working_size)} is of images, not of rows")
     size = tuple(working_size) if of_images else None
-    scaling = build_scaling(params, shape, offset, scale, size)
-    members = _restored_members(params, _seen(scaling), arrays)
+    scaling = build_scaling(params, shape, offset, scale, size, unit)
+    members = _restored_members(params, scaling.output_shape, arrays)
     _refuse(arrays)
     network = TwinEnsemble(members) if len(members) > 1 else members[0]
     return NeuralComparer(network.eval().requires_grad_(False), scaling, str(params.device))
-
-
-def _seen(scaling: InputScaling) -> tuple[int, ...]:
-    """Return the shape of what the encoder sees."""
-    shape = tuple(scaling.offset.shape)
-    return (shape[0], *scaling.working_size) if scaling.working_size else shape
 
 
 def _restored_members(
     params: LearningParams, shape: tuple[int, ...], arrays: Arrays
 ) -> list[TwinNetwork]:
     """Return the networks, whose weights are taken from the arrays; each array is checked."""
-    if not isinstance(params.encoder, str):
-        raise ValueError("encoder is an object that save cannot write. Pickle the estimator")
-    empty = build_network(params, shape, seed=None)
-    expected = empty.state_dict()
-    n_members = len(arrays) // len(expected)
-    prefixes = [f"network.members.{n}." for n in range(n_members)]
-    prefixes = prefixes if n_members > 1 else ["network."]
-    names = {prefix + name for prefix in prefixes for name in expected}
+    numbers = {int(found[1]) for name in arrays if (found := _OF_MEMBER.match(name))}
+    n_members = max(len(numbers), params.n_networks if numbers else 1)
+    prefixes = [f"network.members.{n}." for n in range(n_members)] if numbers else ["network."]
+    networks = [_empty(params.of_network(n), shape) for n in range(n_members)]
+    expected = [network.state_dict() for network in networks]
+    names = {p + name for p, own in zip(prefixes, expected, strict=True) for name in own}
     missing, unexpected = sorted(names - arrays.keys()), sorted(arrays.keys() - names)
     if missing or unexpected:
         raise ValueError(
@@ -338,18 +418,21 @@ def _restored_members(
             f"{reprlib.repr(unexpected)}. Set encoder, encoder_params, head and head_params as "
             "they were in fit"
         )
-    states = [
-        {name: _taken_weights(arrays, prefix, name, like) for name, like in expected.items()}
-        for prefix in prefixes
-    ]
-    networks = [empty, *(build_network(params, shape, seed=None) for _ in states[1:])]
-    for network, state in zip(networks, states, strict=True):
+    for network, prefix, own in zip(networks, prefixes, expected, strict=True):
+        state = {name: _taken_weights(arrays, prefix, name, like) for name, like in own.items()}
         network.load_state_dict(state, assign=True)
-    return [TwinNetwork(network.encoder, network.head) for network in networks]
+    return [TwinNetwork(network.encoder, network.head, network.still_norm) for network in networks]
+
+
+def _empty(params: LearningParams, shape: tuple[int, ...]) -> TwinNetwork:
+    """Return a network whose weights are to be read."""
+    with lent_generator(0) if draws_globally(params) else nullcontext():
+        return build_network(params, shape, seed=None)
 
 
 def _taken_weights(arrays: Arrays, prefix: str, name: str, like: torch.Tensor) -> torch.Tensor:
-    dtypes: tuple[type, ...] = (np.float32,) if like.is_floating_point() else (np.int64,)
+    own = np.float32 if like.is_floating_point() else torch.empty(0, dtype=like.dtype).numpy()
+    dtypes: tuple[type, ...] = (own if isinstance(own, type) else own.dtype.type,)
     if like.is_floating_point() and like.ndim > 1:
         dtypes += (np.float16,)
     array = _take(arrays, prefix + name, tuple(like.shape), *dtypes)
@@ -364,12 +447,7 @@ def _read_embeddings(
     """Return embeddings in single precision; ValueError unless they are of this network."""
     if array is None:
         return None
-    members = members_of(comparer.network)
-    with torch.no_grad():
-        features = torch.zeros(1, *feature_shape(members[0].encoder, _seen(comparer.scaling)))
-        shape = tuple(members[0].head.embed(features).shape[1:])
-    if isinstance(comparer.network, TwinEnsemble):
-        shape = (len(members), *shape)
+    shape = comparer.network.head.embedding_shape
     shape = (max((1, *array.shape[:1])), *shape)
     return _take({name: array}, name, shape, np.float32, np.float16).astype(np.float32)
 

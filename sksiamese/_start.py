@@ -7,7 +7,7 @@ from typing import Any
 from ._fitted import Fitted
 from ._learning import neural
 from ._params import LearningParams, path_of_weights
-from ._persistence import read_network
+from ._persistence import object_of, read_network
 from ._validation import ImageStore
 from .twin.network import TwinEnsemble, members_of
 from .twin.scaling import describe_shape
@@ -35,7 +35,7 @@ def start_of(estimator: Any, params: LearningParams) -> Fitted | None:
     if before is None:
         return _weights(params)
     own = members_of(neural(before).network)
-    if len(own) >= params.n_estimators:
+    if len(own) >= params.n_networks:
         return before
     further = members_of(neural(_weights(params)).network)[len(own) :]
     # Another network, so another scale of its logits.
@@ -65,11 +65,11 @@ def _weights(params: LearningParams) -> Fitted:
     It adapts: the input scaling is learned from X. Its calibration is kept for ``max_iter=0``.
     """
     assert params.weights is not None
-    trained, fitted = read_network(path_of_weights(params.weights))
+    trained, fitted = read_network(path_of_weights(params.weights), object_of(params.encoder))
     _check_architecture(params, trained)
     members = members_of(neural(fitted).network)
-    chosen = [n % len(members) for n in range(params.n_estimators)]
-    if params.n_estimators % len(members):
+    chosen = [n % len(members) for n in range(params.n_networks)]
+    if params.n_networks % len(members):
         fitted = _uncalibrated(fitted)
     elif fitted.level_weights is not None and len(chosen) != len(members):
         own = fitted.level_weights if len(members) > 1 else fitted.level_weights[None]

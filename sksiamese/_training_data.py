@@ -1,7 +1,7 @@
 """Training data: what a network learns from, and the classes that are held out of it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ._validation import (
 )
 from .model_selection import EpisodeSplit
 from .model_selection._split import common_way
+from .twin.encoding import FeatureStore
 from .twin.training import Validation
 
 VALIDATION_TRIALS = 320
@@ -35,7 +36,7 @@ class PairData:
         Label of different pairs in the verifier, 0 or -1.
     """
 
-    store: ImageStore
+    store: ImageStore | SubStore
     pairs: np.ndarray
     negative_label: int = 0
 
@@ -91,7 +92,8 @@ class Split:
     ----------
     training : TrainingData
     validation : Validation or None
-    calibrating : ndarray of rows of the whole data
+    rows, calibrating : ndarray of rows of the whole data
+        Used for training, and for calibration.
     held_out_classes, held_out_groups : ndarray of labels or None
     seeds : list of int
         Of each network.
@@ -99,10 +101,20 @@ class Split:
 
     training: TrainingData
     validation: Validation | None
+    rows: np.ndarray
     calibrating: np.ndarray
     held_out_classes: np.ndarray | None
     held_out_groups: np.ndarray | None
     seeds: list[int]
+
+    def over(self, features: FeatureStore) -> "Split":
+        """Return the same split of the features of all samples."""
+        validation = self.validation
+        if validation is not None:
+            held = np.setdiff1d(np.arange(len(features)), [*self.rows, *self.calibrating])
+            validation = replace(validation, store=SubStore(features, held))
+        training = replace(self.training, store=SubStore(features, self.rows))
+        return replace(self, training=training, validation=validation)
 
 
 def split_data(params: LearningParams, data: TrainingData, calibrates: bool) -> Split:
@@ -120,7 +132,8 @@ def split_data(params: LearningParams, data: TrainingData, calibrates: bool) -> 
                 "early_stopping=True needs class labels to make one-shot trials of held-out "
                 "classes, but y has pairs: pass labels, or set early_stopping=False."
             )
-        return Split(data, None, np.arange(0), None, None, _seeds(rng, params))
+        everything = np.arange(len(data.store))
+        return Split(data, None, everything, everything[:0], None, None, _seeds(rng, params))
     training, validation = data, None
     kept = np.arange(len(data.store))
     calibrating = stopping = kept[:0]
@@ -137,7 +150,7 @@ def split_data(params: LearningParams, data: TrainingData, calibrates: bool) -> 
             training.classes[held],
             params.n_iter_no_change,
         )
-        training, stopping = training.subset(rows), kept[held]
+        training, stopping, kept = training.subset(rows), kept[held], kept[rows]
     held = np.concatenate([calibrating, stopping])
     classes = groups = None
     if len(held):
@@ -145,11 +158,11 @@ def split_data(params: LearningParams, data: TrainingData, calibrates: bool) -> 
         classes = np.setdiff1d(data.labels[held], training.labels)
         if data.group_labels is not None and data.groups.max() > 0:
             groups = np.unique(data.group_labels[held])
-    return Split(training, validation, calibrating, classes, groups, seeds)
+    return Split(training, validation, kept, calibrating, classes, groups, seeds)
 
 
 def _seeds(rng: np.random.RandomState, params: LearningParams) -> list[int]:
-    return rng.randint(2**31 - 1, size=params.n_estimators).tolist()
+    return rng.randint(2**31 - 1, size=params.n_networks).tolist()
 
 
 def _hold_out(

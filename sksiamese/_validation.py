@@ -15,6 +15,7 @@ from ._containers import as_array
 from ._files import check_mapping
 from .exceptions import DuplicateExemplarWarning, UnlikelyShapeWarning, listed, warn
 from .model_selection._labels import number_classes
+from .twin.encoding import FeatureStore
 from .twin.scaling import describe_shape
 
 _CHANNELS = (1, 3, 4)
@@ -114,10 +115,41 @@ class ImageStore:
         return names_of(self.name, rows)
 
 
+class SeriesStore(ImageStore):
+    """Rows of X by index, as an encoder of series takes them: (B, channels, length) tensors.
+
+    Parameters
+    ----------
+    X : ndarray
+        (n, length), or (n, channels, length); with ``channels="last"`` (n, length, channels).
+    channels, name
+        See `ImageStore`.
+
+    Raises
+    ------
+    ValueError
+        If X has four axes, as images with channels have.
+    """
+
+    def __init__(self, X: np.ndarray, channels: str = "auto", name: str = "X") -> None:
+        if X.ndim > 3:
+            raise ValueError(
+                f"{name} has shape {X.shape}, but encoder='conv1d' takes series, (n, length) or "
+                "(n, channels, length). Use encoder='conv' for images."
+            )
+        self.X = X
+        self.name = name
+        self.dtype = X.dtype
+        self.flat = X.ndim == 2
+        self.row_shape = (1, *X.shape[1:]) if self.flat else X.shape[1:]
+        self.is_last = not self.flat and channels == "last"
+        self.input_shape = self.row_shape[::-1] if self.is_last else self.row_shape
+
+
 class SubStore:
     """The rows `rows` of another store, as a store."""
 
-    def __init__(self, store: "ImageStore | SubStore", rows: np.ndarray) -> None:
+    def __init__(self, store: "ImageStore | SubStore | FeatureStore", rows: np.ndarray) -> None:
         self.store = store
         self.rows = rows
         self.input_shape: tuple[int, ...] = store.input_shape
@@ -144,7 +176,7 @@ def warn_of_shape(store: ImageStore) -> None:
     UnlikelyShapeWarning
         If a side is shorter than 4 pixels, or one is more than 8 times as long as the other.
     """
-    if len(store.input_shape) == 1 or store.flat:  # image_shape says what flat rows hold
+    if len(store.input_shape) != 3 or store.flat:  # image_shape says what flat rows hold
         return
     short, long = sorted(store.input_shape[1:])
     if short >= LEAST_SIDE and long <= GREATEST_RATIO * short:
@@ -165,7 +197,7 @@ def warn_of_duplicates(store: ImageStore, labels: np.ndarray) -> None:
     -----
     DuplicateExemplarWarning
     """
-    if len(store.input_shape) == 1:
+    if len(store.input_shape) != 3:
         return
     first: dict[int, int] = {}
     pairs = []

@@ -21,7 +21,7 @@ from ._validation import check_labels
 # Characters of a string dtype that is wider than its strings; NumPy makes 21 of an integer's and
 # 32 of a float's.
 WIDEST = 32
-OF_THIS_MACHINE = ("checkpoint_dir",)  # parameters that a file has as None
+OF_THIS_MACHINE = ("checkpoint_dir", "memory")  # parameters that a file has as None
 LARGEST = 2**31  # values of one sample
 GREATEST_LOGIT = 1e6  # beyond, float32 does not tell logits apart
 _KINDS: dict[str, type] = {
@@ -99,6 +99,10 @@ def read_params(written: dict[str, Any]) -> dict[str, Any]:
 def _written_param(name: str, value: Any) -> Any:
     if name == "unknown_label" and isinstance(value, np.datetime64 | np.timedelta64):
         return written_labels(np.array([value]))
+    if name == "encoder" and not isinstance(value, str | tuple):
+        is_module = hasattr(value, "state_dict") and not isinstance(value, type)
+        kind = "module" if is_module else "callable"
+        return {kind: getattr(value, "__name__", type(value).__name__)}
     if name == "preprocessor" and value is not None:
         raise _unwritten(name, value)
     if isinstance(value, np.generic):
@@ -120,7 +124,7 @@ def _unwritten(name: str, value: Any) -> ValueError:
         advice += ", or call set_params(preprocessor=None) first, and set it again after load"
     elif name == "unknown_label":
         advice += ", or use a label that is a number or a string"
-    elif name != "encoder":
+    else:
         default = "'adamw'" if name == "optimizer" else "None"
         advice += f", or call set_params({name}={default}) first, which changes no prediction"
     return ValueError(
@@ -159,7 +163,7 @@ def read_fields(written: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_shape(value: Any, name: str) -> tuple[int, ...]:
-    check_shape(value, name, (1, 3))
+    check_shape(value, name, (1, 2, 3))
     if math.prod(value) >= LARGEST:
         raise ValueError(f"{name}={reprlib.repr(value)} is too large")
     return tuple(value)

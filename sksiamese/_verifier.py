@@ -58,15 +58,18 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         called with an array of the distinct items in X, such as paths, and returns their images.
     encoder_params : dict or None, default=None
         As in `SiameseOneShotClassifier`.
-    head : {"weighted_l1", "signed_l1", "aligned"}, default="weighted_l1"
+    head : {"weighted_l1", "signed_l1", "aligned", "cosine", "whitened"} or tuple, \
+            default="weighted_l1"
         As in `SiameseOneShotClassifier`.
     head_params : dict or None, default=None
         As in `SiameseOneShotClassifier`.
-    augmentation : {"auto", None, "affine", "warp", "strokes"} or callable, default="auto"
+    augmentation : str, callable or None, default="auto"
         As in `SiameseOneShotClassifier`.
     image_shape : tuple of int or None, default=None
         As in `SiameseOneShotClassifier`.
     channels : {"auto", "first", "last"}, default="auto"
+        As in `SiameseOneShotClassifier`.
+    normalization : {"auto", "foreground", "imagenet", None} or tuple, default="auto"
         As in `SiameseOneShotClassifier`.
     resize : {"auto", None}, int or tuple of 2 ints, default="auto"
         As in `SiameseOneShotClassifier`.
@@ -88,7 +91,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         As in `SiameseOneShotClassifier`.
     ema_decay : float, default=0.998
         As in `SiameseOneShotClassifier`.
-    weights : "omniglot", str, path-like or None, default=None
+    weights : "symbols", "omniglot", str, path-like or None, default=None
         As in `SiameseOneShotClassifier`, whose files fit too.
     warm_start : bool, default=False
         As in `SiameseOneShotClassifier`.
@@ -103,6 +106,8 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     checkpoint_dir : str, path-like or None, default=None
         As in `SiameseOneShotClassifier`.
     checkpoint_minutes : float or None, default=None
+        As in `SiameseOneShotClassifier`.
+    memory : str, path-like, object with the joblib.Memory interface or None, default=None
         As in `SiameseOneShotClassifier`.
     verbose : int, default=0
         As in `SiameseOneShotClassifier`.
@@ -175,6 +180,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         augmentation: Any = "auto",
         image_shape: tuple[int, ...] | None = None,
         channels: str = "auto",
+        normalization: Any = "auto",
         resize: Any = "auto",
         crop: str | None = None,
         batch_size: Any = "auto",
@@ -193,6 +199,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         net_params: dict[str, Any] | None = None,
         checkpoint_dir: str | PathLike | None = None,
         checkpoint_minutes: float | None = None,
+        memory: Any = None,
         verbose: int = 0,
         random_state: Any = None,
     ) -> None:
@@ -204,6 +211,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self.augmentation = augmentation
         self.image_shape = image_shape
         self.channels = channels
+        self.normalization = normalization
         self.resize = resize
         self.crop = crop
         self.batch_size = batch_size
@@ -222,6 +230,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self.net_params = net_params
         self.checkpoint_dir = checkpoint_dir
         self.checkpoint_minutes = checkpoint_minutes
+        self.memory = memory
         self.verbose = verbose
         self.random_state = random_state
 
@@ -605,13 +614,16 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         write_fitted(path, self, fitted_of(self), check_network_params, half, support=False)
 
     @classmethod
-    def load(cls, path: str | PathLike) -> SiameseVerifier:
+    def load(cls, path: str | PathLike, *, encoder: Any = None) -> SiameseVerifier:
         """Read an estimator that `save` wrote. No code is run.
 
         Parameters
         ----------
         path : str or path-like
             File to read.
+        encoder : torch.nn.Module, callable or None, default=None
+            What the estimator was given as `encoder`, if it was no name: the file holds its
+            weights, which are given to a copy of the module, and not its code.
 
         Returns
         -------
@@ -623,7 +635,8 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         OSError
             If there is no such file, or it cannot be read, or is damaged.
         ValueError
-            If it holds something else, or values that no estimator has.
+            If it holds something else, or values that no estimator has; or if `encoder` is
+            missing, or another one than its weights are of.
 
         See Also
         --------
@@ -634,7 +647,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         >>> from sksiamese import SiameseVerifier
         >>> verifier = SiameseVerifier.load("verifier.safetensors")  # doctest: +SKIP
         """
-        return read_fitted(path, cls, check_network_params)
+        return read_fitted(path, cls, check_network_params, encoder)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

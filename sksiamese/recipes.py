@@ -2,12 +2,19 @@
 
 from typing import Any
 
+import torch
 from skorch.callbacks import LRScheduler
 
 from ._classifier import SiameseOneShotClassifier
+from ._learning import lent_generator
+from ._params import check_bool, check_number
+from ._scaling import own_statistics
 from .callbacks import MomentumRamp
+from .twin.encoders import build_encoder
+from .twin.levels import Beside, Levels, channels_of
+from .twin.statistics import is_trained
 
-__all__ = ["keras2017", "koch", "koch2015", "omniglot"]
+__all__ = ["keras2017", "koch", "koch2015", "omniglot", "photos"]
 
 
 def omniglot(*, max_iter: int = 30, random_state: Any = None) -> SiameseOneShotClassifier:
@@ -228,3 +235,110 @@ def keras2017(*, n_pairs: int = 30_000, random_state: Any = None) -> SiameseOneS
         callbacks=None,
         net_params={"callbacks__clip": None, "callbacks__schedule": None},
     )
+
+
+def photos(
+    backbone: Any = None,
+    size: int = 128,
+    both: bool = False,
+    *,
+    max_iter: int = 40,
+    random_state: Any = None,
+) -> SiameseOneShotClassifier:
+    """Return a classifier for photographs: whitened features of a pretrained backbone.
+
+    The maps of all stages of the frozen backbone are averaged and joined, and `fit` learns in
+    closed form which of their differences occur within classes: the images are encoded once, and
+    nothing is trained. Without a backbone, a twin is trained from the start, and its features
+    are whitened then.
+
+    Parameters
+    ----------
+    backbone : torch.nn.Module, str or None, default=None
+        A pretrained network of convolutions; of a classifier too, whose last layer is not used.
+        ``"timm:NAME"`` is a network of timm with its weights (``pip install sksiamese[timm]``),
+        which downloads them. None: no backbone.
+    size : int, default=128
+        Pixels of the longer side that the backbone sees. A twin sees half of it.
+    both : bool, default=False
+        If True, also train a twin, and whiten its features beside those of the backbone.
+    max_iter : int, default=40
+        Number of epochs of the twin.
+    random_state : int, RandomState instance or None, default=None
+        Determines weights, batches and augmentation of the twin.
+
+    Returns
+    -------
+    clf : SiameseOneShotClassifier
+        Unfitted. `fit` takes images and their labels, of at least three classes.
+
+    Raises
+    ------
+    TypeError
+        If `backbone` is of another type.
+    ValueError
+        If `backbone` has no maps, or `both` is True without a backbone.
+    ImportError
+        If timm is not installed.
+
+    See Also
+    --------
+    sksiamese.load_pretrained : For drawings, characters and icons.
+
+    Examples
+    --------
+    >>> from sksiamese import recipes
+    >>> recipes.photos(size=96).head
+    'whitened'
+    """
+    check_number(size, "size", int, 16)
+    check_bool(both, "both")
+    if both and backbone is None:
+        raise ValueError("both=True needs a backbone: pass a torch.nn.Module, or 'timm:NAME'.")
+    encoder: Any = "conv"
+    normalization: Any = "imagenet"
+    if backbone is not None:
+        encoder = Levels(_backbone(backbone), size)
+        known = own_statistics(encoder) is not None or any(map(is_trained, encoder.modules()))
+        normalization = "auto" if known else "imagenet"
+    if both:
+        shape = (channels_of(encoder) or 3, size // 2, size // 2)
+        twin = build_encoder("conv", shape, torch.Generator().manual_seed(0))
+        encoder = Beside(encoder, twin)
+    return SiameseOneShotClassifier(
+        encoder=encoder,
+        head="whitened",
+        loss="both",
+        augmentation="auto",
+        normalization=normalization,
+        resize=size if backbone is not None else size // 2,
+        batch_size=(1, 20, 4),
+        max_iter=max_iter,
+        optimizer="muon",
+        learning_rate=4e-3,
+        weight_decay=0.01,
+        ema_decay=0.998,
+        aggregation="prototype",
+        random_state=random_state,
+    )
+
+
+def _backbone(backbone: Any) -> torch.nn.Module:
+    """Return a module, that of timm if it is given by name."""
+    if isinstance(backbone, torch.nn.Module):
+        return backbone
+    if not isinstance(backbone, str):
+        raise TypeError(f"backbone={backbone!r}; expected a torch.nn.Module, 'timm:NAME' or None.")
+    library, _, name = backbone.partition(":")
+    if library != "timm" or not name:
+        raise ValueError(
+            f"backbone={backbone!r}; expected 'timm:NAME', a torch.nn.Module or None."
+        )
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(
+            f"backbone={backbone!r} needs timm: pip install sksiamese[timm]"
+        ) from error
+    with lent_generator(0):  # from which it draws weights, before it has read its own
+        return timm.create_model(name, pretrained=True)

@@ -129,3 +129,24 @@ def watched(clf, note):
     comparer = WatchedComparer(comparer.network, comparer.scaling, comparer.device, note)
     clf.fitted_ = replace(clf.fitted_, comparer=comparer)
     return clf
+
+
+def make_features(n_classes=20, n_samples=10, n_features=64, seed=0):
+    """Return (X, y): classes differ in eight directions, samples of one class more in four others.
+
+    Directions are the same for every seed, so that other seeds give further classes.
+    """
+    axes, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(n_features, n_features)))
+    rng = np.random.default_rng([1, seed])
+    y = np.repeat(np.arange(n_classes), n_samples)
+    spread = np.full(n_features, 0.1)
+    spread[:4], spread[4:12] = 4.0, 0.3
+    samples = spread * rng.normal(size=(len(y), n_features))
+    samples[:, 4:12] += rng.normal(size=(n_classes, 8))[y]
+    return (samples @ axes.T).astype(np.float32), y
+
+
+def cosine_nearest(X, y, queries):
+    """Return the label of the row of X with the greatest cosine to each query."""
+    X, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (X, queries))
+    return y[(queries @ X.T).argmax(1)]

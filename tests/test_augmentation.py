@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sksiamese import SiameseOneShotClassifier, augmentation
-from sksiamese.augmentation import AUGMENTATIONS, Affine, Augmentation, Elastic, Thickness
+from sksiamese.augmentation import AUGMENTATIONS, Affine, Augmentation, Blur, Elastic, Thickness
 
 
 @pytest.fixture
@@ -22,15 +22,25 @@ def fitted(data, augmentation):
 def test_augmentation_exports_what_the_names_stand_for():
     assert set(augmentation.__all__) == {
         "AUGMENTATIONS",
+        "JPEG",
         "Affine",
         "Augmentation",
+        "Blur",
+        "Contour",
         "Elastic",
+        "Fill",
+        "LooseCrop",
+        "Noise",
+        "RuledLines",
+        "SeriesAugmentation",
+        "Shade",
+        "Shadow",
         "Thickness",
     }
-    assert set(AUGMENTATIONS) == {"affine", "warp", "strokes"}
+    assert set(AUGMENTATIONS) == {"affine", "warp", "strokes", "real_files", "series"}
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", ["affine", "warp", "strokes", "real_files"])
 def test_augmentations_are_the_callables_of_their_names(data, name):
     named, given = fitted(data, name), fitted(data, AUGMENTATIONS[name])
     np.testing.assert_array_equal(named.transform(data[0]), given.transform(data[0]))
@@ -40,7 +50,12 @@ def test_augmentations_are_the_callables_of_their_names(data, name):
 
 @pytest.mark.parametrize(
     "parts",
-    [{"affine": Affine()}, {"elastic": Elastic()}, {"thickness": Thickness()}],
+    [
+        {"affine": Affine()},
+        {"elastic": Elastic()},
+        {"thickness": Thickness()},
+        {"then": (Blur(), Thickness())},
+    ],
     ids=lambda parts: next(iter(parts)),
 )
 def test_augmentation_composes_its_parts(data, parts):
@@ -54,3 +69,19 @@ def test_augmentation_composes_its_parts(data, parts):
     assert torch.equal(again, changed)
     clf = fitted(data, own)
     assert not np.array_equal(clf.transform(data[0]), fitted(data, None).transform(data[0]))
+
+
+@pytest.mark.parametrize(("channels", "name"), [(1, "strokes"), (3, "warp")])
+def test_default_augmentation_makes_no_classes_and_no_colours(data, channels, name):
+    """Colour images are warped only; turned images are no classes unless asked for."""
+    X = np.repeat(data[0][:, None], channels, axis=1)
+    default, explicit, turned = (
+        SiameseOneShotClassifier(max_iter=1, random_state=0, **params).fit(X, data[1])
+        for params in (
+            {},
+            {"augmentation": name, "class_augmentation": None},
+            {"augmentation": name, "class_augmentation": "rotate"},
+        )
+    )
+    np.testing.assert_array_equal(default.transform(X), explicit.transform(X))
+    assert not np.array_equal(default.transform(X), turned.transform(X))

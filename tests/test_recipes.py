@@ -1,18 +1,26 @@
 """Recipes: what the paper's sentences say, and that each estimator fits."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
+import torch
+from helpers import assert_same_network
 from sklearn.base import clone
 from skorch.callbacks import Callback, LRScheduler
+from torch import nn
 
 from sksiamese import SiameseOneShotClassifier, recipes
 from sksiamese.callbacks import MomentumRamp
 from sksiamese.datasets import make_glyphs
 from sksiamese.exceptions import CollapseWarning
 from sksiamese.twin.encoders import KochEncoder
+from sksiamese.twin.levels import Beside, Levels
 
 ALL = pytest.mark.parametrize(
-    "recipe", [recipes.omniglot, recipes.koch, recipes.koch2015, recipes.keras2017]
+    "recipe",
+    [recipes.omniglot, recipes.koch, recipes.koch2015, recipes.keras2017, recipes.photos],
 )
 
 
@@ -278,3 +286,196 @@ def test_n_pairs_of_a_recipe_are_drawn_once_and_inside_groups(early_stopping):
     if early_stopping:
         assert not {*i, *j} & {*clf.held_out_classes_}
         assert len(clf.held_out_classes_) == 8
+
+
+# photos
+
+
+def photographs(n_classes=8, n_samples=6, side=32, seed=0):
+    """Return (X, y): colour images whose classes differ in the colours of large patches."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(n_classes), n_samples)
+    patches = rng.random((n_classes, 3, 4, 4))[y] + 0.2 * rng.normal(size=(len(y), 3, 4, 4))
+    X = patches.repeat(side // 4, 2).repeat(side // 4, 3)
+    return (255 * X.clip(0, 1)).astype(np.uint8), y
+
+
+def backbone(**attributes):
+    """Return a small network whose batch normalisation has seen pixels normalised by a half."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 12, 3, padding=1),
+        nn.BatchNorm2d(12),
+        nn.ReLU(inplace=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(12, 10),
+    )
+    images = torch.from_numpy(photographs(seed=1)[0]) / 127.5 - 1
+    with torch.no_grad():
+        for _ in range(40):
+            module(images)
+    for name, value in attributes.items():
+        setattr(module, name, value)
+    return module.eval()
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("head", "whitened"),
+        ("aggregation", "prototype"),
+        ("augmentation", "auto"),
+        ("class_augmentation", None),
+        ("crop", None),
+        ("max_iter", 40),
+    ],
+)
+def test_photos_says_what_differs_from_the_defaults(parameter, value):
+    for clf in (recipes.photos(), recipes.photos(backbone()), recipes.photos(backbone(), both=True)):
+        assert getattr(clf, parameter) == value
+
+
+def test_photos_sizes_and_encoders():
+    alone, frozen = recipes.photos(size=64), recipes.photos(backbone(), 32, max_iter=7)
+    both = recipes.photos(backbone(), 32, both=True, random_state=3)
+    assert (alone.encoder, alone.resize, alone.normalization) == ("conv", 32, "imagenet")
+    assert (frozen.resize, frozen.max_iter, frozen.random_state) == (32, 7, None)
+    assert isinstance(frozen.encoder, Levels)
+    assert not any(p.requires_grad for p in frozen.encoder.parameters())
+    assert isinstance(both.encoder, Beside)
+    assert (both.resize, both.random_state) == (32, 3)
+
+
+@pytest.mark.parametrize(
+    ("module", "normalization"),
+    [
+        (backbone(), "auto"),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), "imagenet"),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), "imagenet"),
+    ],
+    ids=["seen", "no norm", "new norm"],
+)
+def test_photos_normalises_by_the_backbone_or_else_as_most_backbones_do(module, normalization):
+    assert recipes.photos(module, 16).normalization == normalization
+
+
+def test_photos_normalises_as_the_backbone_says():
+    X, y = photographs()
+    for module in (
+        backbone(mean=(0.1,) * 3, std=(0.3,) * 3),
+        backbone(pretrained_cfg={"mean": (0.1,) * 3, "std": (0.3,) * 3}),
+    ):
+        clf = recipes.photos(module, 32).fit(X, y)
+        scaling = clf.fitted_.comparer.scaling
+        np.testing.assert_allclose(scaling.offset.flatten() / 255, [0.1] * 3)
+        np.testing.assert_allclose(scaling.scale.flatten() / 255, [0.3] * 3)
+    scaling = recipes.photos(backbone(), 32).fit(X, y).fitted_.comparer.scaling
+    np.testing.assert_allclose(scaling.offset.flatten() / 255, [0.5] * 3)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (32, 24)])
+@pytest.mark.parametrize("kind", ["alone", "frozen", "both"])
+def test_photos_fits_saves_and_is_cloned(kind, shape, tmp_path):
+    X, y = photographs()
+    X = X[:, :, : shape[0], : shape[1]]
+    module = None if kind == "alone" else backbone()
+    clf = recipes.photos(module, 32, kind == "both", max_iter=1, random_state=0)
+    clf = clone(clf).fit(X, y)
+    assert len(clf.history_[0]) == (0 if kind == "frozen" else 1)
+    new, of_new = photographs(seed=2)
+    new = new[:, :, : shape[0], : shape[1]]
+    clf.set_support(new[::6], of_new[::6])
+    assert clf.score(new, of_new) > 0.7
+    clf.save(tmp_path / "file")
+    encoder = None
+    if kind != "alone":
+        encoder = recipes.photos(backbone(), 32, kind == "both").encoder
+    again = SiameseOneShotClassifier.load(tmp_path / "file", encoder=encoder)
+    np.testing.assert_array_equal(again.decision_function(new), clf.decision_function(new))
+
+
+def test_photos_of_gray_images():
+    X, y = photographs()
+    clf = recipes.photos(backbone(), 32).fit(X[:, 0], y)
+    assert clf.input_shape_ == (1, 32, 32)
+    assert clf.score(X[:, 0], y) > 0.7
+
+
+def test_photos_with_both_trains_the_twin_and_leaves_the_backbone():
+    X, y = photographs()
+    clf = recipes.photos(backbone(), 32, both=True, max_iter=2, random_state=0)
+    fits = [clone(clf).set_params(random_state=seed).fit(X, y) for seed in (0, 0, 1)]
+    before = backbone().state_dict()
+    for fit in fits:
+        levels = fit.network_.encoder.levels.module.state_dict()
+        assert all(torch.equal(value, before[name]) for name, value in levels.items())
+    assert_same_network(*fits[:2])
+    twins = [next(fit.network_.encoder.encoder.parameters()) for fit in fits]
+    assert not torch.equal(twins[0], twins[2])
+    assert not torch.equal(twins[0], next(clf.encoder.encoder.parameters()))
+
+
+@pytest.mark.parametrize("kind", ["alone", "frozen", "both"])
+def test_photos_leaves_the_global_generators_alone(kind):
+    module = None if kind == "alone" else backbone()
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    recipes.photos(module, 32, kind == "both")
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]
+
+
+@pytest.fixture
+def timm(monkeypatch):
+    """A module in the place of timm, which downloads weights."""
+    calls = []
+
+    def create_model(name, **params):
+        calls.append((name, params))
+        torch.rand(3)  # timm draws weights before it reads others
+        return backbone(pretrained_cfg={"mean": (0.1,) * 3, "std": (0.3,) * 3})
+
+    stub = types.ModuleType("timm")
+    stub.create_model, stub.calls = create_model, calls
+    monkeypatch.setitem(sys.modules, "timm", stub)
+    return stub
+
+
+def test_photos_takes_a_network_of_timm_by_name(timm):
+    before = torch.get_rng_state()
+    clf = recipes.photos("timm:hf_hub:someone/resnet10t", 32)
+    assert timm.calls == [("hf_hub:someone/resnet10t", {"pretrained": True})]
+    assert clf.normalization == "auto"
+    assert clf.encoder.pretrained_cfg["mean"] == (0.1,) * 3
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_photos_without_timm_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ImportError, match=r"timm:resnet18' needs timm: pip install sksiamese\[ti"):
+        recipes.photos("timm:resnet18")
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "message"),
+    [
+        (("resnet18",), ValueError, "backbone='resnet18'; expected 'timm:NAME'"),
+        (("timm:",), ValueError, "backbone='timm:'; expected 'timm:NAME'"),
+        (("torchvision:resnet18",), ValueError, "expected 'timm:NAME'"),
+        ((3,), TypeError, "backbone=3; expected a torch.nn.Module, 'timm:NAME' or None"),
+        ((lambda shape: None,), TypeError, "expected a torch.nn.Module"),
+        ((nn.Linear(3, 3),), ValueError, "Linear cannot be used for images of 128x128 pixels"),
+        ((None, 8), ValueError, "size == 8"),
+        ((None, 64.0), TypeError, "size"),
+        ((None, 64, "yes"), ValueError, "both='yes'; expected True or False"),
+        ((None, 64, True), ValueError, "both=True needs a backbone"),
+    ],
+)
+def test_photos_refuses(timm, args, error, message):
+    with pytest.raises(error, match=message):
+        recipes.photos(*args)
+    assert not timm.calls

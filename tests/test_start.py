@@ -57,7 +57,7 @@ def assert_close_networks(a, b):
 
 def test_weights_of_a_name_are_those_of_the_pretrained_network():
     clf = recipes.omniglot(random_state=0).set_params(weights="omniglot", max_iter=1, **STILL)
-    assert_close_networks(clf.fit(X, y), load_pretrained())
+    assert_close_networks(clf.fit(X, y), load_pretrained("omniglot"))
     assert clf.n_iter_ == 1
     assert all(value.dtype == np.float32 for value in weights(clf).values() if value.ndim)
 
@@ -89,20 +89,20 @@ def test_weights_start_each_fit_anew(kept):
 
 
 def test_weights_start_clones_as_well():
-    pretrained = load_pretrained().set_params(max_iter=1)
+    pretrained = load_pretrained("omniglot").set_params(max_iter=1)
     assert clone(pretrained).weights == "omniglot"
     assert_same_network(clone(pretrained).fit(X, y), pretrained.fit(X, y))
 
 
 def test_weights_are_fine_tuned_by_cross_val_score_and_grid_search():
     groups = y // 3
-    clf = load_pretrained().set_params(max_iter=1, **STILL)
+    clf = load_pretrained("omniglot").set_params(max_iter=1, **STILL)
     scorer = make_one_shot_scorer(n_way=3, n_episodes=20)
     folds = [(np.flatnonzero(groups), np.flatnonzero(1 - groups))]
     scores = cross_val_score(clf, X, y, cv=folds, scoring=scorer)
     assert scores[0] > 0.9
     search = GridSearchCV(clf, {"learning_rate": [1e-12]}, cv=2, scoring=scorer).fit(X, y)
-    assert_close_networks(search.best_estimator_, load_pretrained())
+    assert_close_networks(search.best_estimator_, load_pretrained("omniglot"))
 
 
 def test_weights_start_the_last_step_of_a_pipeline(kept):
@@ -149,7 +149,7 @@ def test_weights_leave_random_state_to_decide(kept):
 def test_weights_adapt_to_the_images_of_fit(kept, change):
     """To polarity, range and size; afterwards set_support expects the same."""
     images = change(X)
-    clf = load_pretrained().set_params(max_iter=1, **STILL).fit(images, y)
+    clf = load_pretrained("omniglot").set_params(max_iter=1, **STILL).fit(images, y)
     assert clf.set_support(images[::4], y[::4]).score(images, y) > 0.8
     with pytest.raises(ValueError, match="Bring X to that shape"):
         clf.set_support(np.pad(images, ((0, 0), (0, 3), (0, 0)), mode="edge"), y)
@@ -165,8 +165,8 @@ def test_weights_of_a_path_learn_the_input_scaling_from_x(kept):
 
 
 def test_max_iter_0_sets_the_support_and_trains_nothing():
-    clf = load_pretrained().set_params(max_iter=0).fit(X[::2], y[::2])
-    expected = load_pretrained().set_support(X[::2], y[::2])
+    clf = load_pretrained("omniglot").set_params(max_iter=0).fit(X[::2], y[::2])
+    expected = load_pretrained("omniglot").set_support(X[::2], y[::2])
     np.testing.assert_array_equal(clf.predict_proba(X), expected.predict_proba(X))
     assert clf.rejection_threshold_ == expected.rejection_threshold_
     assert clf.n_iter_ == 0
@@ -180,8 +180,8 @@ def test_max_iter_0_of_several_networks_is_one_network(kept):
 
 
 def test_max_iter_0_of_several_networks_has_the_scores_of_one():
-    clf = load_pretrained().set_params(max_iter=0, n_estimators=2).fit(X[::2], y[::2])
-    expected = load_pretrained().set_support(X[::2], y[::2])
+    clf = load_pretrained("omniglot").set_params(max_iter=0, n_estimators=2).fit(X[::2], y[::2])
+    expected = load_pretrained("omniglot").set_support(X[::2], y[::2])
     np.testing.assert_allclose(clf.score_samples(X), expected.score_samples(X), atol=1e-3)
     assert clf.rejection_threshold_ == expected.rejection_threshold_
 
@@ -297,7 +297,7 @@ def test_weights_that_the_size_of_images_does_not_fit_raise(tmp_path):
     ],
 )
 def test_weights_raise_for_samples_of_another_form(kept, images, has):
-    clf = load_pretrained().set_params(max_iter=1)
+    clf = load_pretrained("omniglot").set_params(max_iter=1)
     with unchanged(clf), pytest.raises(ValueError, match=rf"({has}).*weights='omniglot'.*1 chan"):
         clf.fit(images, y)
 

@@ -36,7 +36,7 @@ LAYERS = (
     ("_containers", "_params", "augmentation", "callbacks"),
     ("_validation",),
     ("_callbacks", "_identity", "_support", "_pairs", "_training_data"),
-    ("comparers", "_building"),
+    ("comparers", "_building", "_closed_form", "_scaling"),
     ("_fitted",),
     ("_learning", "_values"),
     ("_persistence",),

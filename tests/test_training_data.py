@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import Seen, classifier, make_table, unchanged
+from torch import nn
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +70,26 @@ def test_early_stopping_is_refused_for_pairs(table):
     clf = classifier("mlp", early_stopping=True)
     with pytest.raises(ValueError, match="early_stopping=True needs class labels .* y has pairs"):
         clf.fit(table[0], [[0, 1, 1], [0, 10, 0]])
+
+
+@pytest.mark.parametrize("params", [{"early_stopping": True}, {"unknown_label": -1}])
+def test_held_out_classes_are_the_same_for_features_made_once(table, params):
+    """An encoder without weights is run once; with an augmentation, in each epoch."""
+    params = {**params, "max_iter": 2, "head": "cosine"}
+    once = classifier(nn.Identity(), **params).fit(*table)
+    each = classifier(nn.Identity(), **params, augmentation=Seen()).fit(*table)
+    assert once.held_out_classes_.tolist() == each.held_out_classes_.tolist()
+    for own, theirs in zip(once.history_[0], each.history_[0], strict=True):
+        for name in own.keys() - {"dur", "batches"}:
+            assert own[name] == pytest.approx(theirs[name], rel=1e-4)
+    assert once.rejection_threshold_ == pytest.approx(each.rejection_threshold_, rel=1e-4)
+
+
+def test_held_out_classes_of_several_reasons_are_not_whitened(table):
+    X, y = table
+    seen = classifier(
+        nn.Identity(), head="whitened", early_stopping=True, unknown_label=-1, normalization=None
+    ).fit(X, y)
+    kept = ~np.isin(y, seen.held_out_classes_)
+    means = [X[y == c].mean(0) for c in np.unique(y[kept])]
+    np.testing.assert_allclose(seen.network_.head.mean, np.mean(means, 0), atol=1e-5)

@@ -5,15 +5,23 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sksiamese.augmentation import AUGMENTATIONS, Affine, Augmentation, Elastic, Thickness
+from sksiamese import augmentation
+from sksiamese.augmentation import (
+    AUGMENTATIONS,
+    Affine,
+    Augmentation,
+    Blur,
+    Elastic,
+    Noise,
+    Thickness,
+)
 from sksiamese.twin.augmentation import turn, turns_of
 
 N = 20_000
-EACH = pytest.mark.parametrize("name", AUGMENTATIONS)
+EACH = pytest.mark.parametrize("name", ["affine", "warp", "strokes", "real_files"])
 
 
 def generator(seed=0):
@@ -101,31 +109,54 @@ def test_affine_draw_applies_each_component_independently_with_probability_p():
 @pytest.mark.parametrize(("height", "width"), [(12, 12), (9, 30), (31, 8), (105, 105), (1, 5)])
 @EACH
 def test_augmentation_changes_nothing_at_p_zero(name, height, width):
-    augmentation = AUGMENTATIONS[name]
+    named = AUGMENTATIONS[name]
     parts = {
-        part: replace(getattr(augmentation, part), p=0.0)
+        part: replace(getattr(named, part), p=0.0)
         for part in ("affine", "elastic", "thickness")
-        if getattr(augmentation, part) is not None
+        if getattr(named, part) is not None
     }
+    parts["then"] = tuple(replace(step, p=0.0) for step in named.then)
     images = random_images(2, 2, height, width)
     torch.testing.assert_close(
-        replace(augmentation, **parts)(images, generator()), images, rtol=0, atol=1e-5
+        replace(named, **parts)(images, generator()), images, rtol=0, atol=1e-5
     )
 
 
 def test_augmentation_changes_nothing_without_parts():
     images = random_images()
-    torch.testing.assert_close(Augmentation(affine=None)(images, generator()), images)
+    assert torch.equal(Augmentation(affine=None)(images, generator()), images)
+
+
+def test_augmentation_applies_warp_thickness_and_further_steps_in_their_order():
+    images = random_images(50)
+    thickness, blur, noise = Thickness(p=1.0), Blur(p=0.5), Noise(p=0.5)
+    draws = generator(3)
+    expected = Augmentation()(images, draws)
+    for step in (thickness, noise, blur, noise):
+        expected = step(expected, draws)
+    composed = Augmentation(thickness=thickness, then=(noise, blur, noise))
+    assert torch.equal(composed(images, generator(3)), expected)
+    other = Augmentation(thickness=thickness, then=(blur, noise, noise))
+    assert not torch.equal(other(images, generator(3)), expected)
+
+
+def test_augmentation_takes_functions_as_further_steps():
+    def inverted(images, generator):
+        return 1 - images
+
+    images = random_images()
+    augmented = Augmentation(affine=None, then=(inverted,))(images, generator())
+    assert torch.equal(augmented, 1 - images)
 
 
 def test_augmentation_changes_half_of_the_images_at_p_one_half():
     images = random_images(1).expand(2000, -1, -1, -1)
-    for augmentation in (
+    for part in (
         Augmentation(Affine(shear=0, scale=(1, 1), shift=0)),
         Augmentation(affine=None, elastic=Elastic()),
         Augmentation(affine=None, thickness=Thickness()),
     ):
-        changed = (augmentation(images, generator()) - images).abs().amax((1, 2, 3)) > 1e-4
+        changed = (part(images, generator()) - images).abs().amax((1, 2, 3)) > 1e-4
         assert changed.float().mean() == pytest.approx(0.5, abs=0.06)
 
 
@@ -199,44 +230,6 @@ def test_elastic_moves_pixels_by_its_displacements():
     assert (moved[:, 0][inside] - ramp[:, 0][inside]).abs().max() > 0.01
 
 
-def strokes():
-    image = torch.zeros(1, 1, 16, 16)
-    image[..., 4:12, 7:10] = 1
-    return image.expand(200, -1, -1, -1)
-
-
-def test_thickness_adds_and_removes_foreground_within_its_range():
-    images = strokes()
-    changed = Thickness(p=1.0)(images, generator())
-    assert changed.min() >= 0
-    assert changed.max() <= 1
-    after, before = changed.sum((1, 2, 3)), images[0].sum()
-    assert (after > before + 1).float().mean() == pytest.approx(1 / 1.4, abs=0.12)
-    assert (after < before - 1).any()
-    assert after.max() <= 10 * 5
-    assert after.min() >= before - 0.4 * (8 * 3 - 6)
-
-
-def test_thickness_blends_with_the_dilation_or_erosion():
-    images = strokes()[:1]
-    thicker = Thickness(thin=-1.0, thick=1.0, p=1.0)(images, generator())  # always the dilation
-    torch.testing.assert_close(thicker, F.max_pool2d(images, 3, 1, 1))
-    thinner = Thickness(thin=0.5, thick=-0.5, p=1.0)(images, generator())
-    eroded = -F.max_pool2d(-images, 3, 1, 1)
-    torch.testing.assert_close(thinner, (images + eroded) / 2)
-
-
-def test_thickness_keeps_thin_strokes():
-    line = torch.zeros(200, 1, 9, 9)
-    line[..., 4] = 1
-    assert Thickness(p=1.0)(line, generator())[..., 4].min() >= 0.6 - 1e-6
-
-
-def test_thickness_does_not_erode_from_outside_the_image():
-    full = torch.ones(50, 1, 5, 5)
-    torch.testing.assert_close(Thickness(p=1.0)(full, generator()), full)
-
-
 @EACH
 def test_augmentation_depends_on_the_generator_alone(name):
     images = random_images(6)
@@ -270,14 +263,24 @@ def test_augmentation_keeps_shape_dtype_and_range_of_any_image(name, n, channels
     augmented = AUGMENTATIONS[name](images, generator())
     assert augmented.shape == images.shape
     assert augmented.dtype == images.dtype
-    assert augmented.min() >= 0
-    assert augmented.max() <= 1 + 1e-6
+    low, high = (-2, 2) if name == "real_files" else (0, 1 + 1e-6)  # light, noise
+    assert augmented.min() >= low
+    assert augmented.max() <= high
+
+
+def test_real_files_takes_every_step_and_outlines_before_strokes_become_broad():
+    steps = [type(step).__name__ for step in AUGMENTATIONS["real_files"].then]
+    others = {"AUGMENTATIONS", "Affine", "Augmentation", "Elastic", "SeriesAugmentation"}
+    assert sorted(steps) == sorted(set(augmentation.__all__) - others)
+    assert steps.index("Contour") < steps.index("Thickness")
 
 
 @EACH
 def test_augmentation_treats_all_channels_of_an_image_alike(name):
-    images = random_images(8).expand(-1, 3, -1, -1)
-    augmented = AUGMENTATIONS[name](images, generator())
+    images = random_images(40).expand(-1, 3, -1, -1)
+    named = AUGMENTATIONS[name]
+    even = tuple(step for step in named.then if not isinstance(step, Noise))
+    augmented = replace(named, then=even)(images, generator())
     torch.testing.assert_close(augmented, augmented[:, :1].expand(-1, 3, -1, -1))
 
 

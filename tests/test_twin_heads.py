@@ -11,7 +11,14 @@ from sksiamese.twin.heads import TILE, Aligned, MeanHead, SignedL1, build_head, 
 
 BOTH = pytest.mark.parametrize("name", ["weighted_l1", "signed_l1"])
 ANY = pytest.mark.parametrize(
-    ("name", "shape"), [("weighted_l1", (9,)), ("signed_l1", (9,)), ("aligned", (6, 3, 4))]
+    ("name", "shape"),
+    [
+        ("weighted_l1", (9,)),
+        ("signed_l1", (9,)),
+        ("aligned", (6, 3, 4)),
+        ("cosine", (9,)),
+        ("whitened", (6, 3, 4)),
+    ],
 )
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -441,3 +448,137 @@ def test_mean_head_refuses_embeddings_of_another_number_of_networks(name, shape)
         for a, b in ((embeddings, embeddings), (embeddings[:, :2], embeddings)):
             with pytest.raises(ValueError, match="is (longer|shorter) than"):
                 compare(a, b)
+
+
+# Cosine and whitened
+
+
+CLOSE_TO_COSINE = pytest.mark.parametrize("name", ["cosine", "whitened"])
+
+
+@CLOSE_TO_COSINE
+@settings(deadline=None, max_examples=10)
+@given(seed=SEEDS, scale=st.sampled_from([1e-2, 1.0, 1e3]))
+def test_cosine_logits_are_the_formula(name, seed, scale):
+    head = random_head(name, (3, 2, 2), seed)
+    a, b = (random_features(n, (3, 2, 2), seed + n) for n in (4, 5))
+    weight = head.log_weight.exp()
+    x, y = a.flatten(1) * weight, b.flatten(1) * weight
+    cosine = (x @ y.T) / (x.norm(dim=1)[:, None] * y.norm(dim=1))
+    gain = heads.GAIN * head.log_gain.exp()
+    expected = gain * (cosine - head.margin)
+    a, b = head.embed(scale * a), head.embed(scale * b)
+    torch.testing.assert_close(head.logits(a, b), expected)
+    torch.testing.assert_close(head.pair_logits(a, b[:4]), expected[:, :4].diagonal())
+    torch.testing.assert_close(a.norm(dim=1), torch.ones(4).double())
+    assert (head.logits(a, b) <= head.bias).all()
+    torch.testing.assert_close(head.logits(a, a).diagonal(), head.bias.expand(4))
+
+
+@CLOSE_TO_COSINE
+def test_cosine_of_a_mean_of_embeddings_is_that_of_its_direction(name):
+    head = random_head(name, (7,))
+    a = head.embed(random_features(6, (7,)))
+    mean = a[:3].mean(0, keepdim=True)
+    torch.testing.assert_close(head.logits(a, mean), head.logits(a, 100 * mean))
+    torch.testing.assert_close(head.logits(a[:1], mean)[0], head.pair_logits(a[:1], mean))
+
+
+@CLOSE_TO_COSINE
+def test_cosine_of_empty_features_is_finite(name):
+    head = random_head(name, (7,), dtype=torch.float32)
+    features = torch.zeros(3, 7, requires_grad=True)
+    embeddings = head.embed(features)
+    logits = head.logits(embeddings, embeddings)
+    assert logits.isfinite().all()
+    (logits.sum() + head.pair_logits(embeddings, embeddings).sum()).backward()
+    assert all(p.grad.isfinite().all() for p in (features, *head.parameters()))
+
+
+def test_cosine_starts_with_equal_weights_and_trains_all_it_has():
+    head = build_head("cosine", (5,), torch.Generator().manual_seed(0))
+    assert not head.log_weight.any()
+    embeddings = head.embed(random_features(4, (5,), dtype=torch.float32))
+    head.logits(embeddings, embeddings).square().sum().backward()
+    assert all(p.grad.any() for p in head.parameters())
+    assert {name for name, _ in head.named_parameters()} == {"log_weight", "log_gain", "margin"}
+
+
+def test_whitened_projects_what_differs_from_the_mean():
+    head = random_head("whitened", (4,))
+    features, other = random_features(6, (4,)), random_features(4, (4,), 1)
+    with torch.no_grad():
+        head.log_weight.zero_()
+        head.mean.copy_(features.mean(0))
+        head.projection.copy_(other)
+    expected = (features - features.mean(0)) @ other
+    expected = expected / expected.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(head.embed(features), expected)
+    assert {"mean", "projection"} <= head.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("most", "shape", "sides"),
+    [
+        (24, (2, 3, 4), (3, 4)),
+        (23, (2, 3, 4), (3, 3)),
+        (17, (2, 3, 4), (2, 2)),
+        (7, (2, 3, 4), (1, 1)),
+        (2, (2, 9, 1), (1, 1)),
+        (6, (6,), ()),
+    ],
+)
+def test_whitened_averages_maps_of_too_many_features(monkeypatch, most, shape, sides):
+    monkeypatch.setattr(heads, "MOST_WHITENED", most)
+    head = build_head("whitened", shape, torch.Generator().manual_seed(0))
+    features = random_features(3, shape, dtype=torch.float32)
+    expected = features
+    if sides:
+        expected = torch.nn.functional.adaptive_avg_pool2d(features, sides)
+    torch.testing.assert_close(head.pool(features), expected.flatten(1))
+    assert head.embed(features).shape == (3, *head.embedding_shape)
+
+
+@pytest.mark.parametrize("shape", [(7,), (7, 3, 3)])
+def test_whitened_refuses_too_many_features(monkeypatch, shape):
+    monkeypatch.setattr(heads, "MOST_WHITENED", 6)
+    with pytest.raises(ValueError, match="head='whitened' takes at most 6 features.* returns 7"):
+        build_head("whitened", shape, torch.Generator().manual_seed(0))
+
+
+# Features of any size
+
+
+@BOTH
+def test_unit_heads_do_not_depend_on_the_size_of_features(name):
+    head = build_head(name, (3, 2, 2), torch.Generator().manual_seed(0), unit=True)
+    a, b = (random_features(5, (3, 2, 2), seed, torch.float32) for seed in (1, 2))
+    logits = head.logits(head.embed(a), head.embed(b))
+    sizes = 10.0 ** torch.arange(-2, 3)[:, None, None, None]
+    torch.testing.assert_close(head.logits(head.embed(sizes * a), head.embed(b)), logits)
+    plain = build_head(name, (3, 2, 2), torch.Generator().manual_seed(0))
+    assert not torch.allclose(plain.logits(plain.embed(sizes * a), plain.embed(b)), logits)
+
+
+@BOTH
+def test_unit_heads_start_as_the_same_distance(name):
+    """The mean difference of features whose mean magnitude is 1."""
+    head = build_head(name, (9,), torch.Generator().manual_seed(0), unit=True)
+    a, b = (random_features(5, (9,), seed, torch.float32) for seed in (1, 2))
+    x, y = (part / part.abs().mean(1, keepdim=True) for part in (a, b))
+    distance = (x[:, None] - y).abs().mean(2)
+    expected = heads.GAIN * (heads.MARGIN - distance)
+    torch.testing.assert_close(head.logits(head.embed(a), head.embed(b)), expected)
+    pairs = head.pair_logits(head.embed(a), head.embed(b))
+    torch.testing.assert_close(pairs, expected.diagonal())
+
+
+@BOTH
+def test_unit_heads_have_finite_logits_and_gradients_of_empty_features(name):
+    head = build_head(name, (9,), torch.Generator().manual_seed(0), unit=True)
+    features = torch.zeros(3, 9, requires_grad=True)
+    embeddings = head.embed(features)
+    logits = head.logits(embeddings, embeddings)
+    logits.sum().backward()
+    assert logits.isfinite().all()
+    assert features.grad.isfinite().all()

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from training_runs import equal, network_of, seen_network, weights
 
+from sksiamese.twin.encoders import build_encoder
 from sksiamese.twin.network import TwinEnsemble, TwinNetwork, members_of, memory_format_of
 
 
@@ -73,6 +74,28 @@ def test_train_leaves_frozen_parts_of_the_encoder_in_evaluation_mode():
     assert all(module.training for module in network.train().modules())
 
 
+def mixed_encoder():
+    """Return a module with batch normalisation of its own and with an encoder of the package."""
+    ours = build_encoder("conv", (4, 6, 6), torch.Generator().manual_seed(0), width=8)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), ours)
+
+
+@pytest.mark.parametrize("still", [False, True])
+def test_train_with_still_norm_leaves_batch_norm_of_others_in_evaluation_mode(still):
+    encoder = mixed_encoder()
+    network = TwinNetwork(encoder, seen_network("conv", (4, 6, 6)).head, still_norm=still).train()
+    assert encoder[1].training is not still
+    assert all(part.training for part in (encoder[0], encoder[2], *encoder[3].modules()))
+    before = copy.deepcopy(encoder.state_dict())
+    encoder(random_images(6, (1, 8, 8)))
+    after = encoder.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(name.startswith("3.") for name in changed)
+    assert any(name.startswith("1.") for name in changed) is not still
+    assert encoder[1].weight.requires_grad  # and trains
+    assert not any(part.training for part in network.eval().modules())
+
+
 def test_twin_network_gradients_reach_encoder_and_head():
     network = network_of("conv", (1, 9, 9))
     network(random_images(4, (1, 9, 9))).sum().backward()
@@ -128,7 +151,7 @@ def test_twin_network_gives_encoders_the_memory_format_they_ask_for(channels_las
     assert memory_format_of(conv.encoder) is torch.channels_last
 
 
-@pytest.mark.parametrize("head", ["weighted_l1", "signed_l1", "aligned"])
+@pytest.mark.parametrize("head", ["weighted_l1", "signed_l1", "aligned", "cosine", "whitened"])
 def test_twin_ensemble_logit_is_the_mean_of_its_members(head):
     members = [seen_network("conv", (1, 16, 16), head, seed) for seed in range(3)]
     ensemble = TwinEnsemble(members)

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from training_runs import ArrayStore
 
 from sksiamese.datasets import make_glyphs
-from sksiamese.twin.scaling import InputScaling, evenly_spaced, learn_scaling
+from sksiamese.twin.scaling import (
+    IMAGENET,
+    RARE,
+    InputScaling,
+    evenly_spaced,
+    learn_scaling,
+    learn_unit,
+    pixel_scaling,
+)
 
 
 def store_of(X):
@@ -462,3 +470,130 @@ def test_input_scaling_enlarges_to_512_pixels_at_most(size, working_size, refuse
     message = "they are enlarged to at most 512 pixels a side. Use a smaller resize"
     with pytest.raises(ValueError, match=message) if refused else nullcontext():
         InputScaling(offset, offset + 1, size, working_size)
+
+
+# Features that hardly vary
+
+
+def test_learn_scaling_enlarges_a_rare_feature_to_the_floor_alone():
+    """One of a thousand rows has another value: its standard deviation is a thirtieth of it."""
+    rare = np.zeros((1000, 2))
+    rare[500, 0], rare[:, 1] = 5.0, np.arange(1000)
+    offset, scale = learn_scaling(store_of(rare))
+    assert scale[0].item() == pytest.approx(5 / RARE)
+    assert scale[1].item() == pytest.approx(rare[:, 1].std())
+    assert scaled(rare)[:, 0].max() - scaled(rare)[:, 0].min() == pytest.approx(RARE)
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_learn_scaling_floor_leaves_ordinary_features_alone(seed):
+    rows = np.random.default_rng(seed).normal(size=(200, 5))
+    np.testing.assert_allclose(learn_scaling(store_of(rows))[1], rows.std(0))
+
+
+# Pixels
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "unit"),
+    [
+        ([0, 1], bool, 1),
+        ([0, 3], np.uint8, 255),
+        ([0, 300], np.uint16, 65535),
+        ([0, 0.4], np.float32, 1),
+        ([-0.05, 1.05], np.float64, 1),
+        ([0, 16], np.float64, 16),
+        ([0, 100.0], np.float64, 100),
+        ([0, 200], np.int64, 255),
+        ([0, 255.9], np.float32, 255),
+        ([0, 3000], np.int32, 4095),
+        ([0, 50_000], np.int64, 65535),
+    ],
+)
+def test_learn_unit_is_the_greatest_value_that_pixels_can_have(values, dtype, unit):
+    images = np.array(values, dtype).reshape(1, 1, 1, 2)
+    assert learn_unit(Named(images)) == unit
+
+
+class Named(ArrayStore):
+    """A store of any dtype, those too that torch lacks."""
+
+    def __init__(self, images):
+        super().__init__(images.astype(np.float64))
+        self.dtype = images.dtype
+
+
+@pytest.mark.parametrize("values", [[-1, 1], [-0.2, 0.9], [-30, 255], [0, 80_000]])
+def test_learn_unit_refuses_what_are_no_pixels(values):
+    store = ArrayStore(np.array(values, np.float64).reshape(1, 1, 1, 2))
+    with pytest.raises(ValueError, match=f"X has values from {values[0]} to .*normalization=None"):
+        learn_unit(store)
+
+
+@pytest.mark.parametrize("unit", [1.0, 255.0])
+def test_pixel_scaling_normalises_by_the_statistics_of_0_to_1(unit):
+    offset, scale = pixel_scaling(unit, *IMAGENET)
+    assert offset.shape == scale.shape == (3, 1, 1)
+    x = torch.rand(2, 3, 4, 4, dtype=torch.float64)
+    mean, std = (torch.tensor(part)[:, None, None] for part in IMAGENET)
+    found = InputScaling(offset, scale, (4, 4), (4, 4), unit=unit)(unit * x)
+    torch.testing.assert_close(found, ((x - mean) / std).float())
+
+
+def test_input_scaling_makes_several_channels_of_one():
+    gray = torch.rand(2, 1, 6, 6)
+    for size in ((6, 6), (3, 4)):
+        scaling = InputScaling(*pixel_scaling(1.0, *IMAGENET), (6, 6), size, unit=1.0)
+        found = scaling(gray)
+        assert found.shape == (2, 3, *size)
+        torch.testing.assert_close(found, scaling(gray.expand(2, 3, 6, 6)))
+
+
+@pytest.mark.parametrize(
+    ("scaling", "shape"),
+    [
+        (InputScaling(torch.zeros(5), torch.ones(5)), (5,)),
+        (InputScaling(torch.zeros(2, 7), torch.ones(2, 7)), (2, 7)),
+        (InputScaling(*pixel_scaling(1.0, *IMAGENET), (6, 6), (3, 4)), (3, 3, 4)),
+    ],
+)
+def test_output_shape_is_that_of_what_the_encoder_sees(scaling, shape):
+    assert scaling.output_shape == shape
+    if len(shape) == 3:
+        assert scaling(torch.rand(1, 1, 6, 6)).shape[1:] == shape
+
+
+def test_contrast_of_pixels_is_their_range():
+    scaling = InputScaling(*pixel_scaling(255.0, *IMAGENET), (6, 6), (6, 6), unit=255.0)
+    assert scaling.contrast.tolist() == [255.0] * 3
+    drawing = InputScaling(torch.full((1, 1, 1), 250.0), torch.full((1, 1, 1), -240.0))
+    assert drawing.contrast.tolist() == [240.0]
+
+
+@pytest.mark.parametrize("unit", [1.0, 255.0])
+def test_learned_again_follows_the_units_and_the_size_of_pixels(unit):
+    images = torch.rand(3, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    scaling = InputScaling(*pixel_scaling(unit, *IMAGENET), (5, 5), (4, 4), unit=unit)
+    expected = InputScaling(*pixel_scaling(1.0, *IMAGENET), (8, 8), (4, 4), unit=1.0)(images)
+    for full in (1, 255, 65535):
+        again = scaling.learned_again(ArrayStore(full * images))
+        assert (again.unit, again.size, again.working_size) == (full, (8, 8), (4, 4))
+        torch.testing.assert_close(again(full * images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_learned_again_of_what_is_taken_as_it_is_changes_the_size_alone():
+    scaling = InputScaling(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), (5, 5), (4, 4), unit=0.0)
+    again = scaling.learned_again(ArrayStore(-7 * torch.rand(2, 1, 8, 8)))
+    assert (again.unit, again.size) == (0.0, (8, 8))
+    assert (again.offset.item(), again.scale.item()) == (0, 1)
+
+
+def test_learned_again_of_drawings_learns_background_and_foreground(glyphs):
+    X = glyphs[0][:10, None]
+    offset, scale = (part.expand(3, 1, 1).clone() for part in learn_scaling(store_of(X)))
+    scaling = InputScaling(offset, scale, (16, 16), (16, 16))
+    again = scaling.learned_again(store_of((255 - X) / 255))
+    found, expected = again(torch.from_numpy((255 - X) / 255)), scaling(torch.from_numpy(X).float())
+    assert found.shape == (10, 3, 16, 16)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -25,7 +25,7 @@ def load_model(args: argparse.Namespace) -> Model:
     elif args.model == "programs":
         model = MotorProgramClassifier(random_state=0)
     else:
-        model = load_pretrained("omniglot")
+        model = load_pretrained()
     if getattr(args, "aggregation", None) is not None:
         model.set_params(aggregation=args.aggregation)
     return model

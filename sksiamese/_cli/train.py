@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from .. import recipes
 from .._classifier import SiameseOneShotClassifier
-from .._params import check_target
+from .._params import check_target, pretrained_names
 from ..weights import load_pretrained
 from .images import Classes, answer, find_files, read_classes, typical_size
 from .options import UsageError, add_folder, add_images, add_seed, integer, number
@@ -106,8 +106,8 @@ def _unfitted(args: argparse.Namespace) -> SiameseOneShotClassifier:
     """Return the classifier to train, with the parameters of the options."""
     if args.weights is None:
         clf = RECIPES[args.recipe]()
-    elif args.weights == "omniglot":
-        clf = clone(load_pretrained("omniglot"))
+    elif args.weights in pretrained_names():
+        clf = clone(load_pretrained(args.weights))
     else:
         clf = clone(SiameseOneShotClassifier.load(args.weights)).set_params(weights=args.weights)
     given = {

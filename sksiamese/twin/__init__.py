@@ -1,7 +1,7 @@
 """The twin network, in torch alone; read it top to bottom as one reads the paper.
 
-scaling -> encoders -> heads -> network -> losses -> batches -> augmentation -> optimizers ->
-callbacks -> training -> inference.
+scaling -> encoders -> heads -> network -> losses -> batches -> augmentation -> degradation ->
+optimizers -> callbacks -> training -> inference.
 
 Nothing here knows scikit-learn's estimators: images arrive as tensors or as a `scaling.Store`,
 labels as integers, randomness as seeds and explicit generators.

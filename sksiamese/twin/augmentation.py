@@ -2,21 +2,31 @@
 
 All functions work on batches of scaled images (B, C, H, W), background 0. Each image is changed
 independently, by random numbers from the given generator. Warps bring in background at the
-borders.
+borders; what comes after a warp is in `degradation`.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def _uniform(
-    low: float, high: float, shape: tuple[int, ...], generator: torch.Generator
-) -> Tensor:
-    return low + (high - low) * torch.rand(shape, generator=generator)
+from .degradation import (
+    JPEG,
+    Blur,
+    Contour,
+    Fill,
+    LooseCrop,
+    Noise,
+    RuledLines,
+    Shade,
+    Shadow,
+    Thickness,
+    uniform,
+)
+from .series import SeriesAugmentation
 
 
 @dataclass(frozen=True)
@@ -69,10 +79,10 @@ class Affine:
         shear, scale, shift : Tensor of shape (n, 2)
             Of each axis; the shift is in pixels.
         """
-        angle = _uniform(-self.rotation, self.rotation, (n, 1), generator) * (math.pi / 180)
-        shear = _uniform(-self.shear, self.shear, (n, 2), generator)
-        scale = _uniform(*self.scale, (n, 2), generator)
-        shift = _uniform(-self.shift, self.shift, (n, 2), generator)
+        angle = uniform(-self.rotation, self.rotation, (n, 1), generator) * (math.pi / 180)
+        shear = uniform(-self.shear, self.shear, (n, 2), generator)
+        scale = uniform(*self.scale, (n, 2), generator)
+        shift = uniform(-self.shift, self.shift, (n, 2), generator)
         on = torch.rand(n, 7, generator=generator) < self.p
         angle = torch.where(on[:, 0], angle[:, 0], 0.0)
         shear = torch.where(on[:, 1:3], shear, 0.0)
@@ -159,46 +169,8 @@ class Elastic:
 
 
 @dataclass(frozen=True)
-class Thickness:
-    """Thicker or thinner strokes: a blend with the 3x3 dilation or erosion.
-
-    Parameters
-    ----------
-    thin : float, default=0.4
-        Largest weight of the erosion, 0 to 1. Below 1, so that thin strokes do not vanish.
-    thick : float, default=1.0
-        Largest weight of the dilation, 0 to 1.
-    p : float, default=0.5
-        Probability that an image is changed.
-
-    See Also
-    --------
-    Augmentation : Applies it to images, after a warp.
-
-    Examples
-    --------
-    >>> from sksiamese.augmentation import Augmentation, Thickness
-    >>> broad = Augmentation(thickness=Thickness(thin=0.0))
-    """
-
-    thin: float = 0.4
-    thick: float = 1.0
-    p: float = 0.5
-
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return images of the same shape, (B, C, H, W)."""
-        n = len(images)
-        weight = _uniform(-self.thin, self.thick, (n, 1, 1, 1), generator)
-        weight = torch.where(torch.rand(n, 1, 1, 1, generator=generator) < self.p, weight, 0.0)
-        weight = weight.to(images.device)
-        dilated = F.max_pool2d(images, 3, 1, 1)
-        eroded = -F.max_pool2d(-images, 3, 1, 1)
-        return torch.lerp(images, torch.where(weight > 0, dilated, eroded), weight.abs())
-
-
-@dataclass(frozen=True)
 class Augmentation:
-    """Affine and elastic warp in one resampling, then stroke thickness.
+    """Affine and elastic warp in one resampling, then stroke thickness, then further steps.
 
     A value of `SiameseOneShotClassifier`'s parameter `augmentation`.
 
@@ -210,6 +182,9 @@ class Augmentation:
         Smooth random displacements.
     thickness : Thickness or None, default=None
         Thicker or thinner strokes.
+    then : tuple of callables (images, generator) -> images, default=()
+        Further steps, in their order: `Contour`, `Fill`, `Thickness`, `LooseCrop`, `RuledLines`,
+        `Shade`, `Shadow`, `Blur`, `Noise`, `JPEG`, or your own.
 
     See Also
     --------
@@ -218,8 +193,10 @@ class Augmentation:
     Examples
     --------
     >>> import torch
-    >>> from sksiamese.augmentation import Affine, Augmentation, Thickness
-    >>> augmentation = Augmentation(Affine(rotation=15.0), thickness=Thickness())
+    >>> from sksiamese.augmentation import Affine, Augmentation, Blur, Noise, Thickness
+    >>> augmentation = Augmentation(
+    ...     Affine(rotation=15.0), thickness=Thickness(), then=(Blur(), Noise())
+    ... )
     >>> images = torch.zeros(4, 1, 28, 28)
     >>> augmentation(images, torch.Generator().manual_seed(0)).shape
     torch.Size([4, 1, 28, 28])
@@ -228,6 +205,7 @@ class Augmentation:
     affine: Affine | None = Affine()
     elastic: Elastic | None = None
     thickness: Thickness | None = None
+    then: tuple[Callable[[Tensor, torch.Generator], Tensor], ...] = ()
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return augmented images.
@@ -237,12 +215,21 @@ class Augmentation:
         images : Tensor of shape (B, C, H, W)
             Scaled images: background 0, foreground 1.
         generator : torch.Generator
-            Decides every draw.
+            Decides every draw. On the CPU, wherever the images are.
 
         Returns
         -------
         images : Tensor of shape (B, C, H, W)
         """
+        images = self._warped(images, generator)
+        for step in (self.thickness, *self.then):
+            if step is not None:
+                images = step(images, generator)
+        return images
+
+    def _warped(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        if self.affine is None and self.elastic is None:
+            return images
         n, _, height, width = images.shape
         # Pixel centres in half-side units of the longer side, so that warps keep angles.
         aspect = torch.tensor([width, height]) / max(height, width)
@@ -257,14 +244,29 @@ class Augmentation:
         if self.elastic is not None:
             grid = grid + self.elastic.displacements(n, (height, width), generator)
         grid = (grid / aspect).to(images.device)
-        images = F.grid_sample(images, grid, mode="bilinear", align_corners=False)
-        return images if self.thickness is None else self.thickness(images, generator)
+        return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
 
 
 AUGMENTATIONS = {
     "affine": Augmentation(),
     "warp": Augmentation(elastic=Elastic()),
     "strokes": Augmentation(elastic=Elastic(), thickness=Thickness()),
+    "series": SeriesAugmentation(),
+    "real_files": Augmentation(
+        elastic=Elastic(),
+        then=(  # from the pen to the file
+            Contour(),
+            Fill(),
+            Thickness(thick=1.5),
+            LooseCrop(),
+            RuledLines(),
+            Shade(),
+            Shadow(),
+            Blur(),
+            Noise(),
+            JPEG(),
+        ),
+    ),
 }
 
 

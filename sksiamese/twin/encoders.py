@@ -1,7 +1,7 @@
-"""Encoders: one image (or flat row) to one feature vector or feature map.
+"""Encoders: one image (or series, or flat row) to one feature vector or feature map.
 
-Every encoder is built from ``input_shape`` alone, (C, H, W) for images and (D,) for flat rows,
-so nothing here depends on 105 pixels, on one channel or on 9216 features.
+Every encoder is built from ``input_shape`` alone, (C, H, W) for images, (channels, T) for series
+and (D,) for flat rows, so nothing here depends on 105 pixels, on one channel or on 9216 features.
 """
 
 import copy
@@ -11,11 +11,13 @@ from numbers import Integral
 from typing import Any, TypeVar, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
 M = TypeVar("M", bound=nn.Module)
+FAINT = 1e-3  # energy of gradients below which a cell counts as empty
 
 
 def _check_sizes(**sizes: Any) -> None:
@@ -81,7 +83,7 @@ class _HeNormal(nn.Module):
     def initialise(self, generator: torch.Generator) -> None:
         """Draw the weights of all convolutions and linear layers."""
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
 
 
@@ -235,7 +237,125 @@ class MLPEncoder(_HeNormal):
             nn.init.zeros_(parameter)
 
 
-ENCODERS: dict[str, Any] = {"conv": ConvEncoder, "koch": KochEncoder, "mlp": MLPEncoder}
+class Conv1dEncoder(_HeNormal):
+    """One convolution at several time scales, pooled over time, for series.
+
+    At each scale, half as fine as the one before, the mean and the standard deviation over time
+    of each filter's output are features, with batch-norm. Half of the filters see the series
+    standardised channel by channel, so that only its shape matters, the other half as it is, so
+    that level and amplitude matter too. Before training, this is close to the random kernels of
+    ROCKET (Dempster et al. 2020), which need few training classes. The means of the series over
+    eight spans of time are features as well.
+
+    Parameters
+    ----------
+    input_shape : tuple of 2 ints
+        (channels, T), T at least 8.
+    width : int, default=24
+        Filters of each half at each scale.
+    """
+
+    n_spans = least_length = 8  # time points at the coarsest scale too
+    memory_format = torch.contiguous_format
+
+    def __init__(self, input_shape: tuple[int, ...], width: int = 24) -> None:
+        super().__init__()
+        _check_sizes(width=width)
+        channels, length = input_shape
+        if length < self.least_length:
+            raise ValueError(
+                f"encoder='conv1d' needs series of at least {self.least_length} time points, got "
+                f"{length}: use encoder='mlp' on flat rows."
+            )
+        n_scales = int(math.log2(length / self.least_length)) + 1
+        self.scales = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv1d(2 * channels, 2 * width, 9, padding=4, groups=2, bias=False),
+                nn.BatchNorm1d(2 * width),
+                nn.ReLU(inplace=True),
+            )
+            for _ in range(n_scales)
+        )
+        self.feature_shape = (channels * self.n_spans + n_scales * 2 * 2 * width,)
+        self.norm = nn.BatchNorm1d(*self.feature_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, T) -> (B, channels * 8 + scales * 4 * width)."""
+        centred = x - x.mean(2, keepdim=True)
+        spread = centred.square().mean(2, keepdim=True).sqrt()
+        features = [F.adaptive_avg_pool1d(x, self.n_spans).flatten(1)]
+        x = torch.cat([centred / (spread + 1e-6), x], 1)
+        for number, scale in enumerate(self.scales):
+            x = F.avg_pool1d(x, 2, ceil_mode=True) if number else x
+            found = scale(x).float()
+            features += [found.mean(2), (found.var(2, correction=0) + 1e-5).sqrt()]
+        return self.norm(torch.cat(features, 1))
+
+
+class HOGEncoder(_HeNormal):
+    """Histograms of oriented gradients, which train nothing (Dalal & Triggs 2005).
+
+    The outline of a filled drawing has the gradients of one that is drawn as an outline. Gradients
+    of each pixel are shared out to two orientations and to four cells, cells are divided by the
+    norm of their neighbourhood, and the square root is taken.
+
+    Parameters
+    ----------
+    input_shape : tuple of 3 ints
+        (C, H, W); channels are averaged.
+    cell : int, default=5
+        Side of a cell in pixels.
+    n_orientations : int, default=8
+        Orientations between 0 and 180 degrees.
+    """
+
+    def __init__(
+        self, input_shape: tuple[int, ...], cell: int = 5, n_orientations: int = 8
+    ) -> None:
+        super().__init__()
+        _check_sizes(cell=cell, n_orientations=n_orientations)
+        _, height, width = input_shape
+        if min(height, width) < cell:
+            raise ValueError(
+                f"cell={cell} is larger than images of {height}x{width} pixels: use a smaller "
+                "cell, or a larger resize."
+            )
+        self.cell = cell
+        self.n_orientations = n_orientations
+        self.feature_shape = (n_orientations, height // cell, width // cell)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, n_orientations, H // cell, W // cell)."""
+        n, cell = self.n_orientations, self.cell
+        padded = F.pad(x.float().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+        dx = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+        dy = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+        strength = (dx.square() + dy.square()).sqrt()
+        angle = torch.atan2(dy, dx).remainder(math.pi) * (n / math.pi)
+        off = (angle - torch.arange(n, device=x.device)[:, None, None]).abs()  # (B, n, H, W)
+        votes = (1 - torch.minimum(off, n - off)).clamp(min=0) * strength
+        rise = torch.arange(1.0, cell + 1, device=x.device) / cell
+        tent = torch.cat([rise, rise[:-1].flip(0)])  # a pixel's share in the cells about it
+        window = (tent[:, None] * tent / cell**2).expand(n, 1, -1, -1)
+        pad = cell // 2
+        cells = F.conv2d(F.pad(votes, (pad, cell, pad, cell)), window, stride=cell, groups=n)
+        cells = cells[..., : self.feature_shape[1], : self.feature_shape[2]]
+        energy = F.avg_pool2d(cells.square().sum(1, keepdim=True), 3, 1, 1)
+        return (cells / (energy + FAINT).sqrt()).clamp(max=2.0).sqrt()
+
+
+ENCODERS: dict[str, Any] = {
+    "conv": ConvEncoder,
+    "conv1d": Conv1dEncoder,
+    "hog": HOGEncoder,
+    "koch": KochEncoder,
+    "mlp": MLPEncoder,
+}
+
+
+def takes_series(encoder: Any) -> bool:
+    """Return whether the parameter `encoder` names an encoder of series."""
+    return isinstance(encoder, str) and encoder == "conv1d"
 
 
 def build_encoder(
@@ -258,6 +378,12 @@ def build_encoder(
             module.reset_parameters()
     encoder.initialise(generator)
     return encoder
+
+
+def encoders_in(module: nn.Module) -> list[Any]:
+    """Return the encoders of this package in a module, which start from weights drawn anew."""
+    kinds = tuple(ENCODERS.values())
+    return [part for part in module.modules() if isinstance(part, kinds)]
 
 
 def feature_shape(encoder: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, ...]:

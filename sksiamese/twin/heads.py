@@ -15,9 +15,12 @@ from torch import Tensor, nn
 # Adam moves every parameter at one pace. Logits are GAIN times (margin - mean distance), so that
 # the bias and the spread of the logits are reached within few steps.
 GAIN = 20.0
+MARGIN = 0.6  # mean distance at which an L1 head starts to say different
 TILE = 64
 BLOCK = 2**24  # numbers in a temporary
 LARGEST = 2**24  # numbers that say which cells of `Aligned` are near each other
+TINY = 1e-6  # length of an embedding that has no direction
+MOST_WHITENED = 8192  # features
 
 
 class Comparison(Protocol):
@@ -44,9 +47,12 @@ class Head(Comparison, Protocol):
     ----------
     max_cells : int
         Largest side of the feature map that it asks of `ConvEncoder`.
+    embedding_shape : tuple of int
+        Shape of one image's embedding.
     """
 
     max_cells: int
+    embedding_shape: tuple[int, ...]
 
     def embed(self, features: Tensor) -> Tensor:
         """Turn features (B, ...) into embeddings (B, ...) of the shape the comparison needs."""
@@ -89,15 +95,20 @@ class WeightedL1(nn.Module):
     Parameters
     ----------
     feature_shape : tuple of ints
+    unit : bool, default=False
+        Bring each image's features to a mean magnitude of 1 first, as suits those of a pretrained
+        network.
     """
 
     max_cells = 3
 
-    def __init__(self, feature_shape: tuple[int, ...]) -> None:
+    def __init__(self, feature_shape: tuple[int, ...], unit: bool = False) -> None:
         super().__init__()
+        self.unit = unit
         n_features = math.prod(feature_shape)
+        self.embedding_shape = (n_features,)
         self.log_weight = nn.Parameter(torch.full((n_features,), -math.log(n_features)))
-        self.margin = nn.Parameter(torch.tensor(0.6))
+        self.margin = nn.Parameter(torch.tensor(MARGIN))
 
     @property
     def bias(self) -> Tensor:
@@ -106,7 +117,7 @@ class WeightedL1(nn.Module):
 
     def embed(self, features: Tensor) -> Tensor:
         """Weigh the features: (B, ...) -> (B, D)."""
-        return features.flatten(1) * (GAIN * self.log_weight.exp())
+        return _flat(features, self.unit) * (GAIN * self.log_weight.exp())
 
     def logits(self, a: Tensor, b: Tensor) -> Tensor:
         """Compare all pairs: (A, D), (B, D) -> (A, B)."""
@@ -129,14 +140,24 @@ class SignedL1(nn.Module):
         Standard deviation of the initial alpha (section 3.2).
     alpha_mean : float, default=0.0
         Mean of the initial alpha. Below zero, the head starts as a distance.
+    unit : bool, default=False
+        As in `WeightedL1`. Alpha is then in units of GAIN / D, and starts at -1, so that training
+        leaves the plain distance slowly; the arguments above are not used.
     """
 
     max_cells = 3
 
     def __init__(
-        self, feature_shape: tuple[int, ...], alpha_std: float = 0.2, alpha_mean: float = 0.0
+        self,
+        feature_shape: tuple[int, ...],
+        alpha_std: float = 0.2,
+        alpha_mean: float = 0.0,
+        unit: bool = False,
     ) -> None:
         super().__init__()
+        self.unit = unit
+        self.step = GAIN / math.prod(feature_shape) if unit else 1.0
+        self.embedding_shape = (math.prod(feature_shape),)
         self.alpha_mean = alpha_mean
         self.alpha_std = alpha_std
         self.alpha = nn.Parameter(torch.empty(math.prod(feature_shape)))
@@ -144,24 +165,130 @@ class SignedL1(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw alpha from N(alpha_mean, alpha_std), the bias from N(0.5, 0.01) (section 3.2)."""
+        if self.unit:
+            nn.init.constant_(self.alpha, -1.0)
+            nn.init.constant_(self.bias, GAIN * MARGIN)
+            return
         nn.init.normal_(self.alpha, self.alpha_mean, self.alpha_std, generator=generator)
         nn.init.normal_(self.bias, 0.5, 0.01, generator=generator)
 
     def embed(self, features: Tensor) -> Tensor:
         """Flatten the features: (B, ...) -> (B, D)."""
-        return features.flatten(1)
+        return _flat(features, self.unit)
 
     def logits(self, a: Tensor, b: Tensor) -> Tensor:
         """Compare all pairs: (A, D), (B, D) -> (A, B)."""
-        signed = []
-        for weight in (self.alpha.clamp(min=0), (-self.alpha).clamp(min=0)):
+        signed, alpha = [], self.alpha * self.step
+        for weight in (alpha.clamp(min=0), (-alpha).clamp(min=0)):
             weighted = a * weight
             signed.append(l1_distances(weighted, weighted if b is a else b * weight))
         return self.bias + signed[0] - signed[1]
 
     def pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
         """Compare row by row: (P, D), (P, D) -> (P,)."""
-        return self.bias + (a - b).abs() @ self.alpha
+        return self.bias + (a - b).abs() @ (self.alpha * self.step)
+
+
+class Cosine(nn.Module):
+    r"""Cosine of weighted features.
+
+    .. math:: \operatorname{logit} p(x_1 \circ x_2) = g \, (\cos(w h_1, w h_2) - m)
+
+    The weights w_j = exp(rho_j), the gain g and the margin m are learned. The cosine, unlike a
+    distance, does not depend on how strong an image's features are: it suits features of a
+    pretrained network.
+
+    Parameters
+    ----------
+    feature_shape : tuple of ints
+    """
+
+    max_cells = 3
+
+    def __init__(self, feature_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.embedding_shape = (math.prod(feature_shape),)
+        self.log_weight = nn.Parameter(torch.zeros(math.prod(feature_shape)))
+        self.log_gain = nn.Parameter(torch.zeros(()))
+        self.margin = nn.Parameter(torch.tensor(0.5))
+
+    @property
+    def gain(self) -> Tensor:
+        """Logit that a cosine higher by 1 is worth."""
+        return GAIN * self.log_gain.exp()
+
+    @property
+    def bias(self) -> Tensor:
+        """Logit of a perfect match."""
+        return self.gain * (1 - self.margin)
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Weigh the features and bring them to length 1: (B, ...) -> (B, D)."""
+        return F.normalize(features.flatten(1) * self.log_weight.exp(), dim=1, eps=TINY)
+
+    def logits(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compare all pairs: (A, D), (B, D) -> (A, B)."""
+        a, b = (F.normalize(x, dim=1, eps=TINY) for x in (a, b))  # means of several are shorter
+        return self.gain * (a @ b.T - self.margin)
+
+    def pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compare row by row: (P, D), (P, D) -> (P,)."""
+        return self.gain * (F.cosine_similarity(a, b, dim=1, eps=TINY) - self.margin)
+
+
+class Whitened(Cosine):
+    r"""Cosine of features whose scatter within training classes is made white.
+
+    .. math:: h \mapsto (S + \tfrac{\operatorname{tr} S}{D} I)^{-1/2} (h - \bar h)
+
+    S is the scatter of the training classes about their means, D the number of features and
+    :math:`\bar h` the mean of the training classes: differences that occur inside a class count
+    little. It is known in closed form, see `whitening`, once the encoder is trained. Before,
+    while an encoder is trained, this is a `Cosine`. Relatives are linear discriminant analysis
+    and within-class covariance normalisation [1]_; without S, it is SimpleShot [2]_.
+
+    A feature map is averaged to so few cells that there are at most `MOST_WHITENED` features.
+
+    Parameters
+    ----------
+    feature_shape : tuple of ints
+
+    References
+    ----------
+    .. [1] A. O. Hatch, A. Stolcke, "Generalized linear kernels for one-versus-all classification:
+       application to speaker recognition", ICASSP 2006.
+    .. [2] Y. Wang et al., "SimpleShot: revisiting nearest-neighbor classification for few-shot
+       learning", arXiv:1911.04623, 2019.
+    """
+
+    def __init__(self, feature_shape: tuple[int, ...]) -> None:
+        channels, *sides = feature_shape
+        self.sides = tuple(sides)
+        while channels * math.prod(self.sides) > MOST_WHITENED and max(self.sides, default=1) > 1:
+            most = max(self.sides) - 1
+            self.sides = tuple(min(side, most) for side in self.sides)
+        n_features = channels * math.prod(self.sides)
+        if n_features > MOST_WHITENED:
+            raise ValueError(
+                f"head='whitened' takes at most {MOST_WHITENED} features, and the encoder "
+                f"returns {n_features}: use head='cosine', or an encoder that returns fewer."
+            )
+        super().__init__((n_features,))
+        self.mean: Tensor
+        self.projection: Tensor
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("projection", torch.eye(n_features))
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Average the cells of a map, if there are too many: (B, ...) -> (B, D)."""
+        if features.ndim == 4 and tuple(features.shape[2:]) != self.sides:
+            height, width = self.sides
+            features = F.adaptive_avg_pool2d(features, (height, width))
+        return features.flatten(1)
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Whiten the features and bring them to length 1: (B, ...) -> (B, D)."""
+        return super().embed((self.pool(features) - self.mean) @ self.projection)
 
 
 class Aligned(nn.Module):
@@ -211,6 +338,7 @@ class Aligned(nn.Module):
                 "cells, which needs too much memory: use smaller max_cells in encoder_params, or "
                 "a smaller window."
             )
+        self.embedding_shape = (height * width, n_channels + 1)
         self.projection = nn.Parameter(torch.empty(channels, n_channels))
         self.saliency = nn.Parameter(torch.zeros(channels))
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
@@ -278,11 +406,32 @@ class Aligned(nn.Module):
 class MeanHead:
     """Heads of several networks as one, whose logit is the mean of theirs.
 
-    Embeddings are (n, n_members, ...).
+    Embeddings are (n, n_members, ...), or rows (n, D) where those of the heads differ in shape.
     """
 
-    def __init__(self, heads: Sequence[Comparison]) -> None:
+    def __init__(self, heads: Sequence[Head]) -> None:
         self.heads = tuple(heads)
+        self.shapes = [head.embedding_shape for head in heads]
+        self.alike = len({*self.shapes}) == 1
+
+    @property
+    def embedding_shape(self) -> tuple[int, ...]:
+        """Shape of one image's embedding."""
+        if self.alike:
+            return (len(self.heads), *self.shapes[0])
+        return (sum(map(math.prod, self.shapes)),)
+
+    def joined(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return the embeddings that hold those of the heads, (n, ...) each."""
+        if self.alike:
+            return torch.stack(list(parts), 1)
+        return torch.cat([part.flatten(1) for part in parts], 1)
+
+    def _parts(self, embeddings: Tensor) -> Sequence[Tensor]:
+        if self.alike:
+            return embeddings.unbind(1)
+        parts = embeddings.split([math.prod(shape) for shape in self.shapes], 1)
+        return [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     @property
     def bias(self) -> Tensor:
@@ -290,15 +439,23 @@ class MeanHead:
         return torch.stack([head.bias for head in self.heads]).sum(0) / len(self.heads)
 
     def logits(self, a: Tensor, b: Tensor) -> Tensor:
-        """Compare all pairs: (A, n_members, ...), (B, n_members, ...) -> (A, B)."""
-        parts = zip(self.heads, a.unbind(1), b.unbind(1), strict=True)
+        """Compare all pairs: (A, ...), (B, ...) -> (A, B)."""
+        parts = zip(self.heads, self._parts(a), self._parts(b), strict=True)
         return torch.stack([head.logits(x, y) for head, x, y in parts]).sum(0) / len(self.heads)
 
     def pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
-        """Compare row by row: (P, n_members, ...), (P, n_members, ...) -> (P,)."""
-        parts = zip(self.heads, a.unbind(1), b.unbind(1), strict=True)
+        """Compare row by row: (P, ...), (P, ...) -> (P,)."""
+        parts = zip(self.heads, self._parts(a), self._parts(b), strict=True)
         logits = [head.pair_logits(x, y) for head, x, y in parts]
         return torch.stack(logits).sum(0) / len(self.heads)
+
+
+def _flat(features: Tensor, unit: bool) -> Tensor:
+    """Return the features of each image as a row, of mean magnitude 1 with `unit`."""
+    features = features.flatten(1)
+    if unit:
+        features = features / features.abs().mean(1, keepdim=True).clamp(min=TINY)
+    return features
 
 
 def _n_near(n_cells: int, window: int) -> int:
@@ -307,7 +464,13 @@ def _n_near(n_cells: int, window: int) -> int:
     return n_cells * (2 * window + 1) - window * (window + 1)
 
 
-HEADS: dict[str, Any] = {"weighted_l1": WeightedL1, "signed_l1": SignedL1, "aligned": Aligned}
+HEADS: dict[str, Any] = {
+    "weighted_l1": WeightedL1,
+    "signed_l1": SignedL1,
+    "aligned": Aligned,
+    "cosine": Cosine,
+    "whitened": Whitened,
+}
 
 
 def build_head(

@@ -14,7 +14,7 @@ from torch import Tensor
 from .encoders import can_fuse, fuse, pack
 from .network import Network
 from .reading import scaled_batches
-from .scaling import InputScaling, Store, describe_shape, learn_scaling
+from .scaling import InputScaling, Store, describe_shape
 
 BLOCK_ROWS = 1024  # rows that are compared with all others at once
 
@@ -64,7 +64,7 @@ class NeuralComparer:
         if (
             size is None
             or len(shape) != 3
-            or shape[0] != channels
+            or shape[0] not in (1, channels)
             or not (trained.crop == "foreground" or shape[1] * size[1] == shape[2] * size[0])
         ):
             sides = "" if size is None else f", {size[0]}x{size[1]}"
@@ -73,8 +73,7 @@ class NeuralComparer:
                 f"{channels} channel(s){sides}. Average colours, pad images to these proportions; "
                 "for flat rows, call set_params(image_shape=(height, width))."
             )
-        scaling = InputScaling(*learn_scaling(store), shape[1:], size, trained.crop)
-        other = replace(self, scaling=scaling)
+        other = replace(self, scaling=trained.learned_again(store))
         vars(other)["fused"] = self.fused  # where `cached_property` looks for it
         return other
 
@@ -95,11 +94,9 @@ class NeuralComparer:
     @cached_property
     def n_features(self) -> int:
         """Number of values in the embedding of a sample."""
-        shape = tuple(self.scaling.offset.shape)
-        if self.scaling.working_size is not None:
-            shape = (shape[0], *self.scaling.working_size)
+        like = torch.zeros(1, *self.scaling.output_shape, device=self.device)
         with self._exactly():
-            return self.fused.embed(torch.zeros(1, *shape, device=self.device)).numel()
+            return self.fused.embed(like).numel()
 
     @contextmanager
     def _exactly(self) -> Iterator[None]:

@@ -5,7 +5,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from .encoders import encoders_in
 from .heads import Head, MeanHead
 
 
@@ -20,10 +22,14 @@ class TwinNetwork(nn.Module):
         Scaled images (B, C, H, W) or rows (B, D) to features.
     head : Head
         Features to embeddings, and pairs of embeddings to logits.
+    still_norm : bool, default=False
+        Keep the statistics of the encoder's batch normalisation as they are, but for encoders of
+        this package in it.
     """
 
-    def __init__(self, encoder: nn.Module, head: Head) -> None:
+    def __init__(self, encoder: nn.Module, head: Head, still_norm: bool = False) -> None:
         super().__init__()
+        self.still_norm = still_norm
         encoder.to(memory_format=memory_format_of(encoder))  # type: ignore[call-overload]
         self.encoder = encoder
         self.head = head
@@ -36,17 +42,24 @@ class TwinNetwork(nn.Module):
         still.
         """
         super().train(mode)
+        ours = {layer for part in encoders_in(self.encoder) for layer in part.modules()}
         for part in self.encoder.modules():
             parameters = list(part.parameters())
-            if parameters and not any(parameter.requires_grad for parameter in parameters):
+            frozen = parameters and not any(parameter.requires_grad for parameter in parameters)
+            still = self.still_norm and isinstance(part, _BatchNorm) and part not in ours
+            if frozen or still:
                 part.eval()
         return self
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Embed scaled images (B, C, H, W) or rows (B, D) -> (B, ...)."""
+    def formatted(self, images: Tensor) -> Tensor:
+        """Return scaled images in the memory format that the encoder asks for."""
         if images.ndim == 4:
             images = images.contiguous(memory_format=memory_format_of(self.encoder))
-        return self.head.embed(self.encoder(images))
+        return images
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embed scaled images (B, C, H, W) or rows (B, D) -> (B, ...)."""
+        return self.head.embed(self.encoder(self.formatted(images)))
 
     def forward(self, images: Tensor, i: Tensor | None = None, j: Tensor | None = None) -> Tensor:
         """Return the logits of all pairs of a batch, (B, B), or of the pairs (i, j), (P,)."""
@@ -61,7 +74,7 @@ class TwinEnsemble(nn.Module):
     """Trained networks as one, whose logit is the mean of theirs.
 
     It embeds and compares as a `TwinNetwork` does; an image's embedding, (n_members, ...), holds
-    those of all members.
+    those of all members. Those of networks of different kinds are rows, side by side.
 
     Parameters
     ----------
@@ -74,8 +87,8 @@ class TwinEnsemble(nn.Module):
         self.head = MeanHead([member.head for member in members_of(self)])
 
     def embed(self, images: Tensor) -> Tensor:
-        """Embed scaled images (B, C, H, W) or rows (B, D) -> (B, n_members, ...)."""
-        return torch.stack([member.embed(images) for member in members_of(self)], 1)
+        """Embed scaled images (B, C, H, W) or rows (B, D) -> (B, n_members, ...) or (B, D)."""
+        return self.head.joined([member.embed(images) for member in members_of(self)])
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the mean logits of all pairs of a batch, (B, B)."""

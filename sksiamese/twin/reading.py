@@ -21,7 +21,7 @@ from ..exceptions import (
     warn,
 )
 from .foreground import border_of
-from .scaling import InputScaling, Store
+from .scaling import FULL, InputScaling, Store
 
 BATCH_SIZE = 256  # samples that are read, scaled and encoded at once, at most,
 READ_VALUES = 2**22  # and their values as they are read,
@@ -35,8 +35,6 @@ BEYOND_UNIT = 10.0  # ... where at least this is known
 HOT_PIXELS = 100  # of so many pixels, one may have any value; drawings cover more
 GAP = 4.0  # between the greatest values of images in two units
 
-# Greatest values of the usual units: floats, percent, and 4, 5, 6, 8, 10, 12, 14 and 16 bit.
-FULL = (1.0, 15.0, 16.0, 31.0, 63.0, 100.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 OUTSIDE = 0.6  # of a usual unit; resizing and noise overshoot by less
 STANDARD = 0.1, 6.0  # of the known range, or in units: smaller ranges about 0 are standardised
 
@@ -73,7 +71,7 @@ def scaled_batches(
     UnlikelyBackgroundWarning
         With ``crop=None``, if images have a background that is like the known foreground.
     """
-    judge = Judge(store, scaling) if check and len(store.input_shape) == 3 else None
+    judge = Judge(store, scaling) if check and _is_judged(store, scaling) else None
     for batch in _batches(store, rows, scaling):
         images = store.take(batch)
         if judge is None or not judge.look(images, batch):  # nothing refused so far
@@ -84,7 +82,7 @@ def scaled_batches(
 
 def check_samples(store: Store, rows: np.ndarray, scaling: InputScaling) -> None:
     """Do the checks of `scaled_batches` alone, before samples are scaled."""
-    if len(store.input_shape) != 3:
+    if not _is_judged(store, scaling):
         return
     judge = Judge(store, scaling)
     for batch in _batches(store, rows):
@@ -141,13 +139,20 @@ def check_training_images(store: Store, scaling: InputScaling) -> None:
     UnlikelyBackgroundWarning
         With ``crop=None``, if some images are of another polarity than the rest.
     """
-    if len(store.input_shape) != 3:
+    if not _is_judged(store, scaling):
         return
     judge = Judge(store, scaling, training=True)
-    judge.inverted = _other_polarity(store, _refuse_mixed(store)).tolist()
+    seen = _refuse_mixed(store)
+    if scaling.unit is None:
+        judge.inverted = _other_polarity(store, seen).tolist()
     for batch in _batches(store, np.arange(len(store))):
         judge.look(store.take(batch), batch)
     judge.finish(len(store))
+
+
+def _is_judged(store: Store, scaling: InputScaling) -> bool:
+    """Return whether samples are images, in units that are known."""
+    return len(store.input_shape) == 3 and scaling.unit != 0
 
 
 @dataclass(eq=False)
@@ -198,7 +203,7 @@ class Judge:
             self.ranges[int(rows[i])] = float(low[i].min()), float(high[i].max())
         if self.scaling.crop == "foreground":
             inverted = self.scaling.is_inverted(images)
-        elif self.training:
+        elif self.training or self.scaling.unit is not None:  # photographs have no polarity
             return bool(self.other_units)
         else:
             inverted = is_on_foreground(images, self.scaling)
@@ -256,6 +261,8 @@ class Judge:
 
 def known_range(scaling: InputScaling) -> tuple[float, float]:
     """Return the least and the greatest level of background and foreground that are known."""
+    if scaling.unit is not None:
+        return 0.0, scaling.unit
     levels = torch.stack([scaling.offset, scaling.offset + scaling.scale])
     return float(levels.min()), float(levels.max())
 
@@ -370,7 +377,7 @@ def is_blank(
     """
     low = images.amin((2, 3)) if low is None else low
     high = images.amax((2, 3)) if high is None else high
-    contrast = scaling.scale.abs().flatten()
+    contrast = scaling.contrast
     blank = ((high - low) / contrast).amax(1) < LOW_CONTRAST
     if blank.any():
         there = images[blank]

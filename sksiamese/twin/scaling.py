@@ -5,7 +5,7 @@ and a scale from training images; `InputScaling` applies them, crops and resizes
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -26,10 +26,18 @@ from .foreground import (
 
 FOREGROUND_SIDE = 0.8  # longer side of the foreground, as a fraction of the crop
 N_UNEVEN = 50  # unevenly lit images that are looked at, at most
+LEAST_FOREGROUND = 0.25, 0.5  # of the foreground, on even paper and on noisy paper
+NOISES = 7.0  # median deviations of the background: foreground is stronger
 MAX_ZOOM = 3.0  # specks are enlarged at most so much more than the whole image would be
 LARGEST_SIDE = 512  # pixels to which smaller images are enlarged at most
 LIGHTER, MUCH = 0.2, 0.2  # so much lighter than the border, in so much of the image, is paper
 BROAD = 1.2  # paper is so much broader than strokes
+RARE = 8.0  # standard deviations that the range of a feature spans, at most
+# Mean and standard deviation of ImageNet's pixels, from 0 to 1, red, green and blue.
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Greatest values of the usual units: floats, percent, and 4, 5, 6, 8, 10, 12, 14 and 16 bit.
+FULL = (1.0, 15.0, 16.0, 31.0, 63.0, 100.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+OVERSHOOT = 0.1  # of a unit, by resizing
 
 
 class Store(Protocol):
@@ -37,7 +45,7 @@ class Store(Protocol):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one sample, (C, H, W) or (D,)."""
+        """Shape of one sample: (C, H, W), (C, T) of series, or (D,)."""
         ...
 
     @property
@@ -57,11 +65,15 @@ class Store(Protocol):
 
 
 def describe_shape(input_shape: tuple[int, ...]) -> str:
-    """Return (C, H, W) or (D,) in the words of an error message."""
+    """Return (C, H, W), (C, T) or (D,) in the words of an error message."""
     if len(input_shape) == 1:
         return f"flat rows of {input_shape[0]} features"
-    c, h, w = input_shape
-    return f"images of {h}x{w} pixels and {c} channel{'s' if c > 1 else ''}"
+    c, *size = input_shape
+    if len(size) == 1:
+        what = f"series of {size[0]} time points"
+    else:
+        what = f"images of {size[0]}x{size[1]} pixels"
+    return f"{what} and {c} channel{'s' if c > 1 else ''}"
 
 
 def resize_weights(n_in: int, n_out: int, start: Tensor, stop: Tensor) -> Tensor:
@@ -158,7 +170,7 @@ def learn_scaling(store: Store) -> tuple[Tensor, Tensor]:
     The background is the median of the border, channel by channel. The foreground is the side of
     it, light or dark, that has more weight; the scale is the distance that nine of ten images
     reach, so that specks in a few of them do not count. Flat rows are standardised, feature by
-    feature.
+    feature; one that hardly varies is not enlarged to more than `RARE` standard deviations.
 
     Parameters
     ----------
@@ -178,6 +190,15 @@ def learn_scaling(store: Store) -> tuple[Tensor, Tensor]:
     sample = _sample(store)
     if sample.ndim == 2:
         offset, scale = sample.mean(0), sample.std(0, correction=0)
+        scale = torch.maximum(scale, (sample.amax(0) - sample.amin(0)) / RARE)
+    elif sample.ndim == 3:
+        offset, scale = (
+            statistic.expand(sample.shape[1:]).clone()
+            for statistic in (
+                sample.mean((0, 2))[:, None],
+                sample.std((0, 2), correction=0)[:, None],
+            )
+        )
     else:
         papers = border_of(sample[_has_paper_border(sample)])
         offset = papers.movedim(1, 0).flatten(1).median(1).values
@@ -198,6 +219,43 @@ def learn_scaling(store: Store) -> tuple[Tensor, Tensor]:
     return offset, torch.where(scale == 0, torch.ones_like(scale), scale)
 
 
+def learn_unit(store: Store) -> float:
+    """Return the greatest value that pixels can have in the units of these images.
+
+    That of the dtype, or else the least of the usual units that has room for them.
+
+    Raises
+    ------
+    ValueError
+        If values are below 0, as of images that are normalised already.
+    """
+    if store.dtype.kind == "b":
+        return 1.0
+    if store.dtype in (np.uint8, np.uint16):
+        return float(np.iinfo(store.dtype).max)
+    sample = _sample(store)
+    low, high = float(sample.min()), float(sample.max())
+    fits = [full for full in FULL if high <= full * (1 + OVERSHOOT)]
+    fits = [high] if high in FULL else fits  # 16 is no 15 that overshoots
+    if not fits or low < -OVERSHOOT * fits[0]:
+        raise ValueError(
+            f"X has values from {low:.6g} to {high:.6g}, which are no pixels from 0 to 1, 255 or "
+            "65535. Pass the images as they were read, or, if they are normalised already, set "
+            "normalization=None."
+        )
+    return fits[0]
+
+
+def pixel_scaling(
+    unit: float, mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
+    """Return offset and scale, (C, 1, 1), of pixels whose mean and std are given for 0 to 1."""
+    offset, scale = (
+        torch.tensor(values, dtype=torch.float64)[:, None, None] * unit for values in (mean, std)
+    )
+    return offset, scale
+
+
 @dataclass(frozen=True, eq=False)
 class InputScaling:
     """Raw inputs to what the encoder sees; a value that never changes.
@@ -205,11 +263,16 @@ class InputScaling:
     Attributes
     ----------
     offset, scale : Tensor, float64
-        (C, 1, 1) for images, (D,) for flat rows: x -> (x - offset) / scale.
+        (C, 1, 1) for images, (D,) for flat rows: x -> (x - offset) / scale. Images of one channel
+        become C equal ones.
     size, working_size : tuple of 2 ints or None
         (height, width) of the images given, and of what the encoder sees; None for flat rows.
     crop : {"foreground", None}, default=None
         What is brought to the working size: a box about the foreground, or the whole image.
+    unit : float or None, default=None
+        None: background becomes 0, foreground 1. Otherwise pixels, from 0 to `unit`, are
+        normalised by a mean and a standard deviation; 0: images are in no unit, and taken as they
+        are.
     """
 
     offset: Tensor
@@ -217,6 +280,7 @@ class InputScaling:
     size: tuple[int, ...] | None = None
     working_size: tuple[int, ...] | None = None
     crop: str | None = None
+    unit: float | None = None
 
     def __post_init__(self) -> None:
         size, working_size = self.size or (), self.working_size or ()
@@ -234,6 +298,33 @@ class InputScaling:
             rows, columns = self._resizing
             return rows @ self._shifted(x).float() @ columns
         return self._scaled(x)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of what the encoder sees, (C, H, W) or (D,)."""
+        shape = tuple(self.offset.shape)
+        return shape if self.working_size is None else (shape[0], *self.working_size)
+
+    @property
+    def contrast(self) -> Tensor:
+        """Differences of background and foreground that are known: (C,)."""
+        scale = self.scale.abs().flatten()
+        return scale if self.unit is None else torch.full_like(scale, self.unit)
+
+    def learned_again(self, store: Store) -> "InputScaling":
+        """Return the scaling for the units, polarity and size of other images."""
+        if self.unit is None:
+            offset, scale = (x.expand_as(self.offset).clone() for x in learn_scaling(store))
+            return replace(self, offset=offset, scale=scale, size=store.input_shape[1:])
+        unit = self.unit and learn_unit(store)
+        ratio = unit / self.unit if self.unit else 1.0
+        return replace(
+            self,
+            offset=self.offset * ratio,
+            scale=self.scale * ratio,
+            size=store.input_shape[1:],
+            unit=unit,
+        )
 
     @cached_property
     def _resizing(self) -> tuple[Tensor, Tensor]:
@@ -272,8 +363,8 @@ class InputScaling:
         """Centre the foreground's bounding box, its longer side `FOREGROUND_SIDE` of the result.
 
         Place and size of a drawing then do not matter, nor how light its paper is: each image has
-        its own background. Foreground is nearer to 1 than to 0, or, in a faint drawing, than to
-        its strongest pixel.
+        its own background. Foreground differs from it by a quarter of the strongest foreground; by
+        more, but at most a half, where the background is noisy.
         """
         working_size = self.working_size or x.shape[2:]
         x = corrected(x, _black(self.offset, self.scale))
@@ -281,7 +372,8 @@ class InputScaling:
         x = x - background.masked_fill(border_is_foreground, 0)  # a drawing that fills its image
         strongest = x.amax((1, 2, 3), keepdim=True)
         x = x / strongest.masked_fill((strongest < FAINTEST) | (strongest > 0.5), 1)
-        is_foreground = (x > 0.5).any(1)
+        noise = border_of(x).abs().median(-1).values[..., None, None]  # (B, C, 1, 1)
+        is_foreground = (x > (NOISES * noise).clamp(*LEAST_FOREGROUND)).any(1)
         extents = (
             foreground_extent(is_foreground.any(2)),
             foreground_extent(is_foreground.any(1)),

@@ -7,7 +7,7 @@ from .._params import path_of_weights, pretrained_names
 FINE_TUNING = {"max_iter": 20}
 
 
-def load_pretrained(name: str = "omniglot") -> SiameseOneShotClassifier:
+def load_pretrained(name: str = "symbols") -> SiameseOneShotClassifier:
     """Load a pretrained network as a classifier with an empty support.
 
     Call `set_support` first. It also infers image size, background level and polarity from the
@@ -16,8 +16,10 @@ def load_pretrained(name: str = "omniglot") -> SiameseOneShotClassifier:
 
     Parameters
     ----------
-    name : {"omniglot"}, default="omniglot"
-        "omniglot": handwritten characters (``sksiamese/weights/omniglot.md``).
+    name : {"symbols", "omniglot"}, default="symbols"
+        "symbols": handwriting, icons, typefaces and other drawings, also scanned
+        (``sksiamese/weights/symbols.md``). "omniglot": handwritten characters alone, as in the
+        comparison with the literature (``sksiamese/weights/omniglot.md``).
 
     Returns
     -------
@@ -39,7 +41,7 @@ def load_pretrained(name: str = "omniglot") -> SiameseOneShotClassifier:
     >>> from sksiamese import load_pretrained
     >>> from sksiamese.datasets import make_glyphs
     >>> X, y = make_glyphs(n_classes=5, n_samples=2, random_state=0)
-    >>> clf = load_pretrained("omniglot").set_support(X[::2], y[::2])
+    >>> clf = load_pretrained().set_support(X[::2], y[::2])
     >>> clf.score(X[1::2], y[1::2])
     1.0
     """

@@ -1,0 +1,107 @@
+"""Closed form: a whitened head from the features of the training classes, without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from ._training_data import LabelledData, TrainingData
+from .model_selection import make_pairs
+from .twin.heads import Whitened
+from .twin.whitening import LEAST_CLASSES, logistic_line, set_line, whiten, whitening
+
+N_FOLDS = 3
+N_PAIRS = 10_000  # of which the slope and the intercept of the logits are learned
+
+
+def solve(
+    head: Whitened, features: Tensor, data: TrainingData, widths: Sequence[int] = ()
+) -> None:
+    """Whiten the features of the training classes, and learn what a cosine says of a pair.
+
+    Within the classes that it was learned of, a whitening makes cosines too great. So gain and
+    margin are learned, by logistic regression, of pairs of classes that were left out of it, in
+    turn.
+
+    Parameters
+    ----------
+    head : Whitened
+        Changed in place.
+    features : Tensor of shape (n, ...)
+        Of the samples of `data`, by the trained encoder.
+    data : TrainingData
+    widths : sequence of int, default=()
+        See `whitening`.
+    """
+    features = head.pool(features)
+    classes = _classes_of(data)
+    cosines, same = _left_out(head, features, data, classes, widths)
+    whiten(head, *whitening(features, torch.from_numpy(classes), widths))
+    if not len(same):
+        cosines, same = _compared(head, features, _pairs(data, np.arange(len(classes))))
+    if 0 < same.sum() < len(same):
+        slope, intercept = logistic_line(torch.from_numpy(cosines), torch.from_numpy(same))
+        if slope > 0:
+            set_line(head, slope, intercept)
+
+
+def _classes_of(data: TrainingData) -> np.ndarray:
+    """Return the class of each sample; of pairs, samples are of one class if pairs join them."""
+    if isinstance(data, LabelledData):
+        return np.unique(data.classes, return_inverse=True)[1].ravel()
+    i, j, same = data.pairs.T
+    n = len(data.store)
+    joined = coo_array((np.ones(same.sum()), (i[same == 1], j[same == 1])), shape=(n, n))
+    return connected_components(joined, directed=False)[1].astype(np.int64)
+
+
+def _left_out(
+    head: Whitened,
+    features: Tensor,
+    data: TrainingData,
+    classes: np.ndarray,
+    widths: Sequence[int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return cosines of pairs of classes that the whitening does not know, and which are same."""
+    n_classes = classes.max() + 1
+    n_folds = max(1, min(N_FOLDS, n_classes // 2))
+    found = [(np.empty(0), np.empty(0, np.int64))]
+    folds = np.random.default_rng(0).permutation(np.arange(n_classes) % n_folds)[classes]
+    for fold in range(n_folds):
+        others = folds != fold
+        names, known = np.unique(classes[others], return_inverse=True)
+        pairs = _pairs(data, np.flatnonzero(~others))
+        if len(names) < LEAST_CLASSES or not len(pairs):
+            continue
+        whiten(head, *whitening(features[others], torch.from_numpy(known.ravel()), widths))
+        found.append(_compared(head, features, pairs))
+    cosines, same = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return cosines, same
+
+
+def _pairs(data: TrainingData, rows: np.ndarray) -> np.ndarray:
+    """Return pairs of the samples at `rows`, given or drawn; none if they are all same."""
+    if not isinstance(data, LabelledData):
+        inside = np.isin(data.pairs[:, :2], rows).all(1)
+        return data.pairs[inside]
+    try:
+        pairs = make_pairs(data.classes[rows], data.groups[rows], N_PAIRS, random_state=0)
+    except ValueError:  # too few samples
+        return np.empty((0, 3), np.int64)
+    return np.column_stack([rows[pairs[:, :2]], pairs[:, 2]])
+
+
+def _compared(
+    head: Whitened, features: Tensor, pairs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    rows, places = np.unique(pairs[:, :2], return_inverse=True)
+    (i, j), same = places.reshape(-1, 2).T, pairs[:, 2]
+    with torch.no_grad():
+        embeddings = head.embed(features[rows])
+        cosines = (embeddings[i] * embeddings[j]).sum(1)
+    return cosines.double().numpy(), same

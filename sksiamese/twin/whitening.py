@@ -1,0 +1,105 @@
+"""Whitening: what `Whitened` learns in closed form from features of the training classes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .heads import GAIN, Whitened
+
+LEAST_CLASSES = 3
+N_NEWTON = 50
+
+
+def whitening(
+    features: Tensor, classes: Tensor, widths: Sequence[int] = ()
+) -> tuple[Tensor, Tensor]:
+    """Return the mean of the class means, and a projection that makes S + tr(S)/D I white.
+
+    S is the scatter of the features about the means of their classes. With fewer than three
+    classes, or single samples only, nothing is known of it: the mean is 0, the projection I.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n, D)
+    classes : Tensor of shape (n,)
+        Integers from 0.
+    widths : sequence of int, default=()
+        Of features made side by side, how many there are of each kind; those that are left are one
+        more. They are first divided by the spread of their kind within the classes.
+
+    Returns
+    -------
+    mean : Tensor of shape (D,), float32
+    projection : Tensor of shape (D, D), float32
+        ``(features - mean) @ projection``.
+    """
+    n_features = features.shape[1]
+    counts = torch.bincount(classes)
+    identity = torch.eye(n_features)
+    if len(counts) < LEAST_CLASSES or counts.max() < 2:
+        return torch.zeros(n_features), identity
+    features = features.double()
+    means = torch.zeros(len(counts), n_features, dtype=torch.float64)
+    means.index_add_(0, classes, features).div_(counts[:, None])
+    within = features - means[classes]
+    kinds = within.split([*widths, n_features - sum(widths)], 1)
+    spread = torch.cat([_spread(part) for part in kinds])
+    within = within / spread
+    level = within.square().mean()  # tr(S) / D
+    if not level > 0:
+        return means.mean(0).float(), identity
+    root = _inverse_root(within / (len(within) * level).sqrt())
+    return means.mean(0).float(), (root / spread[:, None]).float().contiguous()
+
+
+def _inverse_root(a: Tensor) -> Tensor:
+    """Return a P with P P' = (A'A + I)^-1: (n, D) -> (D, D)."""
+    n, n_features = a.shape
+    identity = torch.eye(n_features, dtype=a.dtype)
+    if 2 * n > n_features:
+        lower = torch.linalg.cholesky(a.T @ a + identity)
+        return torch.linalg.solve_triangular(lower, identity, upper=False).T
+    # With A A' = U diag(l) U', it is I - A'U diag(1 / (s (s + 1))) U'A, s^2 = 1 + l.
+    eigenvalues, vectors = torch.linalg.eigh(a @ a.T)
+    s = (1 + eigenvalues.clamp(min=0)).sqrt()
+    turned = vectors.T @ a
+    return identity - turned.T @ (turned / (s * (s + 1))[:, None])
+
+
+def _spread(within: Tensor) -> Tensor:
+    """Return the root of the trace of a kind's scatter, once for each feature; 1 if it is 0."""
+    spread = within.square().sum(1).mean().sqrt().expand(within.shape[1])
+    return torch.where(spread > 0, spread, 1.0)
+
+
+def logistic_line(values: Tensor, same: Tensor) -> tuple[float, float]:
+    """Return slope and intercept of the logistic regression of 0 or 1 on values: two (n,).
+
+    By Newton's method, with a small penalty on the slope, as where the values separate them.
+    """
+    inputs = torch.stack([values, torch.ones_like(values)], 1).double()
+    penalty = torch.diag(torch.tensor([1e-3, 0.0], dtype=torch.float64))
+    line = torch.zeros(2, dtype=torch.float64)
+    for _ in range(N_NEWTON):
+        p = torch.sigmoid(inputs @ line)
+        gradient = inputs.T @ (p - same) + penalty @ line
+        curvature = (inputs.T * (p * (1 - p)).clamp(min=1e-9)) @ inputs + penalty
+        line = line - torch.linalg.solve(curvature, gradient).clamp(-5, 5)
+    slope, intercept = line.tolist()
+    return slope, intercept
+
+
+def whiten(head: Whitened, mean: Tensor, projection: Tensor) -> None:
+    """Give the head what `whitening` returned."""
+    with torch.no_grad():
+        head.mean.copy_(mean)
+        head.projection.copy_(projection)
+        head.log_weight.zero_()
+
+
+def set_line(head: Whitened, slope: float, intercept: float) -> None:
+    """Give the head the logit ``slope * cosine + intercept``."""
+    with torch.no_grad():
+        head.log_gain.fill_(torch.tensor(slope / GAIN).log())
+        head.margin.fill_(-intercept / slope)
