@@ -126,7 +126,9 @@ def measure(name, data, trials, seeds, epochs):
     """
     made = {
         "before": lambda seed: load_pretrained("omniglot"),
-        "fine-tuned": lambda seed: load_pretrained("omniglot").set_params(random_state=seed, **epochs),
+        "fine-tuned": lambda seed: load_pretrained("omniglot").set_params(
+            random_state=seed, **epochs
+        ),
         "from scratch": lambda seed: recipes.omniglot(random_state=seed, **epochs),
     }
     (X, y), _ = data[0]

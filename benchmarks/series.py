@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import RESULTS, report
-from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
 from sksiamese import SiameseOneShotClassifier

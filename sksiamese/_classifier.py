@@ -71,15 +71,15 @@ class SiameseOneShotClassifier(
     encoder : {"auto", "conv", "conv1d", "hog", "koch", "mlp"}, torch.nn.Module, callable or \
             tuple, default="auto"
         Network that turns an image into features. "conv" is a small residual network, "koch" the
-        network of the paper, "mlp" a perceptron for flat rows, "conv1d" a small residual network
-        for series, "hog" histograms of oriented gradients, which train nothing; "auto" is "conv"
-        for images and "mlp" for flat rows. A module is copied and never trained in place; the
-        statistics of its batch normalisation stay as they are, and parts of it whose parameters
-        do not train stay in evaluation mode. If none of it trains, `fit` encodes X once, unless
-        `augmentation` is given. A callable takes the input shape, (C, H, W) or (D,), and returns
-        a module, whose batch normalisation is trained. A tuple makes several networks, whose
-        mean logit is used; `encoder_params`, `head` and `head_params` are then tuples of the
-        same length, or hold for all of them.
+        network of the paper, "mlp" a perceptron for flat rows, "conv1d" convolutions at several
+        time scales for series, "hog" histograms of oriented gradients, which train nothing; "auto"
+        is "conv" for images and "mlp" for flat rows. A module is copied and never trained in
+        place; the statistics of its batch normalisation stay as they are, and parts of it whose
+        parameters do not train stay in evaluation mode. If none of it trains, `fit` encodes X
+        once, unless `augmentation` is given. A callable takes the input shape, (C, H, W) or (D,),
+        and returns a module, whose batch normalisation is trained. A tuple makes several
+        networks, whose mean logit is used; `encoder_params`, `head` and `head_params` are then
+        tuples of the same length, or hold for all of them.
     encoder_params : dict, tuple or None, default=None
         Further arguments of an encoder given by name, such as ``{"width": 48}`` for "conv".
     head : {"weighted_l1", "signed_l1", "aligned", "cosine", "whitened"} or tuple, \
@@ -103,7 +103,8 @@ class SiameseOneShotClassifier(
         Random changes of training images. "affine": the affine distortions of the paper; "warp"
         adds elastic ones; "strokes" also changes the stroke thickness; "real_files" also does what
         paper, cameras and files do to drawings: shade, shadows, ruled lines, blur, noise, JPEG.
-        "auto": "strokes" for one channel, "warp" for more, None for flat rows. A callable takes
+        "series" warps, shifts and scales series. "auto": "strokes" for one channel, "warp" for
+        more, "series" for ``encoder="conv1d"``, None for flat rows. A callable takes
         ``(images, generator)``, (B, C, H, W) float tensors with background 0 and foreground 1, and
         returns images; see `sksiamese.augmentation`.
     class_augmentation : {None, "rotate", "rotate_reflect"}, default=None
@@ -114,7 +115,8 @@ class SiameseOneShotClassifier(
         Shape of the image in a flat row: (height, width), or three sizes with channels. None:
         rows are features.
     channels : {"auto", "first", "last"}, default="auto"
-        Position of the channel axis in images of three axes. "auto" finds an axis of 1, 3 or 4.
+        Position of the channel axis in images of three axes, and in series of two. "auto" finds
+        an axis of 1, 3 or 4 in images, and takes the first in series.
     normalization : {"auto", "foreground", "imagenet", None} or tuple, default="auto"
         What pixels are brought to. "foreground": background 0 and foreground 1, as suits drawings
         on paper. "imagenet": the mean and the standard deviation of ImageNet's pixels, as most
@@ -244,7 +246,7 @@ class SiameseOneShotClassifier(
     rejection_threshold_ : float
         `score_samples` below which `predict` returns `unknown_label`. Present after calibration.
     input_shape_ : tuple of int
-        Shape of one sample, (C, H, W) or (D,).
+        Shape of one sample: (C, H, W), (channels, length) of series, or (D,).
     n_features_in_ : int
         Number of values in one sample.
     feature_names_in_ : ndarray of str
@@ -384,11 +386,12 @@ class SiameseOneShotClassifier(
         Parameters
         ----------
         X : array-like of shape (n, d), (n, h, w), (n, c, h, w) or (n, h, w, c)
-            Training images or flat rows, of any real dtype. Integer and memory-mapped arrays are
+            Training images or flat rows, or series with ``encoder="conv1d"``, (n, length) or
+            (n, channels, length), of any real dtype. Integer and memory-mapped arrays are
             never converted as a whole. `fit` detects the polarity (dark on light or light on
             dark); images passed to `predict` must have the same polarity and value range. Lists of
-            Pillow images are taken too, as `load_images` reads files. Pass series and tables as
-            flat rows: (n, channels, time) would be taken for pictures.
+            Pillow images are taken too, as `load_images` reads files. Other encoders take
+            (n, channels, length) for pictures.
         y : array-like of shape (n,) or (n_pairs, 3)
             Class labels; or integer rows (i, j, same), where same is 1 if X[i] and X[j] are of the
             same class and 0 otherwise. Pairs cannot be cross-validated, because folds would
@@ -424,8 +427,8 @@ class SiameseOneShotClassifier(
         Warns
         -----
         UnlikelyShapeWarning
-            If images have a side below 4 pixels, or a ratio of sides above 8. Pass series and
-            tables as flat rows.
+            If images have a side below 4 pixels, or a ratio of sides above 8. Pass series
+            with ``encoder="conv1d"``, and tables as flat rows.
         BlankImageWarning
             If images have no foreground.
         UnlikelyBackgroundWarning

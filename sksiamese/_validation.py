@@ -183,9 +183,10 @@ def warn_of_shape(store: ImageStore) -> None:
         return
     warn(
         f"X, of shape {store.X.shape}, is taken for {len(store)} "
-        f"{describe_shape(store.input_shape)}, which are resized and distorted as pictures. Pass "
-        "series and tables as flat rows, X.reshape(len(X), -1). If an axis holds channels, add "
-        "the missing one, (n, channels, height, width), and set channels='first' or 'last'.",
+        f"{describe_shape(store.input_shape)}, which are resized and distorted as pictures. Use "
+        "encoder='conv1d' for series, and pass tables as flat rows, X.reshape(len(X), -1). If an "
+        "axis holds channels, add the missing one, (n, channels, height, width), and set "
+        "channels='first' or 'last'.",
         UnlikelyShapeWarning,
     )
 

@@ -128,7 +128,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     n_iter_ : int
         Number of epochs of the network that was trained longest.
     input_shape_ : tuple of int
-        Shape of one image or row, (C, H, W) or (D,).
+        Shape of one image or row: (C, H, W), (channels, length) of series, or (D,).
     n_features_in_ : int
         Number of values in one image or row.
     feature_names_in_ : ndarray of str
@@ -271,8 +271,8 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Warns
         -----
         UnlikelyShapeWarning
-            If images have a side below 4 pixels, or a ratio of sides above 8. Pass series and
-            tables as flat rows.
+            If images have a side below 4 pixels, or a ratio of sides above 8. Pass series
+            with ``encoder="conv1d"``, and tables as flat rows.
         BlankImageWarning
             If images have no foreground.
         UnlikelyBackgroundWarning

@@ -300,7 +300,8 @@ def photos(
     if backbone is not None:
         encoder = Levels(_backbone(backbone), size)
         known = own_statistics(encoder) is not None or any(map(is_trained, encoder.modules()))
-        normalization = "auto" if known else "imagenet"
+        if known or channels_of(encoder) != 3:
+            normalization = "auto"
     if both:
         shape = (channels_of(encoder) or 3, size // 2, size // 2)
         twin = build_encoder("conv", shape, torch.Generator().manual_seed(0))

@@ -41,6 +41,15 @@ def close_folder(monkeypatch, folder):
     monkeypatch.setattr(os, "scandir", refuse)
 
 
+def make_series(n_classes=6, n_samples=8, channels=2, length=40, seed=0):
+    """Return (n, channels, length) waves, whose frequency is that of their class, and labels."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(n_classes), n_samples)
+    phase = rng.uniform(0, 2 * np.pi, (len(y), channels, 1))
+    X = np.sin((y[:, None, None] + 2) * np.linspace(0, 2 * np.pi, length) + phase)
+    return X + 0.1 * rng.normal(size=X.shape), y
+
+
 class Seen:
     """An augmentation that changes nothing and notes the images that training shows."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV, GroupKFold
+from torch import nn
 
 import sksiamese
 from sksiamese import SiameseOneShotClassifier, load_pretrained
@@ -371,6 +372,7 @@ def test_five_ways_code_scores_each_way(names, capsys):
 
 def test_extending_code_runs(names):
     names["SiameseOneShotClassifier"] = SiameseOneShotClassifier
+    names["backbone"] = nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 16, 3, 2))
     run(DOCS / "extending.md", names)
     clf = names["clf"]
     flat = names["X_query"].reshape(5, -1).astype(float)

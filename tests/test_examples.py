@@ -325,8 +325,9 @@ def page(monkeypatch, tmp_path):
     import page
 
     (tmp_path / "README").write_text((ROOT / "README.md").read_text())
-    for name in ("PAGE", "CARD", "README"):
+    for name in ("PAGE", "README"):
         monkeypatch.setattr(page, name, tmp_path / name)
+    monkeypatch.setattr(page, "WEIGHTS", tmp_path)
     return page
 
 
@@ -347,7 +348,8 @@ def test_write_page_makes_the_committed_pages(page, tmp_path):
     page.write_page(committed("accuracy"))
     made = {
         "PAGE": "docs/results.md",
-        "CARD": "sksiamese/weights/omniglot.md",
+        "omniglot.md": "sksiamese/weights/omniglot.md",
+        "symbols.md": "sksiamese/weights/symbols.md",
         "README": "README.md",
     }
     for name, path in made.items():

@@ -336,7 +336,11 @@ def backbone(**attributes):
     ],
 )
 def test_photos_says_what_differs_from_the_defaults(parameter, value):
-    for clf in (recipes.photos(), recipes.photos(backbone()), recipes.photos(backbone(), both=True)):
+    for clf in (
+        recipes.photos(),
+        recipes.photos(backbone()),
+        recipes.photos(backbone(), both=True),
+    ):
         assert getattr(clf, parameter) == value
 
 
@@ -423,10 +427,10 @@ def test_photos_with_both_trains_the_twin_and_leaves_the_backbone():
 @pytest.mark.parametrize("kind", ["alone", "frozen", "both"])
 def test_photos_leaves_the_global_generators_alone(kind):
     module = None if kind == "alone" else backbone()
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
     recipes.photos(module, 32, kind == "both")
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.random.get_state()[1].tolist() == before[1]
+    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
 
 
 @pytest.fixture

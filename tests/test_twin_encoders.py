@@ -24,7 +24,7 @@ from sksiamese.twin.heads import HEADS
 from sksiamese.twin.network import TwinEnsemble
 
 PAPER = (1, 105, 105)
-SHAPES = {"conv": (1, 28, 28), "mlp": (20,)}
+SHAPES = {"conv": (1, 28, 28), "conv1d": (2, 30), "mlp": (20,)}
 
 
 def generator(seed=0):
@@ -161,11 +161,57 @@ def test_mlp_encoder_starts_as_the_flattened_input(shape):
     torch.testing.assert_close(encoder(rows), rows.flatten(1))
 
 
+@settings(deadline=None, max_examples=12)
+@given(channels=st.integers(1, 4), length=st.integers(8, 300), n=st.integers(1, 3))
+def test_conv1d_encoder_adapts_to_any_length_and_channels(channels, length, n):
+    shape = (channels, length)
+    encoder = build_encoder("conv1d", shape, generator(), width=2).eval()
+    series = torch.rand(n, *shape, generator=generator(1)).requires_grad_()
+    features = encoder(series)
+    features.sum().backward()
+    assert (series.grad.abs().amax(2) > 0).all()  # every channel counts
+    assert features.isfinite().all()
+    assert features.shape[1:] == feature_shape(encoder, shape)
+
+
+@pytest.mark.parametrize(("length", "n_scales"), [(8, 1), (15, 1), (16, 2), (63, 3), (64, 4)])
+def test_conv1d_encoder_has_scales_down_to_eight_time_points(length, n_scales):
+    encoder = build_encoder("conv1d", (3, length), generator(), width=5)
+    assert feature_shape(encoder, (3, length)) == (3 * 8 + n_scales * 4 * 5,)
+
+
+def test_conv1d_encoder_sees_the_shape_of_a_series_and_its_level():
+    encoder = build_encoder("conv1d", (1, 40), generator(), width=5).eval()
+    series = torch.rand(1, 1, 40, generator=generator(1))
+    with torch.no_grad():
+        same = (encoder(3 * series + 7) - encoder(series))[0].abs() < 1e-3
+    shape_only = same[8:].view(-1, 2, 5)[:, 0]  # at each scale, of the mean and the spread
+    level_too = same[8:].view(-1, 2, 5)[:, 1]
+    assert shape_only.all()
+    assert not same[:8].any()
+    assert level_too.double().mean() < 0.5  # a filter that is never above zero has no level
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, 1e4])
+def test_conv1d_encoder_takes_constant_series(value):
+    encoder = build_encoder("conv1d", (1, 40), generator()).train()
+    series = torch.full((4, 1, 40), value, requires_grad=True)
+    encoder(series).sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in encoder.parameters())
+
+
+def test_conv1d_encoder_refuses_short_series():
+    message = "encoder='conv1d' needs series of at least 8 time points, got 7"
+    with pytest.raises(ValueError, match=message):
+        build_encoder("conv1d", (2, 7), generator())
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "params"),
     [
         ("conv", (2, 9, 50), {"width": 3, "max_cells": 2}),
         ("conv", (1, 4, 4), {"max_cells": 10**9}),
+        ("conv1d", (2, 50), {"width": 3}),
         ("koch", (1, 65, 80), {"n_units": 7}),
         ("mlp", (3, 4, 5), {"n_units": 6}),
     ],
@@ -224,7 +270,7 @@ def test_build_encoder_sets_every_parameter(name):
     norms = [m for m in built.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     assert all((norm.weight == 1).all() and (norm.running_var == 1).all() for norm in norms)
     assert all((norm.bias == 0).all() and (norm.running_mean == 0).all() for norm in norms)
-    layers = [m for m in built.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    layers = [m for m in built.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Linear)]
     if name == "mlp":  # starts as the rows themselves
         assert not layers.pop().weight.any()
     for layer in layers:

@@ -573,7 +573,9 @@ def test_contrast_of_pixels_is_their_range():
 
 @pytest.mark.parametrize("unit", [1.0, 255.0])
 def test_learned_again_follows_the_units_and_the_size_of_pixels(unit):
-    images = torch.rand(3, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(
+        3, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     scaling = InputScaling(*pixel_scaling(unit, *IMAGENET), (5, 5), (4, 4), unit=unit)
     expected = InputScaling(*pixel_scaling(1.0, *IMAGENET), (8, 8), (4, 4), unit=1.0)(images)
     for full in (1, 255, 65535):
@@ -594,6 +596,9 @@ def test_learned_again_of_drawings_learns_background_and_foreground(glyphs):
     offset, scale = (part.expand(3, 1, 1).clone() for part in learn_scaling(store_of(X)))
     scaling = InputScaling(offset, scale, (16, 16), (16, 16))
     again = scaling.learned_again(store_of((255 - X) / 255))
-    found, expected = again(torch.from_numpy((255 - X) / 255)), scaling(torch.from_numpy(X).float())
+    found, expected = (
+        again(torch.from_numpy((255 - X) / 255)),
+        scaling(torch.from_numpy(X).float()),
+    )
     assert found.shape == (10, 3, 16, 16)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

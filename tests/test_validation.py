@@ -6,15 +6,20 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import CLOSE, classifier, make_table, unchanged
+import torch
+from helpers import CLOSE, classifier, make_series, make_table, unchanged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import KFold, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from torch import nn
 
 from sksiamese import FrozenTwinClassifier, MotorProgramClassifier, SiameseVerifier
 from sksiamese.exceptions import UnlikelyShapeWarning
+from sksiamese.model_selection import make_pairs, one_shot_score
 
 # X
 
@@ -140,6 +145,142 @@ def test_fit_takes_images_that_are_not_square_or_large(training, shape):
     assert clf.input_shape_ == (1, *shape)
 
 
+# Series
+
+SERIES, SERIES_Y = make_series()
+
+
+@pytest.mark.parametrize(
+    ("X", "params", "input_shape"),
+    [
+        (SERIES[:, 0], {}, (1, 40)),
+        (pd.DataFrame(SERIES[:, 0]), {}, (1, 40)),
+        (SERIES, {}, (2, 40)),
+        (SERIES.astype(np.float32), {"channels": "first"}, (2, 40)),
+        (SERIES.transpose(0, 2, 1), {"channels": "last"}, (2, 40)),
+        (list(SERIES), {}, (2, 40)),
+    ],
+)
+def test_fit_takes_series_of_every_form(X, params, input_shape):
+    clf = classifier("conv1d", **params).fit(X, SERIES_Y)
+    assert clf.input_shape_ == input_shape
+    assert clf.n_features_in_ == np.prod(input_shape)
+    assert clf.predict(X).shape == (48,)
+
+
+def test_fit_learns_the_same_from_series_whose_channels_are_last():
+    first = classifier("conv1d").fit(SERIES, SERIES_Y)
+    last = SERIES.transpose(0, 2, 1)
+    clf = classifier("conv1d", channels="last").fit(last, SERIES_Y)
+    np.testing.assert_allclose(clf.decision_function(last), first.decision_function(SERIES))
+
+
+def test_fit_does_not_take_series_for_images():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf = classifier("conv1d").fit(SERIES, SERIES_Y)
+        clf.predict(np.concatenate([SERIES * 100, 0 * SERIES]))
+
+
+def test_predict_takes_one_channel_with_its_axis_or_without():
+    clf = classifier("conv1d").fit(SERIES[:, 0], SERIES_Y)
+    np.testing.assert_array_equal(clf.predict(SERIES[:, :1]), clf.predict(SERIES[:, 0]))
+    clf = classifier("conv1d").fit(SERIES[:, :1], SERIES_Y)
+    np.testing.assert_array_equal(clf.predict(SERIES[:, :1]), clf.predict(SERIES[:, 0]))
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (
+            SERIES[:, :, :30],
+            "series of 30 time points and 2 channels, but .* on series of 40",
+        ),
+        (SERIES[:, :1], "series of 40 time points and 1 channel, but"),
+        (SERIES[:, 0], "series of 40 time points and 1 channel, but"),
+        (SERIES[0], r"a single image as X\[None\]"),
+        (SERIES[:, None], "encoder='conv1d' takes series"),
+        (np.where(np.arange(40) == 3, np.nan, SERIES), r"NaN, in X\[0\]"),
+        (
+            [SERIES[0], SERIES[1, :, :20]],
+            r"X\[1\] has shape \(2, 20\), but X\[0\] shape \(2, 40\)",
+        ),
+    ],
+)
+def test_predict_refuses_other_series_than_those_fitted_on(X, message):
+    clf = classifier("conv1d").fit(SERIES, SERIES_Y)
+    with pytest.raises(ValueError, match=message):
+        clf.predict(X)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"image_shape": (5, 8)}, r"image_shape=\(5, 8\) is for images"),
+        ({"crop": "foreground"}, "crop='foreground' needs images, got series of 40 time points"),
+        ({"augmentation": "warp"}, "augmentation='warp' needs images, got series of 40 time"),
+        ({"head": "aligned"}, "head='aligned' compares feature maps"),
+        ({"normalization": "imagenet"}, "normalization='imagenet' needs images, got series"),
+        ({"normalization": ([0, 0, 0], [1, 1, 1])}, "3 means, got .*one of each channel"),
+        ({"encoder_params": {"width": 0}}, "width=0; expected at least 1"),
+    ],
+)
+def test_fit_refuses_parameters_of_images_for_series(params, message):
+    clf = classifier("conv1d", **params)
+    with pytest.raises(ValueError, match=message), unchanged(clf):
+        clf.fit(SERIES[:, 0] if "image_shape" in params else SERIES, SERIES_Y)
+
+
+def test_fit_refuses_the_augmentation_of_series_for_images_and_rows(training):
+    X, y = training
+    for encoder, rows in (("conv", X), ("mlp", SERIES[:, 0])):
+        clf = classifier(encoder, augmentation="series")
+        with pytest.raises(ValueError, match="augmentation='series' needs series"):
+            clf.fit(rows, y if encoder == "conv" else SERIES_Y)
+
+
+@pytest.mark.parametrize("normalization", ["auto", None, ([0.5, -1], [2, 3])])
+def test_fit_normalises_series_channel_by_channel(normalization):
+    X = SERIES * [[[1.0], [50.0]]] + [[[3.0], [-20.0]]]
+    clf = classifier("conv1d", normalization=normalization).fit(X, SERIES_Y)
+    seen = clf.fitted_.comparer.scaling(torch.from_numpy(X)).numpy()
+    mean, std = X.mean((0, 2)), X.std((0, 2))
+    if normalization != "auto":
+        mean, std = normalization or (np.zeros(2), np.ones(2))
+    expected = (X - np.reshape(mean, (2, 1))) / np.reshape(std, (2, 1))
+    np.testing.assert_allclose(seen, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_fit_learns_classes_of_series_that_one_nearest_neighbour_confuses():
+    X, y = make_series(n_classes=12, length=60)
+    clf = classifier("conv1d", max_iter=10).fit(X[y < 8], y[y < 8])
+    trials = {"n_way": 4, "n_episodes": 50, "random_state": 0}
+    of_waves = one_shot_score(clf, X[y >= 8], y[y >= 8], **trials)
+    nearest = one_shot_score(KNeighborsClassifier(1), X[y >= 8], y[y >= 8], **trials)
+    assert float(of_waves) > 0.9 > float(nearest) + 0.2
+
+
+def test_pipeline_takes_series_of_one_channel():
+    pipe = make_pipeline(StandardScaler(), classifier("conv1d"))
+    assert pipe.fit(SERIES[:, 0], SERIES_Y).predict(SERIES[:, 0]).shape == (48,)
+
+
+@pytest.mark.parametrize("head", ["signed_l1", "cosine", "whitened"])
+def test_fit_compares_series_by_every_head_of_vectors(head):
+    clf = classifier("conv1d", head=head).fit(SERIES, SERIES_Y)
+    clf.set_support(SERIES, SERIES_Y)
+    assert np.isfinite(clf.decision_function(SERIES)).all()
+    assert clf.score(SERIES, SERIES_Y) > 0.3  # of six classes, after one epoch
+
+
+@pytest.mark.parametrize("rows", [SERIES[:, 0], SERIES])
+def test_verifier_takes_pairs_of_series(rows):
+    pairs = make_pairs(SERIES_Y, n_pairs=40, random_state=0)
+    verifier = SiameseVerifier("conv1d", max_iter=1, random_state=0)
+    verifier.fit(rows[pairs[:, :2]], pairs[:, 2])
+    assert verifier.predict(rows[pairs[:, :2]]).shape == (40,)
+
+
 # Shapes that are unlikely for images
 
 UNLIKELY = {
@@ -165,7 +306,9 @@ def test_fit_says_what_x_was_taken_for_if_the_shape_is_unlikely(name):
     shape, params, taken_for = UNLIKELY[name]
     rng, y = np.random.default_rng(0), np.arange(8) // 4
     X = rng.random((8, *shape))
-    message = rf"X, of shape \(8, .*is taken for {taken_for}.*flat rows, X.reshape.*channels="
+    message = (
+        rf"X, of shape \(8, .*is taken for {taken_for}.*conv1d.*flat rows, X.reshape.*channels="
+    )
     estimators = [classifier("mlp", augmentation=None, **params)]
     for estimator in [*estimators, MotorProgramClassifier(n_walks=1, primitives=False)]:
         estimator.set_params(**params)

@@ -354,8 +354,8 @@ ENCODERS: dict[str, Any] = {
 
 
 def takes_series(encoder: Any) -> bool:
-    """Return whether the parameter `encoder` names an encoder of series."""
-    return isinstance(encoder, str) and encoder == "conv1d"
+    """Return whether the parameter `encoder`, one or a tuple, names an encoder of series."""
+    return "conv1d" in (encoder if isinstance(encoder, tuple | list) else (encoder,))
 
 
 def build_encoder(
