@@ -22,7 +22,6 @@ TRAINED_ON = {"thirty": "30 alphabets", "minimal": "5 alphabets", "kept": "30 al
 README_MODELS = {
     "omniglot": ("`recipes.omniglot()`", "30 alphabets"),
     "omniglot-members": ("the same with `n_estimators=3`", "30 alphabets"),
-    "pretrained": ('`load_pretrained("omniglot")`', "30 alphabets"),
     "symbols": ("`load_pretrained()`", "30 alphabets, icons, typefaces"),
     "quickstart": ("`recipes.omniglot(max_iter=40)`, the quickstart", "5 alphabets"),
     "motor-programs": ("`MotorProgramClassifier()`", "none"),

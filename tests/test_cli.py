@@ -367,7 +367,7 @@ def test_label_combines_exemplars_as_aggregation_says(folders, capsys):
         arguments += [str(folders / "query"), "--aggregation", aggregation]
         assert main(arguments) == 0
         found[aggregation] = capsys.readouterr().out
-    clf = load_pretrained("omniglot").set_params(aggregation="max")
+    clf = load_pretrained().set_params(aggregation="max")
     support = load_image_folder(folders / "new")
     queries = load_images(image_files(folders / "query"))
     clf.set_support(support.images, support.target)
@@ -717,7 +717,7 @@ def test_verify_compares_the_pairs_of_a_file(folders, tmp_path, pairs, capsys):
     )
 
     images = load_images(sorted((folders / "new").rglob("*.png")))
-    clf = load_pretrained("omniglot").set_support(images.images, np.zeros(len(images.images)))
+    clf = load_pretrained().set_support(images.images, np.zeros(len(images.images)))
     verifier = SiameseVerifier.from_classifier(clf, preprocessor=images.images)
     row_of = {file: row for row, file in enumerate(images.filenames)}
     X = [[row_of[str(a)], row_of[str(b)]] for a, b, _ in pairs]
@@ -841,7 +841,7 @@ def test_evaluate_writes_the_accuracy_and_its_protocol(folders, network, capsys)
 def test_evaluate_writes_tables(folders, capsys, form):
     data = load_image_folder(folders / "new")
     expected = one_shot_score(
-        load_pretrained("omniglot"), data.images, data.target, n_way=4, n_shot=2, n_episodes=30,
+        load_pretrained(), data.images, data.target, n_way=4, n_shot=2, n_episodes=30,
         random_state=3,
     )  # fmt: skip
     arguments = ["evaluate", str(folders / "new"), "--way", "4", "--shot", "2"]

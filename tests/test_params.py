@@ -98,7 +98,7 @@ BAD = [
     ("false_acceptance_rate", "low", "str"),
     ("weights", "", "''; expected the name of a pretrained network"),
     ("weights", 3, "3; expected the name of a pretrained network, the path of a file"),
-    ("weights", "image-net", "'image-net' is not known; expected one of 'omniglot', or the path"),
+    ("weights", "image-net", "'image-net' is not known; expected one of 'omniglot', 'symbols'"),
     ("weights", "omniglot", "another architecture: .*head='weighted_l1' instead of 'aligned'"),
     ("warm_start", "yes", "'yes'; expected True or False"),
     ("checkpoint_dir", 3, "3; expected the path of a folder, or None"),

@@ -75,14 +75,15 @@ def test_early_stopping_is_refused_for_pairs(table):
 @pytest.mark.parametrize("params", [{"early_stopping": True}, {"unknown_label": -1}])
 def test_held_out_classes_are_the_same_for_features_made_once(table, params):
     """An encoder without weights is run once; with an augmentation, in each epoch."""
-    params = {**params, "max_iter": 2, "head": "cosine"}
+    params = {**params, "max_iter": 2, "head": "cosine", "precision": "float32"}
     once = classifier(nn.Identity(), **params).fit(*table)
     each = classifier(nn.Identity(), **params, augmentation=Seen()).fit(*table)
     assert once.held_out_classes_.tolist() == each.held_out_classes_.tolist()
     for own, theirs in zip(once.history_[0], each.history_[0], strict=True):
         for name in own.keys() - {"dur", "batches"}:
             assert own[name] == pytest.approx(theirs[name], rel=1e-4)
-    assert once.rejection_threshold_ == pytest.approx(each.rejection_threshold_, rel=1e-4)
+    if "unknown_label" in params:
+        assert once.rejection_threshold_ == pytest.approx(each.rejection_threshold_, rel=1e-4)
 
 
 def test_held_out_classes_of_several_reasons_are_not_whitened(table):

@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.preprocessing import StandardScaler
 from training_runs import ArrayStore
 
 from sksiamese.datasets import make_glyphs
@@ -602,3 +604,11 @@ def test_learned_again_of_drawings_learns_background_and_foreground(glyphs):
     )
     assert found.shape == (10, 3, 16, 16)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_learn_scaling_of_digits_keeps_rare_pixels_from_deciding():
+    """Pixels at the sides of scikit-learn's digits are above 0 in a few of them only."""
+    X, _ = load_digits(return_X_y=True)
+    ours, plain = scaled(X), StandardScaler().fit_transform(X)
+    assert np.ptp(ours, axis=0).max() <= 2 * RARE  # of a thousand rows, RARE
+    assert np.ptp(plain, axis=0).max() > 4 * RARE

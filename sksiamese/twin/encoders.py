@@ -244,8 +244,7 @@ class Conv1dEncoder(_HeNormal):
     of each filter's output are features, with batch-norm. Half of the filters see the series
     standardised channel by channel, so that only its shape matters, the other half as it is, so
     that level and amplitude matter too. Before training, this is close to the random kernels of
-    ROCKET (Dempster et al. 2020), which need few training classes. The means of the series over
-    eight spans of time are features as well.
+    ROCKET (Dempster et al. 2020), which need few training classes.
 
     Parameters
     ----------
@@ -255,7 +254,7 @@ class Conv1dEncoder(_HeNormal):
         Filters of each half at each scale.
     """
 
-    n_spans = least_length = 8  # time points at the coarsest scale too
+    least_length = 8  # at the coarsest scale too
     memory_format = torch.contiguous_format
 
     def __init__(self, input_shape: tuple[int, ...], width: int = 24) -> None:
@@ -276,15 +275,15 @@ class Conv1dEncoder(_HeNormal):
             )
             for _ in range(n_scales)
         )
-        self.feature_shape = (channels * self.n_spans + n_scales * 2 * 2 * width,)
+        self.feature_shape = (n_scales * 2 * 2 * width,)
         self.norm = nn.BatchNorm1d(*self.feature_shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, T) -> (B, channels * 8 + scales * 4 * width)."""
+        """(B, channels, T) -> (B, scales * 4 * width)."""
         centred = x - x.mean(2, keepdim=True)
         spread = centred.square().mean(2, keepdim=True).sqrt()
-        features = [F.adaptive_avg_pool1d(x, self.n_spans).flatten(1)]
         x = torch.cat([centred / (spread + 1e-6), x], 1)
+        features = []
         for number, scale in enumerate(self.scales):
             x = F.avg_pool1d(x, 2, ceil_mode=True) if number else x
             found = scale(x).float()
