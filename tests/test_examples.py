@@ -187,7 +187,9 @@ def test_plot_own_images_says_what_a_folder_lacks(tmp_path):
 
 def test_text_topics_beats_nearest_neighbour_on_the_same_features(tmp_path):
     out, _ = run("examples/text_topics.py", cwd=tmp_path)
-    network, nearest, normalized = (numbers(line) for line in out.splitlines() if "5-way" in line)
+    scores = [numbers(line) for line in out.splitlines() if "5-way" in line]
+    network, nearest, normalized = scores[:3]
+    assert len(scores) == (3 if "TF-IDF only" in out else 5)
     assert network[0] > normalized[0]
     assert network[2] > nearest[3]  # the intervals do not overlap
 
@@ -654,7 +656,7 @@ def test_digits_measures_what_the_limits_quote(tmp_path):
     assert scores.keys() == record["scores"].keys()
     limits = (ROOT / "docs/limits.md").read_text()
     for name, score in scores.items():
-        assert f"{100 * score['accuracy']:.1f}" in limits or name == "as it starts"
+        assert f"{100 * score['accuracy']:.1f}" in limits, name
 
 
 def test_open_world_measures_rejection_and_calibration(tmp_path):

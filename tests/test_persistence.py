@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import make_table
+from helpers import make_features, make_table
 from safetensors.torch import save_file
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
@@ -80,6 +80,8 @@ ESTIMATORS = {
     "signed_l1": lambda: fitted(head="signed_l1", head_params={"alpha_std": 0.1}),
     "ensemble": lambda: fitted(n_estimators=2),
     "mlp": lambda: fitted(encoder="mlp"),
+    "conv1d": lambda: fitted(encoder="conv1d"),  # 28 channels
+    "conv1d verifier": lambda: fitted_verifier(encoder="conv1d"),
     "pairs": of_pairs,
     "flat": of_rows,
     "parameters": lambda: fitted(
@@ -149,6 +151,16 @@ def test_load_returns_the_estimator_that_save_wrote(tmp_path, kind):
     assert not any(p.requires_grad for p in again.network_.parameters())
     again.save(tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_load_returns_the_classifier_of_series_of_one_channel(tmp_path):
+    rows = X[:, 14].astype(float)
+    saved = SiameseOneShotClassifier("conv1d", max_iter=1, random_state=0).fit(rows, y)
+    saved.save(tmp_path / "network")
+    again = SiameseOneShotClassifier.load(tmp_path / "network")
+    assert again.input_shape_ == (1, 28)
+    for series in (rows, rows[:, None]):
+        np.testing.assert_array_equal(again.transform(series), saved.transform(series))
 
 
 def test_save_writes_the_same_bytes_again(tmp_path, plain):
@@ -730,6 +742,16 @@ def test_load_returns_what_save_wrote_of_a_module(tmp_path, name, half):
 
 def of_bytes(estimator):
     return sum(v.numel() * v.element_size() for v in estimator.network_.state_dict().values())
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_save_half_of_a_whitened_head_takes_features_of_any_size(tmp_path, scale):
+    features, labels = make_features()
+    clf = SiameseOneShotClassifier(nn.Identity(), head="whitened", normalization=None)
+    clf.fit(scale * features, labels).save(tmp_path / "file", half=True)
+    again = SiameseOneShotClassifier.load(tmp_path / "file", encoder=nn.Identity())
+    logits = [e.similarity(scale * features, scale * features) for e in (clf, again)]
+    np.testing.assert_allclose(*logits, atol=0.02)
 
 
 def test_load_leaves_the_module_as_it_is(tmp_path):

@@ -274,6 +274,14 @@ def test_fit_compares_series_by_every_head_of_vectors(head):
         assert clf.score(SERIES, SERIES_Y) > 0.3  # of six classes, after one epoch
 
 
+def test_fit_goes_on_from_a_checkpoint_of_series(tmp_path):
+    params = {"max_iter": 2, "checkpoint_dir": tmp_path / "checkpoints"}
+    expected = classifier("conv1d", max_iter=2).fit(SERIES, SERIES_Y)
+    for _ in range(2):  # the second returns what is kept
+        clf = classifier("conv1d", **params).fit(SERIES, SERIES_Y)
+        np.testing.assert_array_equal(clf.transform(SERIES), expected.transform(SERIES))
+
+
 @pytest.mark.parametrize("rows", [SERIES[:, 0], SERIES])
 def test_verifier_takes_pairs_of_series(rows):
     pairs = make_pairs(SERIES_Y, n_pairs=40, random_state=0)

@@ -91,11 +91,12 @@ def logistic_line(values: Tensor, same: Tensor) -> tuple[float, float]:
 
 
 def whiten(head: Whitened, mean: Tensor, projection: Tensor) -> None:
-    """Give the head what `whitening` returned."""
+    """Give the head what `whitening` returned, the projection in numbers that half can hold."""
+    greatest = projection.abs().max()
     with torch.no_grad():
         head.mean.copy_(mean)
-        head.projection.copy_(projection)
-        head.log_weight.zero_()
+        head.projection.copy_(projection / greatest)
+        head.log_weight.fill_(greatest.log())
 
 
 def set_line(head: Whitened, slope: float, intercept: float) -> None:
