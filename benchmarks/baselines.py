@@ -34,6 +34,14 @@ def modified_hausdorff():
     return clf
 
 
+def hog(images):
+    """Return histograms of oriented gradients (Dalal & Triggs 2005) of gray images (n, h, w)."""
+    from skimage.feature import hog as of_image
+
+    cells = {"pixels_per_cell": (8, 8), "cells_per_block": (2, 2)}
+    return np.stack([of_image(image, **cells) for image in images])
+
+
 def softmax_on_pixels(random_state=None):
     """Return a dense softmax network that is trained on the exemplars alone."""
     network = MLPClassifier((128,), solver="lbfgs", random_state=random_state)

@@ -11,11 +11,12 @@ import argparse
 
 import numpy as np
 from machine import report
+from protocols import pooled
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
 from sksiamese import SiameseOneShotClassifier, load_pretrained
-from sksiamese.model_selection import one_shot_score, wilson_interval
+from sksiamese.model_selection import one_shot_score
 
 ROWS = {"encoder": "mlp"}
 IMAGES = {"image_shape": (8, 8), "class_augmentation": "rotate_reflect", "resize": 16}
@@ -28,16 +29,14 @@ PARAMS = {
 
 def measure(make, X, y, n_splits):
     """Return the accuracy over splits of the digits, on the same trials for every model."""
-    correct = n_trials = 0
+    scores = []
     for split in range(n_splits):
         held_out = np.random.default_rng(split).permutation(10)[:5]
         training = ~np.isin(y, held_out)
         trials = {"n_way": 5, "n_episodes": 200, "random_state": 0}
         model = make(X[training], y[training])
-        score = one_shot_score(model, X[~training], y[~training], **trials)
-        correct, n_trials = correct + float(score) * score.n_trials, n_trials + score.n_trials
-    low, high = wilson_interval(correct, n_trials)
-    return {"accuracy": correct / n_trials, "low": low, "high": high, "n": n_trials}
+        scores.append(one_shot_score(model, X[~training], y[~training], **trials))
+    return pooled(scores)
 
 
 def main():

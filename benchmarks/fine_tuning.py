@@ -12,7 +12,6 @@ which are in neither.
 
 import argparse
 import json
-import re
 import time
 import unicodedata
 from dataclasses import replace
@@ -21,13 +20,14 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
-from machine import RESULTS, report
+from machine import RESULTS, fill_page, percent, report
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
+from protocols import pooled
 
 from sksiamese import load_pretrained, recipes
 from sksiamese.datasets import fetch_omniglot_runs
-from sksiamese.model_selection import one_shot_score, score_runs, wilson_interval
+from sksiamese.model_selection import one_shot_score, score_runs
 
 PAGE = Path(__file__).parents[1] / "docs" / "fine_tuning.md"
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -42,7 +42,6 @@ TYPEFACES = (
     "STIXGeneralBolIta",
 )
 GRID = {"max_iter": (5, 10, 20, 40), "learning_rate": (1e-3, 2e-3, 4e-3)}
-MARKS = re.compile(r"(<!-- (figures|official|selection) -->\n).*?(<!-- end -->)", re.DOTALL)
 PRINTED = "printed characters in outline, other typefaces"
 DIGITS = "MNIST digits"
 
@@ -109,14 +108,7 @@ def select(epochs, n_classes, n_episodes):
 
 def _scored(clf, tests, trials):
     """Return the accuracy over all tests, with its interval."""
-    scores = [one_shot_score(clf, *test, **trials) for test in tests]
-    n = sum(score.n_trials for score in scores)
-    return _interval(sum(float(score) * score.n_trials for score in scores), n)
-
-
-def _interval(correct, n):
-    low, high = wilson_interval(correct, n)
-    return {"accuracy": correct / n, "low": low, "high": high, "n": n}
+    return pooled([one_shot_score(clf, *test, **trials) for test in tests])
 
 
 def measure(name, data, trials, seeds, epochs):
@@ -135,17 +127,16 @@ def measure(name, data, trials, seeds, epochs):
     row = {"drawings": name, "classes": len(np.unique(y)), "samples": len(X)}
     row |= {"seeds": len(seeds), "n_way": trials["n_way"]}
     for way, make in made.items():
-        correct = n = seconds = official = 0
+        scores, seconds, official = [], 0, 0
         for seed, (training, test) in zip(seeds, data, strict=True):
             clf, start = make(seed), time.process_time()
             if way != "before":
                 clf.fit(*training)
             seconds += time.process_time() - start
-            score = one_shot_score(clf, *test, random_state=seed, **trials)
-            correct, n = correct + float(score) * score.n_trials, n + score.n_trials
+            scores.append(one_shot_score(clf, *test, random_state=seed, **trials))
             if way == "fine-tuned":
                 official += _official(clf)
-        row[way] = {**_interval(correct, n), "cpu_seconds": round(seconds / len(seeds), 1)}
+        row[way] = {**pooled(scores), "cpu_seconds": round(seconds / len(seeds), 1)}
         print(name, row["samples"], way, row[way], flush=True)
         if way == "fine-tuned":
             row["official_after"] = official / len(seeds)
@@ -180,14 +171,7 @@ def write_page(record, selection, page=PAGE):
         "official": _official_after(record["rows"]),
         "selection": _selection(selection["rows"]),
     }
-    text = MARKS.sub(
-        lambda m: m[1] + "".join(f"{line}\n" for line in found[m[2]]) + m[3], page.read_text()
-    )
-    page.write_text(text)
-
-
-def _percent(score):
-    return "{:.1f} ({:.1f}-{:.1f})".format(*(100 * score[k] for k in ("accuracy", "low", "high")))
+    fill_page(page, found)
 
 
 def _figures(rows):
@@ -201,7 +185,7 @@ def _figures(rows):
             row["drawings"],
             f"{row['classes']} classes, {row['samples']} images",
             f"{row['n_way']}-way 1-shot, {row['fine-tuned']['n']:,} trials",
-            *(_percent(row[way]) for way in ("before", "fine-tuned", "from scratch")),
+            *(percent(row[way]) for way in ("before", "fine-tuned", "from scratch")),
             f"{row['fine-tuned']['cpu_seconds']:.0f}",
         ]
         yield "| " + " | ".join(cells) + " |"
@@ -220,7 +204,7 @@ def _selection(rows):
     yield "| `max_iter` | " + " | ".join(titles) + " |"
     yield "| --- " * 4 + "|"
     for max_iter in GRID["max_iter"]:
-        cells = [_percent(row) for row in rows if row["max_iter"] == max_iter]
+        cells = [percent(row) for row in rows if row["max_iter"] == max_iter]
         yield f"| {max_iter} | " + " | ".join(cells) + " |"
 
 

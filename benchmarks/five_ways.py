@@ -10,13 +10,12 @@ marks. `accuracy.py --page` does this too.
 
 import argparse
 import json
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from machine import RESULTS, report
+from machine import RESULTS, fill_page, report
 from models import MODELS
 from page import core_minutes, mean_score
 
@@ -25,7 +24,6 @@ from sksiamese.datasets import load_omniglot_minimal
 from sksiamese.model_selection import score_runs
 
 PAGE = Path(__file__).parents[1] / "docs" / "five_ways.md"
-MARKS = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -75,12 +73,7 @@ def write_five_ways(rows, page=PAGE):
     figures = {"table": [*_table(rows, seconds)]}
     for way in WAYS:
         figures[way.name] = [_line(way, rows)]
-    text = page.read_text()
-    page.write_text(MARKS.sub(lambda m: f"{m[1]}{_lines(figures[m[2]])}{m[3]}", text))
-
-
-def _lines(lines):
-    return "".join(line + "\n" for line in lines)
+    fill_page(page, figures)
 
 
 def _table(rows, seconds):

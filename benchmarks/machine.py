@@ -1,9 +1,10 @@
-"""Where a benchmark ran, and where its result is written."""
+"""Where a benchmark ran, and where its result is written: in JSON, and in a page of docs."""
 
 import datetime
 import json
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from sksiamese.twin.training import supports_bfloat16
 
+MARKS = re.compile(r"(<!-- (?:figures: )?([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 RESULTS = Path(os.environ.get("SKSIAMESE_RESULTS", Path(__file__).parent / "results"))
 
 
@@ -46,3 +48,17 @@ def report(name, result):
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(text + "\n")
     return record
+
+
+def fill_page(page, found):
+    """Write lines between the marks of a page, by the names of the marks."""
+    text = MARKS.sub(
+        lambda m: m[1] + "".join(f"{line}\n" for line in found[m[2]]) + m[3], page.read_text()
+    )
+    page.write_text(text)
+
+
+def percent(score):
+    """Return an accuracy with its interval, in %."""
+    low, mean, high = (100 * score[key] for key in ("low", "accuracy", "high"))
+    return f"{mean:.1f} ({low:.1f}-{high:.1f})"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from machine import RESULTS
+from machine import RESULTS, percent
 from models import MODELS
 from protocols import PROTOCOLS, TRANSDUCTIVE
 
@@ -329,17 +329,13 @@ def _card_of_symbols(rows):
         "| --- " * 5 + "|",
     ]
     for name, result in run["results"].items():
-        cells = [_accuracy(result[way]) for way in ("symbols", "omniglot", "hog")]
+        cells = [percent(result[way]) for way in ("symbols", "omniglot", "hog")]
         yield "| " + " | ".join([name, str(result["n_classes"]), *cells]) + " |"
 
 
 def symbol_trials(run):
     """Return the number of trials of each task."""
     return next(iter(run["results"].values()))["symbols"]["n"]
-
-
-def _accuracy(score):
-    return f"{100 * score['accuracy']:.1f} ({100 * score['low']:.1f}-{100 * score['high']:.1f})"
 
 
 def _scores(row):

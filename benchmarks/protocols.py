@@ -26,6 +26,12 @@ def one_shot_row(score):
     return as_row(score, score.n_trials, score.interval)
 
 
+def pooled(scores):
+    """Return several `OneShotScore` as one such dict, of all their trials."""
+    n = sum(score.n_trials for score in scores)
+    return as_row(sum(float(score) * score.n_trials for score in scores) / n, n)
+
+
 def official(model, data):
     return one_shot_row(score_runs(model, data.runs))
 

@@ -27,7 +27,6 @@ import contextlib
 import hashlib
 import io
 import json
-import re
 import time
 import zipfile
 from dataclasses import dataclass, replace
@@ -40,7 +39,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 import torch.nn.functional as F
-from machine import RESULTS, report
+from baselines import hog
+from machine import RESULTS, fill_page, percent, report
 from PIL import Image
 from protocols import one_shot_row
 from scipy.spatial.distance import cdist
@@ -55,7 +55,6 @@ from sksiamese.model_selection import EpisodeSplit, score_runs
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "real_files.md"
-MARKS = re.compile(r"(<!-- (summary|details|selection) -->\n).*?(<!-- end -->)", re.DOTALL)
 GROCERY = ROOT.parent / "shared" / "photos" / "grocery.zip"
 NAMES = [
     *("grocery", "groceries", "faces", "signs", "icons", "emoji"),
@@ -193,12 +192,7 @@ def _small(images, side):
 
 
 def on_hog(data, seed):
-    from skimage.feature import hog
-
-    cells = {"pixels_per_cell": (8, 8), "cells_per_block": (2, 2)}
-    return Nearest(
-        lambda images: np.stack([hog(image, **cells) for image in gray(_small(images, 64))])
-    )
+    return Nearest(lambda images: hog(gray(_small(images, 64))))
 
 
 def lite0():
@@ -453,10 +447,7 @@ def write_page(record, selection, page=PAGE):
         "details": _details(record["rows"]),
         "selection": _selection(selection["rows"]),
     }
-    text = MARKS.sub(
-        lambda m: m[1] + "".join(f"{line}\n" for line in found[m[2]]) + m[3], page.read_text()
-    )
-    page.write_text(text)
+    fill_page(page, found)
 
 
 def _summary(rows):
@@ -514,12 +505,7 @@ def _table(ways):
     yield "| way | " + " | ".join(tasks) + " | CPU seconds |"
     yield "| --- " * (2 + len(tasks)) + "|"
     for heading, found in ways.items():
-        cells = [
-            "{:.1f} ({:.1f}-{:.1f})".format(
-                *(100 * found["scores"][task][key] for key in ("accuracy", "low", "high"))
-            )
-            for task in tasks
-        ]
+        cells = [percent(found["scores"][task]) for task in tasks]
         yield "| " + " | ".join([heading, *cells, f"{found['cpu_seconds']:.0f}"]) + " |"
 
 

@@ -14,22 +14,21 @@ are resampled to the longest.
 
 import argparse
 import json
-import re
 import runpy
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from machine import RESULTS, report
+from machine import RESULTS, fill_page, percent, report
+from protocols import as_row, pooled
 from sklearn.neighbors import KNeighborsClassifier
 
 from sksiamese import SiameseOneShotClassifier
-from sksiamese.model_selection import one_shot_score, wilson_interval
+from sksiamese.model_selection import one_shot_score
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "series_tables_text.md"
-MARKS = re.compile(r"(<!-- (series|table|texts) -->\n).*?(<!-- end -->)", re.DOTALL)
 SETS = ("JapaneseVowels", "PickupGestureWiimoteZ", "ACSF1")
 SERIES = {
     '`encoder="conv1d"`': {"encoder": "conv1d"},
@@ -108,17 +107,10 @@ def measure(X, y, networks, distances, seeds, episodes):
 
 
 def _row(scores):
-    n = sum(score.n_trials for score, _ in scores)
-    correct = sum(float(score) * score.n_trials for score, _ in scores)
-    row = _interval(correct, n)
+    row = pooled([score for score, _ in scores])
     if scores[0][1] is not None:
         row["cpu_seconds"] = round(np.mean([seconds for _, seconds in scores]), 1)
     return row
-
-
-def _interval(correct, n):
-    low, high = wilson_interval(correct, n)
-    return {"accuracy": correct / n, "low": low, "high": high, "n": n}
 
 
 def figures(seeds, episodes):
@@ -133,7 +125,7 @@ def texts():
     """Return one row for each method of the example."""
     found = runpy.run_path(str(ROOT / "examples" / "text_topics.py"))
     n = found["n_trials"]
-    return {name: _interval(correct, n) for name, correct in found["correct"].items()}
+    return {name: as_row(correct / n, n) for name, correct in found["correct"].items()}
 
 
 def write_page(series, table, texts, page=PAGE):
@@ -146,10 +138,7 @@ def write_page(series, table, texts, page=PAGE):
         "table": _table(["%"], [table["scores"]]),
         "texts": _table(["%"], [texts["scores"]]),
     }
-    text = MARKS.sub(
-        lambda m: m[1] + "".join(f"{line}\n" for line in found[m[2]]) + m[3], page.read_text()
-    )
-    page.write_text(text)
+    fill_page(page, found)
 
 
 def _table(headings, columns):
@@ -165,9 +154,8 @@ def _heading(found):
 
 
 def _cell(row):
-    low, mean, high = (100 * row[key] for key in ("low", "accuracy", "high"))
     seconds = f", {row['cpu_seconds']:.0f} s" if "cpu_seconds" in row else ""
-    return f"{mean:.1f} ({low:.1f}-{high:.1f}){seconds}"
+    return percent(row) + seconds
 
 
 def main():

@@ -11,26 +11,18 @@ from the results by ``accuracy.py --page``.
 """
 
 import argparse
-import json
 from itertools import permutations
 from pathlib import Path
 
 import numpy as np
-from machine import RESULTS, machine
+from baselines import hog
+from machine import report
 from protocols import as_row
 
 from sksiamese import load_pretrained
 
 N_WAY = 20
 N_TRIALS = 4000
-PATH = RESULTS / "symbols.json"
-
-
-def hog(images):
-    from skimage.feature import hog as of_image
-
-    cells = {"orientations": 9, "pixels_per_cell": (8, 8), "cells_per_block": (2, 2)}
-    return np.array([of_image(image, **cells) for image in images])
 
 
 def by_hog(support, query):
@@ -100,9 +92,7 @@ def main():
         print(
             name, len(exemplars), {w: round(r["accuracy"], 4) for w, r in row.items()}, flush=True
         )
-    text = json.dumps({"results": results, "machine": machine()}, indent=1)
-    PATH.parent.mkdir(exist_ok=True)
-    PATH.write_text(text + "\n")
+    report("symbols", {"results": results})
 
 
 if __name__ == "__main__":

@@ -365,10 +365,18 @@ def test_write_page_separates_transductive_figures(page, tmp_path):
     assert "official runs, assigned |" not in inductive
 
 
+def emptied(name, tmp_path):
+    """Return the text of a page of docs, and a copy without what stands between its marks."""
+    from machine import MARKS
+
+    text = (ROOT / "docs" / name).read_text()
+    page = tmp_path / name
+    page.write_text(MARKS.sub(r"\1\3", text))
+    return text, page
+
+
 def test_write_five_ways_makes_the_committed_page(five_ways, tmp_path):
-    text = (ROOT / "docs/five_ways.md").read_text()
-    empty = tmp_path / "five_ways.md"
-    empty.write_text(five_ways.MARKS.sub(r"\1\3", text))
+    text, empty = emptied("five_ways.md", tmp_path)
     five_ways.write_five_ways(committed("accuracy"), empty)
     assert empty.read_text() == text
 
@@ -377,9 +385,7 @@ def test_fine_tuning_makes_the_committed_page(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import fine_tuning
 
-    text = (ROOT / "docs/fine_tuning.md").read_text()
-    page = tmp_path / "fine_tuning.md"
-    page.write_text(fine_tuning.MARKS.sub(r"\1\3", text))
+    text, page = emptied("fine_tuning.md", tmp_path)
     records = committed("fine_tuning"), committed("fine_tuning_selection")
     fine_tuning.write_page(*records, page)
     assert page.read_text() == text
@@ -479,6 +485,12 @@ def test_real_files_skips_what_is_missing(tmp_path):
         pixels = row["ways"]["pixels"]["scores"]["5-way 1-shot"]
         assert pixels["accuracy"] > 0.9
         assert pixels["n"] == 100
+
+
+def test_real_files_makes_the_committed_page(real_files, tmp_path):
+    text, page = emptied("real_files.md", tmp_path)
+    real_files.write_page(committed("real_files"), {"rows": []}, page)
+    assert page.read_text() == text
 
 
 def test_real_files_writes_its_page(real_files, tmp_path):
