@@ -24,10 +24,9 @@ from .twin.encoders import (
     strides_outrun_maps,
     takes_series,
 )
-from .twin.encoding import trains
 from .twin.heads import HEADS, build_head
 from .twin.losses import LOSSES
-from .twin.network import TwinNetwork
+from .twin.network import TwinNetwork, trains
 from .twin.optimizers import OPTIMIZERS
 from .twin.scaling import InputScaling, describe_shape
 from .twin.statistics import is_trained
@@ -44,7 +43,7 @@ def check_params(params: LearningParams) -> None:
     if not (isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)):
         check_choice(optimizer, "optimizer", tuple(OPTIMIZERS))
     params.check()
-    for number in range(len(params.encoder) if isinstance(params.encoder, tuple) else 1):
+    for number in range(params.n_kinds):
         own = params.of_network(number)
         if not isinstance(own.encoder, nn.Module) and not callable(own.encoder):
             check_choice(own.encoder, "encoder", ("auto", *ENCODERS))

@@ -36,14 +36,17 @@ from ._training_data import LabelledData, PairData, Split, TrainingData, split_d
 from ._validation import ImageStore
 from .twin.checkpoints import Checkpoints
 from .twin.encoders import feature_shape
-from .twin.encoding import LARGEST, FeatureStore, embed_features, encode, trains, unscaled
+from .twin.encoding import LARGEST, FeatureStore, embed_features, encode, unscaled
 from .twin.heads import Whitened
 from .twin.inference import NeuralComparer
-from .twin.network import TwinEnsemble, TwinNetwork, members_of
+from .twin.network import TwinEnsemble, TwinNetwork, members_of, trains
 from .twin.reading import check_samples, check_training_images
 from .twin.scaling import InputScaling
 from .twin.state import load_module_state
 from .twin.training import History, history_of, train, warn_if_collapsed
+
+# Arguments that the key of cached features describes.
+IGNORED = ["network", "store", "scaling", "device"]
 
 
 @dataclass(frozen=True)
@@ -275,9 +278,6 @@ def _encoded(fit: _Fit) -> _Fit:
                 cached(described(deciding), network, store, fit.scaling, params.device)
             )
     return replace(fit, encoded=(network.encoder, FeatureStore(features, store)))
-
-
-IGNORED = ["network", "store", "scaling", "device"]  # which the key describes
 
 
 def _cached_features(

@@ -234,6 +234,11 @@ def as_statistics(value: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return mean, std
 
 
+def several(encoder: Any) -> tuple[Any, ...]:
+    """Return the encoders that the parameter `encoder` gives: those of a tuple, or the one."""
+    return encoder if isinstance(encoder, tuple) else (encoder,)
+
+
 def as_memory(memory: Any) -> Any:
     """Return a `joblib.Memory`, or what has its interface, which caches nothing for None.
 
@@ -312,10 +317,14 @@ class LearningParams:
         return cls(**{name: value for name, value in params.items() if name in names})
 
     @property
+    def n_kinds(self) -> int:
+        """Number of kinds of networks, more than one where `encoder` is a tuple."""
+        return len(several(self.encoder))
+
+    @property
     def n_networks(self) -> int:
         """Number of networks whose mean logit is used."""
-        n_kinds = len(self.encoder) if isinstance(self.encoder, tuple) else 1
-        return n_kinds * self.n_estimators
+        return self.n_kinds * self.n_estimators
 
     def of_network(self, number: int) -> "LearningParams":
         """Return the parameters of one of the networks: of a tuple, its own encoder and head.
@@ -327,7 +336,7 @@ class LearningParams:
         """
         if not isinstance(self.encoder, tuple):
             return self
-        n_kinds, own = len(self.encoder), {}
+        n_kinds, own = self.n_kinds, {}
         for name in ("encoder", "encoder_params", "head", "head_params"):
             value = getattr(self, name)
             values = value if isinstance(value, tuple) else (value,) * n_kinds
@@ -343,7 +352,7 @@ class LearningParams:
         """Raise ValueError or TypeError for parameters that cannot be used with any data."""
         if self.encoder == ():
             raise ValueError("encoder=() is empty; expected at least one encoder.")
-        for number in range(len(self.encoder) if isinstance(self.encoder, tuple) else 1):
+        for number in range(self.n_kinds):
             self.of_network(number)._check_network()
         check_choice(self.class_augmentation, "class_augmentation", CLASS_AUGMENTATIONS)
         check_choice(self.crop, "crop", ("foreground", None))

@@ -23,7 +23,7 @@ from ._files import check_path, printable
 from ._fitted import N_QUANTILES, Fitted
 from ._learning import lent_generator, neural
 from ._modelfile import read_model_file, short_of, write_model_file
-from ._params import LearningParams, check_shape, check_target
+from ._params import LearningParams, check_shape, check_target, several
 from ._scaling import build_scaling
 from ._support import SupportSet
 from ._values import (
@@ -93,12 +93,8 @@ def write_fitted(
 
 def object_of(encoder: Any) -> Any:
     """Return an encoder, or several, unless a file holds it as a whole: by name."""
-    is_named = all(isinstance(one, str) for one in _several(encoder))
+    is_named = all(isinstance(one, str) for one in several(encoder))
     return None if is_named else encoder
-
-
-def _several(encoder: Any) -> tuple[Any, ...]:
-    return encoder if isinstance(encoder, tuple) else (encoder,)
 
 
 def read_fitted(path: Any, cls: type, check: Callable[[Any], Any], encoder: Any = None) -> Any:
@@ -175,16 +171,16 @@ def _about(text: str) -> dict[str, Any]:
 def _with_encoder(params: dict[str, Any], encoder: Any) -> dict[str, Any]:
     """Return parameters with the encoders that a file knows by their names only."""
     written = params.get("encoder")
-    if all(isinstance(one, str | None) for one in _several(written)):
+    if all(isinstance(one, str | None) for one in several(written)):
         if encoder is not None:
             raise ValueError(f"its encoder is {written!r}, but encoder= was given: leave it out")
         return params
-    if not all(isinstance(one, str | None) or _is_description(one) for one in _several(written)):
+    if not all(isinstance(one, str | None) or _is_description(one) for one in several(written)):
         raise ValueError("encoder is neither a name nor what stands for a module or callable")
-    known, given = ([_kind_of(one) for one in _several(e)] for e in (written, encoder))
+    known, given = ([_kind_of(one) for one in several(e)] for e in (written, encoder))
     if known != given:
         names = [
-            one if isinstance(one, str) else " ".join(*one.items()) for one in _several(written)
+            one if isinstance(one, str) else " ".join(*one.items()) for one in several(written)
         ]
         raise ValueError(
             f"its encoder was {reprlib.repr(', '.join(names))[1:-1]}, and a file holds weights, "

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ._params import LearningParams, as_statistics
+from ._params import LearningParams, as_statistics, several
 from ._validation import ImageStore, SubStore
 from .twin.levels import CONFIGS, channels_of
 from .twin.reading import scaled_batches
@@ -37,8 +37,8 @@ def working_shape(params: LearningParams, input_shape: tuple[int, ...]) -> tuple
     if size is None or len(input_shape) < 3:
         return input_shape
     if isinstance(size, str):
-        encoders = params.encoder if isinstance(params.encoder, tuple) else (params.encoder,)
-        if not {"auto", "conv"} & {name for name in encoders if isinstance(name, str)}:
+        names = {name for name in several(params.encoder) if isinstance(name, str)}
+        if not {"auto", "conv"} & names:
             return input_shape  # koch needs 65, a user's knows its own
         size = AUTO_SIDE
     if isinstance(size, Integral) and params.crop == "foreground":

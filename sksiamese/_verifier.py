@@ -50,18 +50,19 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    encoder : {"auto", "conv", "koch", "mlp"}, torch.nn.Module or callable, default="auto"
+    encoder : {"auto", "conv", "conv1d", "hog", "koch", "mlp"}, torch.nn.Module, callable or \
+            tuple, default="auto"
         As in `SiameseOneShotClassifier`.
     preprocessor : array-like, ImageArray, callable or None, default=None
         If given, samples of X are pairs of row numbers of these images or flat rows. A
         `sksiamese.datasets.ImageArray` is cloned without copying them. A callable is
         called with an array of the distinct items in X, such as paths, and returns their images.
-    encoder_params : dict or None, default=None
+    encoder_params : dict, tuple or None, default=None
         As in `SiameseOneShotClassifier`.
     head : {"weighted_l1", "signed_l1", "aligned", "cosine", "whitened"} or tuple, \
             default="weighted_l1"
         As in `SiameseOneShotClassifier`.
-    head_params : dict or None, default=None
+    head_params : dict, tuple or None, default=None
         As in `SiameseOneShotClassifier`.
     augmentation : str, callable or None, default="auto"
         As in `SiameseOneShotClassifier`.

@@ -9,9 +9,9 @@ from torch import nn
 from training_runs import ArrayStore, identity_scaling, seen_network
 
 from sksiamese import SiameseOneShotClassifier, SiameseVerifier
-from sksiamese.twin.encoding import FeatureStore, embed_features, encode, trains, unscaled
+from sksiamese.twin.encoding import FeatureStore, embed_features, encode, unscaled
 from sksiamese.twin.heads import HEADS
-from sksiamese.twin.network import TwinEnsemble
+from sksiamese.twin.network import TwinEnsemble, trains
 
 ENCODED = []  # how many images an encoder was given, batch by batch
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}

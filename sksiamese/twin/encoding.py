@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .network import Network, TwinNetwork, members_of
 from .reading import scaled_batches
@@ -12,11 +12,6 @@ from .scaling import InputScaling, Store
 
 LARGEST = 2**28  # numbers: what is larger is made again in each epoch
 BLOCK_ROWS = 1024
-
-
-def trains(module: nn.Module) -> bool:
-    """Return whether a module has parameters that train."""
-    return any(parameter.requires_grad for parameter in module.parameters())
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Inference: every image is embedded once; every comparison is a matrix of embeddings."""
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -91,12 +92,10 @@ class NeuralComparer:
         fused = fuse(self.network).to(self.device)
         return pack(fused) if on_cpu else fused
 
-    @cached_property
+    @property
     def n_features(self) -> int:
         """Number of values in the embedding of a sample."""
-        like = torch.zeros(1, *self.scaling.output_shape, device=self.device)
-        with self._exactly():
-            return self.fused.embed(like).numel()
+        return math.prod(self.network.head.embedding_shape)
 
     @contextmanager
     def _exactly(self) -> Iterator[None]:

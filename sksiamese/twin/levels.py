@@ -88,9 +88,7 @@ class Levels(nn.Module):
                 "encoder."
             )
         self.widths = tuple(shapes[name][0] for name in self.names)
-        for name in ("mean", "std", *CONFIGS):  # how its pixels should be normalised
-            if name in vars(module):
-                setattr(self, name, vars(module)[name])
+        _take_statistics(self, module)
 
     def _maps_of(self, images: Tensor) -> dict[str, Tensor]:
         token = _maps.set({})
@@ -130,9 +128,7 @@ class Beside(nn.Module):
         self.levels = levels
         self.encoder = encoder
         self.widths = levels.widths
-        for name in ("mean", "std", *CONFIGS):
-            if name in vars(levels):
-                setattr(self, name, vars(levels)[name])
+        _take_statistics(self, levels)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, D)."""
@@ -140,6 +136,13 @@ class Beside(nn.Module):
         if self.training:
             return torch.cat([own.new_zeros(len(own), sum(self.levels.widths)), own], 1)
         return torch.cat([self.levels(images), own], 1)
+
+
+def _take_statistics(module: nn.Module, other: nn.Module) -> None:
+    """Give a module what another says of how its pixels should be normalised."""
+    for name in ("mean", "std", *CONFIGS):
+        if name in vars(other):
+            setattr(module, name, vars(other)[name])
 
 
 def channels_of(module: nn.Module) -> int | None:

@@ -44,8 +44,7 @@ class TwinNetwork(nn.Module):
         super().train(mode)
         ours = {layer for part in encoders_in(self.encoder) for layer in part.modules()}
         for part in self.encoder.modules():
-            parameters = list(part.parameters())
-            frozen = parameters and not any(parameter.requires_grad for parameter in parameters)
+            frozen = any(True for _ in part.parameters()) and not trains(part)
             still = self.still_norm and isinstance(part, _BatchNorm) and part not in ours
             if frozen or still:
                 part.eval()
@@ -97,6 +96,11 @@ class TwinEnsemble(nn.Module):
 
 
 Network = TwinNetwork | TwinEnsemble
+
+
+def trains(module: nn.Module) -> bool:
+    """Return whether a module has parameters that train."""
+    return any(parameter.requires_grad for parameter in module.parameters())
 
 
 def members_of(network: Network) -> list[TwinNetwork]:
