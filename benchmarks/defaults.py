@@ -55,6 +55,8 @@ TURNED = {"class_augmentation": "rotate_reflect"}
 CROP = {"crop": "foreground"}
 FOUR = {"batch_size": (1, 20, 4)}
 ALIGNED = {"head": "aligned"}
+WHITENED = {"head": "whitened"}
+CELLS = {"encoder_params": {"max_cells": 2}}
 VARIANTS = {
     "before": {},
     "Muon": MUON,
@@ -63,17 +65,24 @@ VARIANTS = {
     "turned classes": TURNED,
     "head aligned": ALIGNED,
     "head cosine": {"head": "cosine"},
-    "head whitened": {"head": "whitened"},
+    "head whitened": WHITENED,
     "Muon, batches": MUON | FOUR,
-    "Muon, whitened": MUON | {"head": "whitened"},
-    "Muon, batches, whitened": MUON | FOUR | {"head": "whitened"},
+    "Muon, whitened": MUON | WHITENED,
+    "Muon, batches, whitened": MUON | FOUR | WHITENED,
+    "Muon, batches, whitened, 2 x 2 cells": MUON | FOUR | WHITENED | CELLS,
     "Muon, batches, aligned": MUON | FOUR | ALIGNED,
+    "Muon, batches, whitened, crop": MUON | FOUR | WHITENED | CROP,
     "Muon, batches, aligned, crop": MUON | FOUR | ALIGNED | CROP,
-    "Muon, batches, aligned, turned": MUON | FOUR | ALIGNED | TURNED,
-    "Muon, batches, aligned, crop, turned": MUON | FOUR | ALIGNED | CROP | TURNED,
-    "Muon, batches, whitened, crop, turned": MUON | FOUR | {"head": "whitened"} | CROP | TURNED,
-    "Muon, batches, weighted L1, crop, turned": MUON | FOUR | CROP | TURNED,
+    "Muon, whitened, crop, turned": MUON | WHITENED | CROP | TURNED,
     "Muon, aligned, crop, turned": MUON | ALIGNED | CROP | TURNED,
+    "Muon, batches, whitened, crop, turned": MUON | FOUR | WHITENED | CROP | TURNED,
+    "Muon, batches, whitened, crop, turned, 2 x 2 cells": MUON
+    | FOUR
+    | WHITENED
+    | CROP
+    | TURNED
+    | CELLS,
+    "Muon, batches, aligned, crop, turned": MUON | FOUR | ALIGNED | CROP | TURNED,
 }
 FOR_DRAWINGS = {"crop", "class_augmentation"}
 
@@ -96,9 +105,9 @@ class Kind:
 
     def takes(self, variant):
         """Return whether a variant can be measured: some are for drawings, some for images."""
-        return self.drawn or not (
-            FOR_DRAWINGS & variant.keys() or (variant.get("head") == "aligned" and self.X.ndim < 3)
-        )
+        of_maps = variant.get("head") == "aligned"
+        is_images = self.encoder == "auto" and self.X.ndim > 2
+        return self.drawn or not (FOR_DRAWINGS & variant.keys() or (of_maps and not is_images))
 
 
 def handwriting(args):
