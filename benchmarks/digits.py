@@ -42,11 +42,13 @@ def measure(make, X, y, n_splits):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--splits", type=int, default=4)
-    n_splits = parser.parse_args().splits
+    parser.add_argument("--epochs", type=int, default=30)
+    args = parser.parse_args()
+    n_splits = args.splits
     X, y = load_digits(return_X_y=True)
     scores = {"1-NN": measure(lambda X, y: KNeighborsClassifier(1), X, y, n_splits)}
     for name, params in PARAMS.items():
-        clf = SiameseOneShotClassifier(random_state=0, **params)
+        clf = SiameseOneShotClassifier(max_iter=args.epochs, random_state=0, **params)
         scores[name] = measure(clf.fit, X, y, n_splits)
     pretrained = load_pretrained().set_params(image_shape=(8, 8))
     scores["pretrained"] = measure(lambda X, y: pretrained, X, y, n_splits)

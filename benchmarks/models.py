@@ -34,7 +34,7 @@ def trained(recipe, **params):
 
 
 def default(random_state):
-    return SiameseOneShotClassifier(class_augmentation="rotate_reflect", random_state=random_state)
+    return SiameseOneShotClassifier(random_state=random_state)
 
 
 def adamw(random_state):
@@ -138,13 +138,9 @@ MODELS = {
         "thirty",
         trained(koch, max_iter=2),
     ),
-    "default": (
-        'default parameters but `class_augmentation="rotate_reflect"`, 18 epochs',
-        "thirty",
-        trained(default, max_iter=18),
-    ),
+    "default": ("default parameters", "thirty", trained(default)),
     "default-minimal": (
-        'default parameters but `class_augmentation="rotate_reflect"`, 50 epochs',
+        "default parameters, 50 epochs",
         "minimal",
         trained(default, max_iter=50),
     ),
@@ -154,7 +150,7 @@ MODELS = {
         lambda data, seed, epochs: load_pretrained("omniglot"),
     ),
     "symbols": (
-        "`load_pretrained()`, trained further on icons and typefaces",
+        "`load_pretrained()`, for handwriting, icons and typefaces",
         None,
         lambda data, seed, epochs: load_pretrained("symbols"),
     ),

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ._params import LearningParams, check_choice
 from ._training_data import LabelledData, PairData, TrainingData
-from .exceptions import warn
+from .exceptions import NoEffectWarning, warn
 from .model_selection import make_pairs
 from .twin.augmentation import AUGMENTATIONS, turns_of
 from .twin.batches import Batches, ClassBatches, PairBatches
@@ -31,6 +31,13 @@ from .twin.optimizers import OPTIMIZERS
 from .twin.scaling import InputScaling, describe_shape
 from .twin.statistics import is_trained
 from .twin.training import TrainingOptions, supports_bfloat16
+
+MODULE_CHANNELS = 256  # at most, that head="aligned" keeps of a module's feature maps
+# Parameters that only training by gradients reads.
+OF_TRAINING = (
+    *("augmentation", "class_augmentation", "n_pairs"),
+    *("early_stopping", "callbacks", "net_params"),
+)
 
 
 def check_params(params: LearningParams) -> None:
@@ -81,16 +88,19 @@ def build_network(params: LearningParams, shape: tuple[int, ...], seed: int | No
         what = f"encoder_params={params.encoder_params!r}"
         what = what if params.encoder_params else f"encoder, a {type(encoder).__name__},"
         raise ValueError(f"{what} cannot be used for inputs of shape {shape}: {error}") from error
-    own = {**_head_of_module(params), **(params.head_params or {})}
+    own = {**_head_of_module(params, features), **(params.head_params or {})}
     with _naming("head_params", params.head_params):
         head = build_head(params.head, features, generator, **own)
     return TwinNetwork(encoder, head, still_norm=isinstance(params.encoder, nn.Module))
 
 
-def _head_of_module(params: LearningParams) -> dict[str, Any]:
+def _head_of_module(params: LearningParams, features: tuple[int, ...]) -> dict[str, Any]:
     """Return arguments of the head for the features of a module, which may be of any size."""
-    is_module = isinstance(params.encoder, nn.Module)
-    return {"unit": True} if is_module and params.head.endswith("_l1") else {}
+    if not isinstance(params.encoder, nn.Module):
+        return {}
+    if params.head == "aligned":
+        return {"unit": True, "n_channels": min(MODULE_CHANNELS, features[0])}
+    return {"unit": True} if params.head.endswith("_l1") else {}
 
 
 def _build_encoder(
@@ -140,7 +150,10 @@ def build_batches(
     if pairs is not None:
         return PairBatches(data.store, scaling, pairs, params.pairs_per_step(), augmentation, seed)
     assert isinstance(data, LabelledData)
-    turns = turns_of(params.class_augmentation, scaling.output_shape)
+    turned = params.class_augmentation
+    if turned == "auto":
+        turned = "rotate_reflect" if scaling.crop == "foreground" else None
+    turns = turns_of(turned, scaling.output_shape)
     return ClassBatches(
         data.store,
         scaling,
@@ -168,12 +181,26 @@ def warn_of_new_norm(params: LearningParams) -> None:
         )
 
 
+def warn_of_no_effect(params: LearningParams) -> None:
+    """Warn of parameters that were set, although nothing was trained by gradients."""
+    given = {name: getattr(params, name) for name in OF_TRAINING}
+    idle = [name for name, value in given.items() if value and value != "auto"]
+    if idle:
+        warn(
+            f"{', '.join(idle)}: set, but only training by gradients uses this, and nothing was "
+            "trained: the encoder is frozen, and head='whitened' is known in closed form. Leave "
+            "it out, or use head='cosine', which is trained. To learn from augmented images with "
+            "head='whitened', add them to X.",
+            NoEffectWarning,
+        )
+
+
 def encodes_once(params: LearningParams, network: TwinNetwork) -> bool:
     """Return whether training samples have the same features in each epoch."""
     return (
         not trains(network.encoder)
         and params.augmentation in ("auto", None)
-        and params.class_augmentation is None
+        and params.class_augmentation in ("auto", None)
     )
 
 

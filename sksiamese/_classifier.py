@@ -91,7 +91,9 @@ class SiameseOneShotClassifier(
         "cosine": the cosine of weighted features. "whitened": the cosine of features whose scatter
         within the training classes is made white, in closed form, once the encoder is trained; the
         most accurate on features of a pretrained encoder, which is not trained at all if it is
-        frozen. Of fewer than three training classes nothing is learned, and the cosine remains.
+        frozen. Of fewer than three training classes with two samples nothing is learned, and the
+        cosine remains. With `weights` or `warm_start`, what the head made before is whitened, so
+        that a few classes change it a little.
     head_params : dict, tuple or None, default=None
         Further arguments of the head, such as ``{"window": 2}`` for "aligned".
     loss : {"both", "verification", "episodic"} or callable, default="both"
@@ -235,7 +237,7 @@ class SiameseOneShotClassifier(
         The trained network, in evaluation mode on the CPU. It takes scaled images.
     history_ : list of list of dict
         For each network a list with one dict per epoch: train_loss, dur in seconds and, with early
-        stopping, one_shot_accuracy.
+        stopping, one_shot_accuracy. Empty for a network that is known in closed form.
     n_iter_ : int
         Number of epochs of the network that was trained longest.
     held_out_classes_ : ndarray
@@ -301,23 +303,23 @@ class SiameseOneShotClassifier(
         encoder: Any = "auto",
         *,
         encoder_params: dict[str, Any] | None = None,
-        head: str = "weighted_l1",
+        head: Any = "whitened",
         head_params: dict[str, Any] | None = None,
         loss: Any = "both",
         augmentation: Any = "auto",
-        class_augmentation: str | None = None,
+        class_augmentation: str | None = "auto",
         image_shape: tuple[int, ...] | None = None,
         channels: str = "auto",
         normalization: Any = "auto",
         resize: Any = "auto",
-        crop: str | None = None,
+        crop: str | None = "auto",
         batch_size: Any = "auto",
         n_pairs: int | None = None,
         max_iter: int = 30,
         n_estimators: int = 1,
-        optimizer: Any = "adamw",
+        optimizer: Any = "muon",
         optimizer_params: dict[str, Any] | None = None,
-        learning_rate: float = 5e-3,
+        learning_rate: float = 4e-3,
         weight_decay: float = 0.01,
         ema_decay: float = 0.998,
         early_stopping: bool = False,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,14 +14,21 @@ from torch import Tensor
 from ._training_data import LabelledData, TrainingData
 from .model_selection import make_pairs
 from .twin.heads import Whitened
-from .twin.whitening import LEAST_CLASSES, logistic_line, set_line, whiten, whitening
+from .twin.whitening import knows_scatter, logistic_line, reduced, set_line, whiten, whitening
 
 N_FOLDS = 3
 N_PAIRS = 10_000  # of which the slope and the intercept of the logits are learned
+Learn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # features and classes: see `whitening`
 
 
 def solve(
-    head: Whitened, features: Tensor, data: TrainingData, widths: Sequence[int] = ()
+    head: Whitened,
+    features: Tensor,
+    data: TrainingData,
+    widths: Sequence[int] = (),
+    *,
+    trained: bool = False,
+    goes_on: bool = False,
 ) -> None:
     """Whiten the features of the training classes, and learn what a cosine says of a pair.
 
@@ -37,17 +45,34 @@ def solve(
     data : TrainingData
     widths : sequence of int, default=()
         See `whitening`.
+    trained : bool, default=False
+        Whether the head was trained by gradients. It then stays as it is if there are too few
+        classes to whiten by.
+    goes_on : bool, default=False
+        Whether the head was learned before, from other samples. What it makes of features is
+        whitened then; it stays as it is if there are too few classes, gain and margin also if none
+        can be left out.
     """
     features = head.pool(features)
     classes = _classes_of(data)
-    cosines, same = _left_out(head, features, data, classes, widths)
-    whiten(head, *whitening(features, torch.from_numpy(classes), widths))
-    if not len(same):
+    if (trained or goes_on) and not knows_scatter(torch.from_numpy(classes)):
+        _whiten(head, features, head.mean, head.whole_projection)
+        return
+    known = head.whole_projection if goes_on else None
+    learn = partial(whitening, widths=widths, known=known)
+    cosines, same = _left_out(head, features, data, classes, learn)
+    _whiten(head, features, *learn(features, torch.from_numpy(classes)))
+    if not len(same) and not goes_on:
         cosines, same = _compared(head, features, _pairs(data, np.arange(len(classes))))
     if 0 < same.sum() < len(same):
         slope, intercept = logistic_line(torch.from_numpy(cosines), torch.from_numpy(same))
         if slope > 0:
             set_line(head, slope, intercept)
+
+
+def _whiten(head: Whitened, features: Tensor, mean: Tensor, projection: Tensor) -> None:
+    """Give the head a projection to its number of components."""
+    whiten(head, mean, reduced(projection, (features - mean) @ projection, head.n_components))
 
 
 def _classes_of(data: TrainingData) -> np.ndarray:
@@ -65,7 +90,7 @@ def _left_out(
     features: Tensor,
     data: TrainingData,
     classes: np.ndarray,
-    widths: Sequence[int],
+    learn: Learn,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return cosines of pairs of classes that the whitening does not know, and which are same."""
     n_classes = classes.max() + 1
@@ -74,11 +99,11 @@ def _left_out(
     folds = np.random.default_rng(0).permutation(np.arange(n_classes) % n_folds)[classes]
     for fold in range(n_folds):
         others = folds != fold
-        names, known = np.unique(classes[others], return_inverse=True)
+        known = torch.from_numpy(np.unique(classes[others], return_inverse=True)[1].ravel())
         pairs = _pairs(data, np.flatnonzero(~others))
-        if len(names) < LEAST_CLASSES or not len(pairs):
+        if not knows_scatter(known) or not len(pairs):
             continue
-        whiten(head, *whitening(features[others], torch.from_numpy(known.ravel()), widths))
+        _whiten(head, features[others], *learn(features[others], known))
         found.append(_compared(head, features, pairs))
     cosines, same = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return cosines, same

@@ -24,6 +24,7 @@ from ._building import (
     draws_globally,
     encodes_once,
     warn_of_new_norm,
+    warn_of_no_effect,
 )
 from ._callbacks import EpochTasks
 from ._closed_form import solve
@@ -246,6 +247,8 @@ def _weights_of(start: Fitted) -> tuple[Any, ...]:
 
 def _scaling(params: LearningParams, data: TrainingData, start: Fitted | None) -> InputScaling:
     """Return the input scaling, of `start` or learned from the images, once it fits these."""
+    if start is not None and params.crop == "auto":
+        params = replace(params, crop=neural(start).scaling.crop)
     if start is None or start.adapts:
         scaling = learn_input_scaling(params, data.store)
         check_training_images(data.store, scaling)
@@ -307,6 +310,7 @@ def _train_members(fit: _Fit) -> tuple[list[TwinNetwork], list[History], bool]:
     """
     members: list[TwinNetwork] = []
     histories: list[History] = []
+    trained = False
     for number in range(len(fit.split.seeds)):
         _, past = fit.begun(number)
         callbacks = list(fit.params.callbacks or ())
@@ -323,6 +327,9 @@ def _train_members(fit: _Fit) -> tuple[list[TwinNetwork], list[History], bool]:
         histories.append(past + history)
         if interrupted:
             return members, histories, True
+        trained = trained or bool(history)
+    if fit.params.max_iter and not trained:
+        warn_of_no_effect(fit.params)
     return members, histories, False
 
 
@@ -350,19 +357,34 @@ def _train_member(
             load_module_state(network.eval(), known["network"])
             warn_if_collapsed(network, batches)
             return network, known["history"], False
-        head, history, interrupted = network.head, History(), False
-        if isinstance(head, Whitened) and not trains(network.encoder):  # known in closed form
-            network = network.eval().requires_grad_(False)
-        else:
+        history, interrupted = History(), False
+        by_gradients = not isinstance(network.head, Whitened) or trains(network.encoder)
+        if by_gradients:
             options = build_options(params, network, scaling, callbacks, number)
-            trained = train(network, batches, options, split.validation, checkpoints)
-            network, history, interrupted = trained
-        head = network.head
-        if isinstance(head, Whitened) and (fit.start is None or not fit.start.adapts):
-            made = encode(network, split.training.store, scaling, params.device)
-            encoder = network.encoder if fit.encoded is None else fit.encoded[0]
-            solve(head, made, split.training, getattr(encoder, "widths", ()))
-            warn_if_collapsed(network, batches)
+            network, history, interrupted = train(
+                network, batches, options, split.validation, checkpoints
+            )
+        network = network.eval().requires_grad_(False)
+        if isinstance(network.head, Whitened):
+            kept = copy.deepcopy(network.head) if by_gradients else None
+            try:
+                solve(
+                    network.head,
+                    encode(network, split.training.store, scaling, params.device),
+                    split.training,
+                    getattr(
+                        network.encoder if fit.encoded is None else fit.encoded[0], "widths", ()
+                    ),
+                    trained=by_gradients,
+                    goes_on=fit.begun(number)[0] is not None,
+                )
+                kept = network.head
+                if not interrupted:
+                    warn_if_collapsed(network, batches)
+            except KeyboardInterrupt:
+                if kept is None:
+                    raise  # nothing has been learned
+                network.head, interrupted = kept, True
     if checkpoints is not None and not interrupted:
         checkpoints.add(network, history, complete=number + 1 == len(fit.split.seeds))
     return network, history, interrupted

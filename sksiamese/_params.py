@@ -258,7 +258,8 @@ def as_memory(memory: Any) -> Any:
         ) from error
 
 
-CLASS_AUGMENTATIONS = (None, "rotate", "rotate_reflect")
+CROPS = ("auto", "foreground", None)
+CLASS_AUGMENTATIONS = ("auto", None, "rotate", "rotate_reflect")
 
 
 @dataclass(frozen=True)
@@ -355,7 +356,7 @@ class LearningParams:
         for number in range(self.n_kinds):
             self.of_network(number)._check_network()
         check_choice(self.class_augmentation, "class_augmentation", CLASS_AUGMENTATIONS)
-        check_choice(self.crop, "crop", ("foreground", None))
+        check_choice(self.crop, "crop", CROPS)
         if isinstance(self.normalization, str):
             names = ("auto", "foreground", "imagenet", None)
             check_choice(self.normalization, "normalization", names)
@@ -457,7 +458,7 @@ class LearningParams:
             If `batch_size` counts pairs.
         """
         if isinstance(self.batch_size, str):
-            return 1, 20, 2
+            return 1, 20, 4
         if isinstance(self.batch_size, numbers.Integral):
             raise ValueError(
                 f"batch_size={self.batch_size} counts pairs, but y has labels and n_pairs=None "

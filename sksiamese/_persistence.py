@@ -11,7 +11,7 @@ import re
 import reprlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -160,7 +160,17 @@ def _about(text: str) -> dict[str, Any]:
         )
     if json.dumps(about) != text:
         raise ValueError("it has JSON that save does not write, such as a name twice")
-    known = {"format", "class", "params", "fitted", "working_size", "unit", "programs", "labels"}
+    known = {
+        "format",
+        "class",
+        "params",
+        "fitted",
+        "working_size",
+        "unit",
+        "crop",
+        "programs",
+        "labels",
+    }
     if ("working_size" in about) == ("programs" in about):
         raise ValueError("it has neither a network nor motor programs, or both")
     if about.keys() - known:
@@ -373,7 +383,8 @@ def _written_network(fitted: Fitted) -> tuple[Arrays, dict[str, Any]]:
     arrays = {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
     scaling = comparer.scaling
     unit = {} if scaling.unit is None else {"unit": scaling.unit}
-    return arrays, {"working_size": scaling.working_size, **unit}
+    crop = {} if scaling.crop is None else {"crop": scaling.crop}
+    return arrays, {"working_size": scaling.working_size, **unit, **crop}
 
 
 def _restored_network(
@@ -390,6 +401,10 @@ def _restored_network(
     elif working_size is not None:
         raise ValueError(f"working_size={reprlib.repr(working_size)} is of images, not of rows")
     size = tuple(working_size) if of_images else None
+    crop = about.get("crop")
+    if crop not in (None, "foreground") or params.crop not in ("auto", crop):
+        raise ValueError(f"crop={reprlib.repr(crop)} does not agree with crop={params.crop!r}")
+    params = replace(params, crop=crop)
     scaling = build_scaling(params, shape, offset, scale, size, unit)
     members = _restored_members(params, scaling.output_shape, arrays)
     _refuse(arrays)

@@ -16,6 +16,7 @@ from .twin.reading import scaled_batches
 from .twin.scaling import (
     IMAGENET,
     InputScaling,
+    are_drawings,
     describe_shape,
     evenly_spaced,
     learn_scaling,
@@ -57,6 +58,7 @@ def learn_input_scaling(params: LearningParams, store: ImageStore | SubStore) ->
     ValueError
         If it does not suit the samples or the encoder.
     """
+    params = replace(params, crop=_crop(params, store))
     shape, unit = store.input_shape, None
     of_pixels = _statistics(params, store)
     if of_pixels == "foreground":
@@ -83,6 +85,16 @@ def learn_input_scaling(params: LearningParams, store: ImageStore | SubStore) ->
         channels = _wanted_channels(params.encoder) if shape[0] == 1 else 1
         offset, scale = (x.expand(channels, 1, 1).clone() for x in (offset, scale))
     return build_scaling(params, shape, offset, scale, unit=unit)
+
+
+def _crop(params: LearningParams, store: ImageStore | SubStore) -> str | None:
+    """Return what of the images is resized: "auto" is the foreground of drawings on paper."""
+    if params.crop != "auto":
+        return params.crop
+    by_foreground = isinstance(params.normalization, str) and params.normalization != "imagenet"
+    fits = len(store.input_shape) == 3 and by_foreground
+    is_module = any(isinstance(encoder, nn.Module) for encoder in several(params.encoder))
+    return "foreground" if fits and not is_module and are_drawings(store) else None
 
 
 def _statistics(params: LearningParams, store: ImageStore | SubStore) -> Any:

@@ -125,7 +125,8 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     network_ : torch.nn.Module
         The trained network, in evaluation mode on the CPU. It takes scaled images.
     history_ : list of list of dict
-        For each network a list with one dict per epoch: train_loss and dur in seconds.
+        For each network a list with one dict per epoch: train_loss and dur in seconds. Empty for a
+        network that is known in closed form.
     n_iter_ : int
         Number of epochs of the network that was trained longest.
     input_shape_ : tuple of int
@@ -176,20 +177,20 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         *,
         preprocessor: Any = None,
         encoder_params: dict[str, Any] | None = None,
-        head: str = "weighted_l1",
+        head: Any = "whitened",
         head_params: dict[str, Any] | None = None,
         augmentation: Any = "auto",
         image_shape: tuple[int, ...] | None = None,
         channels: str = "auto",
         normalization: Any = "auto",
         resize: Any = "auto",
-        crop: str | None = None,
+        crop: str | None = "auto",
         batch_size: Any = "auto",
         max_iter: int = 30,
         n_estimators: int = 1,
-        optimizer: Any = "adamw",
+        optimizer: Any = "muon",
         optimizer_params: dict[str, Any] | None = None,
-        learning_rate: float = 5e-3,
+        learning_rate: float = 4e-3,
         weight_decay: float = 0.01,
         ema_decay: float = 0.998,
         weights: str | PathLike | None = None,

@@ -14,6 +14,7 @@ __all__ = [
     "DivergedError",
     "DuplicateExemplarWarning",
     "InvertedImageError",
+    "NoEffectWarning",
     "UnlikelyBackgroundWarning",
     "UnlikelyShapeWarning",
     "UnreadableImageWarning",
@@ -35,6 +36,10 @@ class _OfRows:
 
 class CollapseWarning(UserWarning):
     """Warning raised when a trained network gives the same logit to every pair."""
+
+
+class NoEffectWarning(UserWarning):
+    """Warning raised when parameters were set that have no effect, because nothing is trained."""
 
 
 class CheckpointWarning(UserWarning):

@@ -72,16 +72,19 @@ def test_augmentation_composes_its_parts(data, parts):
 
 
 @pytest.mark.parametrize(("channels", "name"), [(1, "strokes"), (3, "warp")])
-def test_default_augmentation_makes_no_classes_and_no_colours(data, channels, name):
-    """Colour images are warped only; turned images are no classes unless asked for."""
+@pytest.mark.parametrize(("crop", "turns"), [("foreground", "rotate_reflect"), (None, None)])
+def test_default_augmentation_makes_no_colours_and_turns_what_is_cropped(
+    data, channels, name, crop, turns
+):
+    """Colour images are warped only; turned images are classes where images are cropped."""
     X = np.repeat(data[0][:, None], channels, axis=1)
-    default, explicit, turned = (
-        SiameseOneShotClassifier(max_iter=1, random_state=0, **params).fit(X, data[1])
+    default, explicit, other = (
+        SiameseOneShotClassifier(max_iter=2, crop=crop, random_state=0, **params).fit(X, data[1])
         for params in (
             {},
-            {"augmentation": name, "class_augmentation": None},
+            {"augmentation": name, "class_augmentation": turns},
             {"augmentation": name, "class_augmentation": "rotate"},
         )
     )
     np.testing.assert_array_equal(default.transform(X), explicit.transform(X))
-    assert not np.array_equal(default.transform(X), turned.transform(X))
+    assert not np.array_equal(default.transform(X), other.transform(X))

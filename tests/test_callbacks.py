@@ -157,7 +157,8 @@ def test_set_callbacks_works_for_a_verifier(data):
     recorder = Recorder(stop_after=2, look=lambda fitted, X, y: fitted.score(X, y))
     rng = np.random.default_rng(0)
     X, y = data[0][rng.permutation(48).reshape(-1, 2)], np.arange(24) % 2
-    verifier = SiameseVerifier(max_iter=5, random_state=0).set_callbacks(recorder).fit(X, y)
+    verifier = SiameseVerifier(head="weighted_l1", max_iter=5, random_state=0)
+    verifier.set_callbacks(recorder).fit(X, y)
     assert verifier.n_iter_ == 2
     assert recorder.seen[-1] == verifier.score(X, y)
 

@@ -10,9 +10,18 @@ import torch
 from helpers import CLOSE, classifier, make_table, pairs_of, watched
 from scipy.special import expit, softmax
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics.pairwise import cosine_distances
 from sklearn.neighbors import NearestNeighbors
 
 from sksiamese import SiameseOneShotClassifier
+
+
+
+@pytest.fixture(scope="module")
+def l1(training):
+    """A classifier whose logits are a bias minus the L1 distance of embeddings."""
+    return classifier(head="weighted_l1", max_iter=8).fit(*training)
+
 
 # fit
 
@@ -143,7 +152,7 @@ def test_predict_tells_classes_apart_where_probabilities_saturate(clf, new):
     X, _ = new
     before = clf.predict(X)
     clf = copy.deepcopy(clf)
-    clf.network_.head.margin += 1.5  # of which a logit has twenty
+    clf.network_.head.margin -= 60 / clf.network_.head.gain.item()  # logits are higher by 60
     assert (clf.pair_proba(X, X[::-1]) == 1).mean() > 0.5
     np.testing.assert_array_equal(clf.predict(X), before)
 
@@ -188,9 +197,9 @@ def test_kneighbors_returns_the_nearest_exemplars_of_all(clf, new):
     assert clf.kneighbors(X)[0].shape == (48, 5)
 
 
-def test_kneighbors_returns_the_lower_row_of_equal_exemplars(clf, new):
+def test_kneighbors_returns_the_lower_row_of_equal_distances(l1, new):
     X, _ = new
-    clf.set_support(X[[8, 0, 0, 8, 0]], list("abcde"))
+    clf = copy.copy(l1).set_support(X[[8, 0, 0, 8, 0]], list("abcde"))
     for n_neighbors in (1, 3, 5):
         indices = clf.kneighbors(X[:1], n_neighbors)[1]
         assert indices[0].tolist() == [1, 2, 4, 0, 3][:n_neighbors]
@@ -199,24 +208,37 @@ def test_kneighbors_returns_the_lower_row_of_equal_exemplars(clf, new):
 # transform, similarity, pair_proba
 
 
-def test_transform_returns_embeddings_whose_l1_distance_is_that_of_kneighbors(clf, new):
+@pytest.mark.parametrize(("head", "metric"), [("whitened", "cosine"), ("l1", "manhattan")])
+def test_transform_returns_embeddings_whose_metric_is_that_of_kneighbors(
+    fitted, l1, new, head, metric
+):
     X, y = new
     queries, exemplars, labels = X[1::2], X[::2], y[::2]
+    clf = copy.copy(l1 if head == "l1" else fitted)
     embeddings = clf.transform(exemplars)
     assert embeddings.dtype == np.float32
-    nearest = NearestNeighbors(n_neighbors=6, metric="manhattan").fit(embeddings)
+    nearest = NearestNeighbors(n_neighbors=6, metric=metric).fit(embeddings)
     distances, indices = nearest.kneighbors(clf.transform(queries))
     expected, order = clf.set_support(exemplars, labels).kneighbors(queries, 6)
-    np.testing.assert_allclose(distances, expected, **CLOSE)
+    unit = 1 if head == "l1" else clf.network_.head.gain.item()
+    np.testing.assert_allclose(unit * distances, expected, **CLOSE)
     np.testing.assert_array_equal(indices, order)
 
 
-def test_transform_returns_embeddings_whose_l1_distance_is_that_of_similarity(fitted, glyphs):
+def test_transform_returns_embeddings_whose_cosine_is_that_of_similarity(fitted, glyphs):
     X = glyphs[0][::7]
-    embeddings = fitted.transform(X)
+    embeddings, head = fitted.transform(X), fitted.network_.head
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
+    logits = head.gain.item() * (embeddings @ embeddings.T - head.margin.item())
+    np.testing.assert_allclose(fitted.similarity(X, X), logits, **CLOSE)
+
+
+def test_transform_returns_embeddings_whose_l1_distance_is_that_of_similarity(l1, glyphs):
+    X = glyphs[0][::7]
+    embeddings = l1.transform(X)
     distances = np.abs(embeddings[:, None] - embeddings).sum(axis=2)
-    bias = fitted.network_.head.bias.item()
-    np.testing.assert_allclose(bias - fitted.similarity(X, X), distances, rtol=1e-3, atol=1e-3)
+    bias = l1.network_.head.bias.item()
+    np.testing.assert_allclose(bias - l1.similarity(X, X), distances, rtol=1e-3, atol=1e-3)
 
 
 def test_get_feature_names_out_names_the_columns_of_transform(fitted, new):
@@ -279,9 +301,10 @@ def test_aggregation_makes_one_logit_of_the_exemplars_of_a_class(clf, new, aggre
     queries, exemplars = X[1::2], X[:48:6]
     clf.set_params(aggregation=aggregation).set_support(exemplars, labels)
     if aggregation == "prototype":
-        embeddings, bias = clf.transform(exemplars), clf.network_.head.bias.item()
+        embeddings, head = clf.transform(exemplars), clf.network_.head
         means = np.stack([embeddings[labels == c].mean(0) for c in "abc"])
-        expected = bias - np.abs(clf.transform(queries)[:, None] - means).sum(2)
+        cosines = 1 - cosine_distances(clf.transform(queries), means)
+        expected = head.gain.item() * (cosines - head.margin.item())
     else:
         similarity = clf.similarity(queries, exemplars)
         reduce = np.mean if aggregation == "mean" else np.max

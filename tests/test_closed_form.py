@@ -1,12 +1,16 @@
 """Closed form: the whitened head of features that are not trained, and what it says of pairs."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from helpers import assert_same_network, classifier, cosine_nearest, make_features
+from skorch.callbacks import Callback
 from torch import nn
 
 from sksiamese import SiameseVerifier
+from sksiamese.exceptions import NoEffectWarning
 from sksiamese.model_selection import make_pairs, one_shot_score
 from sksiamese.twin.whitening import whitening
 
@@ -15,8 +19,9 @@ X, Y = make_features()
 NEW = make_features(n_classes=12, seed=1)
 
 
-def whitened(**params):
-    return classifier(nn.Identity(), **{**OPTIONS, **params})
+def whitened(encoder=None, **params):
+    encoder = nn.Identity() if encoder is None else encoder
+    return classifier(encoder, **{**OPTIONS, **params})
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +101,12 @@ def test_whitened_head_of_a_verifier_of_pairs_of_rows():
 
 @pytest.mark.parametrize(
     "y",
-    [np.repeat([0, 1], 6), np.r_[np.zeros(8, int), np.ones(4, int)]],
-    ids=["two classes", "two unequal classes"],
+    [
+        np.repeat([0, 1], 6),
+        np.r_[np.zeros(8, int), np.ones(4, int)],
+        [0] * 5 + [1] * 4 + [2, 3, 4],
+    ],
+    ids=["two classes", "two unequal classes", "two classes and single samples"],
 )
 def test_whitened_head_of_two_classes_is_the_nearest_cosine(y):
     clf = whitened().fit(X[:: len(X) // 12][:12], y)
@@ -160,8 +169,60 @@ def test_whitened_head_of_a_trained_encoder_is_whitened_after_training():
     assert len(head_of(clf).log_weight.unique()) == 1
 
 
+def test_whitened_head_of_a_trained_encoder_of_two_classes_is_the_cosine_that_was_trained():
+    features, y = make_features(n_classes=2)
+    encoder = nn.Linear(features.shape[1], 12)
+    white, cosine = (
+        whitened(encoder=encoder, head=head, max_iter=5, precision="float32").fit(features, y)
+        for head in ("whitened", "cosine")
+    )
+    assert head_of(cosine).log_weight.std() > 0.01
+    np.testing.assert_allclose(white.similarity(X, X), cosine.similarity(X, X), atol=1e-3)
+
+
+@pytest.mark.parametrize("start", ["weights", "warm_start"])
+def test_fit_goes_on_from_a_whitened_head(fitted, tmp_path, start):
+    """As `weights` of many classes go on with few: what was known of scatter mostly remains."""
+    features, y = make_features(n_classes=6, n_samples=5, seed=2)
+    if start == "weights":
+        fitted.save(tmp_path / "file")
+        clf = whitened(weights=tmp_path / "file")
+    else:
+        clf = whitened(warm_start=True).fit(X, Y)
+    again = clf.fit(features, y)
+    known = head_of(fitted).projection
+    mean, projection = whitening(torch.from_numpy(features), torch.from_numpy(y), known=known)
+    torch.testing.assert_close(head_of(again).mean, mean)
+    assert_same_direction(head_of(again).projection, projection)
+    assert not torch.equal(head_of(again).log_gain, head_of(fitted).log_gain)
+    before, after, anew = (
+        one_shot_score(c, *NEW, n_way=10, n_episodes=20, random_state=0).accuracy
+        for c in (fitted, again, whitened().fit(features, y))
+    )
+    assert after > before - 0.05
+    assert after > anew + 0.05
+
+
+def test_fit_goes_on_from_a_whitened_head_without_training(fitted, tmp_path):
+    fitted.save(tmp_path / "file")
+    clf = whitened(weights=tmp_path / "file", max_iter=0).fit(*make_features(seed=2))
+    assert_same_network(clf, fitted)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_fit_goes_on_from_a_whitened_head_with_few_classes(fitted, tmp_path, n_classes):
+    """Two say nothing of scatter, and of four none can be left out to learn gain and margin."""
+    fitted.save(tmp_path / "file")
+    clf = whitened(weights=tmp_path / "file").fit(*make_features(n_classes=n_classes, seed=2))
+    assert torch.equal(head_of(clf).log_gain, head_of(fitted).log_gain)
+    assert torch.equal(head_of(clf).margin, head_of(fitted).margin)
+    same = np.allclose(clf.similarity(X, X), fitted.similarity(X, X), rtol=1e-3)
+    assert same == (n_classes == 2)
+
+
 def test_whitened_head_holds_out_what_is_calibrated_and_stopped_by():
-    clf = whitened(unknown_label=-1, early_stopping=True).fit(X, Y)
+    with pytest.warns(NoEffectWarning, match="^early_stopping: set, but"):
+        clf = whitened(unknown_label=-1, early_stopping=True).fit(X, Y)
     kept = ~np.isin(Y, clf.held_out_classes_)
     assert 0 < kept.sum() < len(Y)
     mean, _ = whitening(
@@ -169,6 +230,40 @@ def test_whitened_head_holds_out_what_is_calibrated_and_stopped_by():
     )
     torch.testing.assert_close(head_of(clf).mean, mean)
     assert np.isfinite(clf.rejection_threshold_)
+
+
+SET = {
+    "augmentation": lambda rows, generator: rows,
+    "class_augmentation": "rotate",
+    "n_pairs": 50,
+    "early_stopping": True,
+    "callbacks": [Callback()],
+    "net_params": {"callbacks__clip": None},
+}
+
+
+def test_whitened_head_of_a_frozen_encoder_warns_of_parameters_of_training():
+    with pytest.warns(NoEffectWarning, match="head='cosine'") as caught:
+        clf = whitened(**SET).fit(X, Y)
+    (message,) = [str(w.message) for w in caught if w.category is NoEffectWarning]
+    assert message.partition(":")[0].split(", ") == [*SET]
+    assert clf.history_ == [[]]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"augmentation": None, "callbacks": [], "net_params": {}},
+        {**SET, "head": "cosine", "max_iter": 1},
+        {**SET, "encoder": nn.Linear(X.shape[1], 4), "max_iter": 1},
+        {**SET, "encoder": (nn.Identity(), "mlp"), "max_iter": 1},
+    ],
+    ids=["not set", "trained head", "trained encoder", "one is trained"],
+)
+def test_fit_warns_of_parameters_of_training_only_if_nothing_is_trained(params):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NoEffectWarning)
+        whitened().set_params(**params).fit(X, Y)
 
 
 def test_whitened_head_of_images_averages_the_cells_of_a_map(training, monkeypatch):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import make_series
 from PIL import Image
 from sklearn.utils import Bunch
 
@@ -660,8 +661,35 @@ def test_speed_reports_ratios(tmp_path):
         assert f"{committed('speed')[name]['ratio']:.2f}" in limits, name
 
 
+def test_series_measures_networks_and_neighbours_on_the_same_trials(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import series
+
+    X, y = make_series(n_classes=8, n_samples=4)
+    distances = {"nearest": series.euclidean(X), "perfect": (y[:, None] != y).astype(float)}
+    networks = {"conv1d": {"encoder": "conv1d", "max_iter": 1}}
+    rows = series.measure(X, y, networks, distances, [0, 1], 3)
+    assert [row["n"] for row in rows.values()] == [2 * 3 * 4] * 3
+    assert rows["perfect"]["accuracy"] == 1
+    assert [name for name, row in rows.items() if "cpu_seconds" in row] == ["conv1d"]
+    assert series.standardised(X).std(2) == pytest.approx(1)
+    assert series.resampled(X[0], 7).shape == (2, 7)
+
+
+def test_series_makes_the_committed_page(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import series
+    from machine import MARKS
+
+    text = (ROOT / "docs/series_tables_text.md").read_text()
+    page = tmp_path / "page.md"
+    page.write_text(MARKS.sub(r"\1\3", text))
+    series.write_page(committed("series"), committed("digits"), committed("texts"), page)
+    assert page.read_text() == text
+
+
 def test_digits_measures_what_the_limits_quote(tmp_path):
-    run("benchmarks/digits.py", "--splits", "1", cwd=tmp_path)
+    run("benchmarks/digits.py", "--splits", "1", "--epochs", "1", cwd=tmp_path)
     record = result(tmp_path, "digits")
     assert record["scores"]["1-NN"]["n"] == 1000
     scores = committed("digits")["scores"]

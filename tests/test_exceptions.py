@@ -28,6 +28,7 @@ from sksiamese.exceptions import (
     DivergedError,
     DuplicateExemplarWarning,
     InvertedImageError,
+    NoEffectWarning,
     UnlikelyBackgroundWarning,
     UnlikelyShapeWarning,
     UnreadableImageWarning,
@@ -48,6 +49,7 @@ def test_exceptions_lists_its_public_names():
     ("exception", "base"),
     [
         (CollapseWarning, UserWarning),
+        (NoEffectWarning, UserWarning),
         (UnreadableImageWarning, UserWarning),
         (BlankImageWarning, UserWarning),
         (DuplicateExemplarWarning, UserWarning),

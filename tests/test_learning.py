@@ -104,7 +104,7 @@ def test_n_iter_is_that_of_the_network_with_most_epochs(table):
 
 def test_transform_of_several_networks_has_their_mean_metric(training, new):
     X, _ = new
-    clf = classifier(n_estimators=2, max_iter=2).fit(*training)
+    clf = classifier(head="weighted_l1", n_estimators=2, max_iter=2).fit(*training)
     embeddings = clf.transform(X)
     distances = np.abs(embeddings[:, None] - embeddings).sum(axis=2)
     bias = float(clf.network_.head.bias)
@@ -167,6 +167,21 @@ def test_fit_keeps_the_network_on_ctrl_c_after_the_last_epoch(training, monkeypa
     assert_same_network(clf, classifier(max_iter=2).fit(*training))
 
 
+def test_fit_keeps_the_network_on_ctrl_c_while_its_head_is_solved(training, new, monkeypatch):
+    def press(*args):
+        signal.raise_signal(signal.SIGINT)
+
+    X, y = new
+    monkeypatch.setattr(torch.linalg, "eigh", press)
+    clf = classifier(max_iter=4, precision="float32")
+    with pytest.raises(KeyboardInterrupt, match=KEPT):
+        clf.fit(*training)
+    monkeypatch.undo()
+    assert clf.n_iter_ == 4
+    trained = classifier(max_iter=4, precision="float32", head="cosine").fit(*training)
+    np.testing.assert_allclose(clf.similarity(X, X), trained.similarity(X, X), atol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("when", "lengths"), [("on_epoch_end", [2, 1]), ("on_train_begin", [2, 2])]
 )
@@ -206,12 +221,12 @@ def test_fit_ends_a_grid_search_on_ctrl_c(table):
 
 def test_warm_start_continues_from_the_current_weights(glyphs):
     X, y = glyphs
-    clf = classifier(max_iter=6).fit(X[y < 8], y[y < 8])
+    clf = classifier(head="weighted_l1", max_iter=6).fit(X[y < 8], y[y < 8])
     (history,) = clf.history_
     clf.set_params(warm_start=True, max_iter=2).fit(X[y >= 8], y[y >= 8])
     assert clf.n_iter_ == 8
     assert clf.history_[0][:6] == history
-    anew = classifier(max_iter=2).fit(X[y >= 8], y[y >= 8])
+    anew = classifier(head="weighted_l1", max_iter=2).fit(X[y >= 8], y[y >= 8])
     assert clf.history_[0][-1]["train_loss"] < anew.history_[0][-1]["train_loss"]
     assert clf.classes_.tolist() == list(range(8, 16))
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import Seen, classifier, make_table, unchanged
+from helpers import Seen, assert_same_network, classifier, make_table, unchanged
 from torch import nn
 
 from sksiamese import SiameseOneShotClassifier, SiameseVerifier
-from sksiamese.exceptions import ValueRangeError
+from sksiamese.datasets import make_glyphs
+from sksiamese.exceptions import NoEffectWarning, ValueRangeError
 
 IMAGENET = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 Y = np.repeat(np.arange(4), 3)
@@ -42,7 +43,7 @@ def seen_by(encoder, images, y=Y, **params):
     """Return what the encoder sees of the images, in their order."""
     seen = Seen()
     clf = classifier(encoder, augmentation=seen, channels="first", **params)
-    clf.set_params(batch_size=(1, 2, 2)).fit(images, y)
+    clf.set_params(batch_size=(1, 2, 2), class_augmentation=None).fit(images, y)
     scaled = clf.fitted_.comparer.scaling(torch.as_tensor(images, dtype=torch.float64))
     assert all(min((scaled - image).flatten(1).abs().amax(1)) < 1e-5 for image in seen.all)
     return scaled.numpy()
@@ -419,6 +420,100 @@ def test_save_and_load_keep_the_normalization(tmp_path):
     assert again.normalization == clf.normalization
     with pytest.raises(ValueRangeError):
         again.predict(X)
+
+
+# crop="auto"
+
+
+def drawings(n=12, side=24):
+    """Return uint8 drawings of the labels Y, dark on light, (n, side, side)."""
+    images, labels = make_glyphs(n_classes=4, n_samples=n // 4, image_size=side, random_state=0)
+    np.testing.assert_array_equal(labels, Y)
+    return images
+
+
+def crop_of(estimator):
+    return estimator.fitted_.comparer.scaling.crop
+
+
+def quick(encoder="mlp", **params):
+    """Return a classifier of whole images that is trained in no time."""
+    return classifier(encoder, **{"channels": "first", "resize": 12, **params})
+
+
+@pytest.mark.parametrize(
+    ("images", "encoder", "params", "crop"),
+    [
+        (drawings(), "mlp", {}, "foreground"),
+        (255 - drawings(), "mlp", {}, "foreground"),
+        (np.stack([drawings()] * 3, 1), "mlp", {}, "foreground"),
+        (drawings(), "mlp", {"normalization": "foreground"}, "foreground"),
+        (drawings(), "mlp", {"crop": None}, None),
+        (drawings(side=16), "mlp", {}, None),
+        (drawings(), "mlp", {"normalization": "imagenet"}, None),
+        (drawings(), "mlp", {"normalization": (0.5, 0.5)}, None),
+        (drawings(), "mlp", {"normalization": None}, None),
+        (drawings(), nn.Flatten(), {}, None),
+        (drawings(), ("mlp", nn.Flatten()), {}, None),
+        (photographs(side=24), "mlp", {}, None),
+        (photographs(side=24, channels=1), "mlp", {}, None),
+        (drawings().reshape(12, -1), "mlp", {}, None),
+        (drawings().reshape(12, -1), "mlp", {"image_shape": (24, 24)}, "foreground"),
+    ],
+    ids=[
+        *("dark on light", "light on dark", "colour", "normalization='foreground'", "crop=None"),
+        *("small", "normalization='imagenet'", "mean and std", "normalization=None"),
+        *("module", "one module", "photographs", "gray photographs", "rows", "images in rows"),
+    ],
+)
+def test_crop_auto_is_the_foreground_of_drawings(images, encoder, params, crop):
+    assert crop_of(quick(encoder, **params).fit(images, Y)) == crop
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_crop_auto_of_one_kind_is_kept_for_images_of_another(tmp_path):
+    images, others = drawings(), 255 * photographs(side=24, channels=1)[:, 0]
+    for first, second, crop in ((images, others, "foreground"), (others, images, None)):
+        clf = quick().fit(first, Y)
+        clf.save(tmp_path / "file")
+        assert crop_of(SiameseOneShotClassifier.load(tmp_path / "file")) == crop
+        started = quick(weights=tmp_path / "file").fit(second, Y)
+        assert crop_of(started) == crop
+        assert crop_of(clf.set_params(warm_start=True).fit(second, Y)) == crop
+        assert crop_of(quick().fit(second, Y)) != crop
+
+
+def test_crop_auto_decided_is_what_the_named_one_does(tmp_path):
+    named, auto = (quick(crop=crop).fit(drawings(), Y) for crop in ("foreground", "auto"))
+    np.testing.assert_array_equal(auto.transform(drawings()), named.transform(drawings()))
+    auto.save(tmp_path / "file")
+    again = SiameseOneShotClassifier.load(tmp_path / "file")
+    assert again.crop == "auto"
+    np.testing.assert_allclose(
+        again.transform(drawings()), auto.transform(drawings()), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_class_augmentation_auto_turns_what_is_cropped():
+    cropped, whole = Seen(), Seen()
+    for seen, crop in ((cropped, "auto"), (whole, None)):
+        clf = quick(crop=crop, augmentation=seen, max_iter=4, batch_size=(1, 4, 3))
+        scaling = clf.fit(drawings(), Y).fitted_.comparer.scaling
+        images = scaling(torch.from_numpy(drawings()[:, None]).double())
+        known = [bool(((images - image).abs().amax((1, 2, 3)) < 1e-5).any()) for image in seen.all]
+        assert all(known) == (crop is None)
+
+
+def test_class_augmentation_auto_turns_no_features_of_a_frozen_encoder(recwarn):
+    """Of images that are cropped, as of others, they are made once."""
+    params = {"crop": "foreground", "max_iter": 3, "precision": "float32"}
+    none, auto = (
+        quick("hog", class_augmentation=turns, head="cosine", **params).fit(drawings(), Y)
+        for turns in (None, "auto")
+    )
+    assert_same_network(none, auto)
+    quick("hog", **params).fit(drawings(), Y)
+    assert not [w for w in recwarn if issubclass(w.category, NoEffectWarning)]
 
 
 def test_verifier_takes_a_normalization():

@@ -342,7 +342,7 @@ def test_aligned_logits_of_many_are_computed_in_blocks(monkeypatch):
 def test_aligned_refuses_vectors():
     message = (
         r"^head='aligned' compares feature maps \(channels, height, width\), but the encoder "
-        r"returns features of shape \(9,\): use head='weighted_l1'.$"
+        r"returns features of shape \(9,\): use head='whitened'.$"
     )
     with pytest.raises(ValueError, match=message):
         Aligned((9,))
@@ -582,3 +582,46 @@ def test_unit_heads_have_finite_logits_and_gradients_of_empty_features(name):
     logits.sum().backward()
     assert logits.isfinite().all()
     assert features.grad.isfinite().all()
+
+
+def test_unit_aligned_does_not_depend_on_the_size_of_features():
+    head = build_head("aligned", (6, 2, 2), torch.Generator().manual_seed(0), unit=True)
+    with torch.no_grad():
+        head.saliency.copy_(torch.arange(6.0))
+    features = random_features(5, (6, 2, 2), dtype=torch.float32)
+    embeddings = head.embed(features)
+    sizes = 10.0 ** torch.arange(-2, 3)[:, None, None, None]
+    torch.testing.assert_close(head.embed(sizes * features), embeddings)
+    assert embeddings[..., -1].std() > 0.1  # cells differ in saliency
+
+
+@pytest.mark.parametrize("n_channels", [6, 9])
+def test_unit_aligned_starts_at_the_cosines_of_cells(n_channels):
+    head = build_head(
+        "aligned",
+        (6, 2, 3),
+        torch.Generator().manual_seed(0),
+        n_channels=n_channels,
+        window=0,
+        unit=True,
+    )
+    a, b = (random_features(4, (6, 2, 3), seed, torch.float32) for seed in (1, 2))
+    cosines = torch.nn.functional.cosine_similarity(a[:, None], b[None], dim=2).mean((2, 3))
+    logits = head.logits(head.embed(a), head.embed(b))
+    torch.testing.assert_close(logits, head.bias - heads.GAIN * (1 - cosines))
+
+
+def test_unit_aligned_learns_slowly_of_a_projection_to_fewer_channels():
+    """Adam moves all numbers at one pace: of greater ones, it changes the cosines less."""
+
+    def changed(unit):
+        generator = torch.Generator().manual_seed(0)
+        head = build_head("aligned", (90, 2, 2), generator, n_channels=40, unit=unit)
+        a, b = (random_features(9, (90, 2, 2), seed, torch.float32) for seed in (1, 2))
+        before = head.logits(head.embed(a), head.embed(b)).detach()
+        optimizer = torch.optim.Adam([head.projection], lr=0.005)
+        head.pair_logits(head.embed(a), head.embed(b)).sum().backward()
+        optimizer.step()
+        return (head.logits(head.embed(a), head.embed(b)) - before).abs().mean()
+
+    assert changed(unit=True) < changed(unit=False) / 5

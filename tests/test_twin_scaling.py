@@ -275,6 +275,17 @@ def test_crop_scales_a_faint_drawing_by_its_strongest_pixel(strongest):
     torch.testing.assert_close(cropped[1], cropped[0])
 
 
+@pytest.mark.parametrize("shade", [0.25, 0.45])
+def test_crop_of_a_light_drawing_on_a_shade_that_fills_the_image_is_that_of_a_dark_one(shade):
+    dark = torch.zeros(1, 1, 20, 20)
+    dark[..., 5:12, 6:8] = shade
+    torch.testing.assert_close(cropping()(shade - dark), cropping()(dark))
+    dark[..., 15, 15] = 0.25  # something darker too: the light part is no drawing
+    mixed = shade - dark
+    mixed[..., 3, 3] = shade + 0.25
+    assert not torch.allclose(cropping()(mixed), cropping()(dark), atol=0.1)
+
+
 def test_crop_of_an_image_does_not_depend_on_the_others():
     images = (torch.rand(6, 1, 20, 20, generator=torch.Generator().manual_seed(0)) > 0.97).float()
     together = cropping()(images)
@@ -502,11 +513,15 @@ def test_learn_scaling_floor_leaves_ordinary_features_alone(seed):
     [
         ([0, 1], bool, 1),
         ([0, 3], np.uint8, 255),
+        ([0, 60], np.uint8, 255),
         ([0, 300], np.uint16, 65535),
         ([0, 0.4], np.float32, 1),
         ([-0.05, 1.05], np.float64, 1),
         ([0, 16], np.float64, 16),
         ([0, 100.0], np.float64, 100),
+        ([0, 60], np.int64, 255),
+        ([0, 60.5], np.float32, 255),
+        ([0, 97.0], np.float32, 255),
         ([0, 200], np.int64, 255),
         ([0, 255.9], np.float32, 255),
         ([0, 3000], np.int32, 4095),
@@ -516,6 +531,17 @@ def test_learn_scaling_floor_leaves_ordinary_features_alone(seed):
 def test_learn_unit_is_the_greatest_value_that_pixels_can_have(values, dtype, unit):
     images = np.array(values, dtype).reshape(1, 1, 1, 2)
     assert learn_unit(Named(images)) == unit
+
+
+@pytest.mark.parametrize(
+    ("known", "greatest", "unit"),
+    [(16, 14.0, 16), (16, 0.9, 1), (16, 200.0, 255), (100, 60.0, 100), (255, 60.0, 255)],
+)
+def test_input_scaling_learned_again_keeps_its_unit_where_values_have_room(known, greatest, unit):
+    scaling = InputScaling(*pixel_scaling(known, (0.5,), (0.5,)), (1, 2), (1, 2), unit=known)
+    again = scaling.learned_again(ArrayStore(np.array([0.0, greatest]).reshape(1, 1, 1, 2)))
+    assert again.unit == unit
+    torch.testing.assert_close(again.scale, scaling.scale * unit / known)
 
 
 class Named(ArrayStore):

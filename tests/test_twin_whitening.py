@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from sksiamese.twin.heads import Whitened
-from sksiamese.twin.whitening import logistic_line, set_line, whiten, whitening
+from sksiamese.twin.whitening import knows_scatter, logistic_line, set_line, whiten, whitening
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +81,28 @@ def test_whitening_with_the_width_of_all_features_is_that_without(data):
         torch.testing.assert_close(part, other)
 
 
-@pytest.mark.parametrize("classes", [[0, 0, 1, 1, 1], [0, 1, 2, 3, 4]], ids=["two", "single"])
+@pytest.mark.parametrize(
+    "classes",
+    [[0, 0, 1, 1, 1], [0, 1, 2, 3, 4], [0, 0, 1, 1, 2]],
+    ids=["two", "single", "two and a single one"],
+)
 def test_whitening_knows_nothing_of_two_classes_or_of_single_samples(classes):
+    assert not knows_scatter(torch.tensor(classes))
     features = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
     mean, projection = whitening(features, torch.tensor(classes))
     assert not mean.any()
     assert torch.equal(projection, torch.eye(7))
+    known = torch.rand(7, 7)
+    assert torch.equal(whitening(features, torch.tensor(classes), known=known)[1], known)
+
+
+def test_whitening_with_a_known_projection_whitens_what_that_makes(data):
+    features, classes = data
+    known = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
+    mean, projection = whitening(features, classes, known=known)
+    torch.testing.assert_close(mean, whitening(features, classes)[0])
+    expected = cosines(features @ known, *whitening(features @ known, classes))
+    torch.testing.assert_close(cosines(features, mean, projection), expected, atol=1e-4, rtol=0)
 
 
 def test_whitening_of_equal_samples_subtracts_the_mean_alone():

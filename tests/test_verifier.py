@@ -257,9 +257,10 @@ def test_transform_embeds_single_images(verifier, new):
     assert embeddings.dtype == np.float32
     verifier.set_params(preprocessor=None)
     np.testing.assert_array_equal(verifier.transform(images), embeddings)
-    # With the default head the logit is a bias minus the L1 distance of two embeddings.
-    distances = np.abs(embeddings[X[:, 0]] - embeddings[X[:, 1]]).sum(axis=1)
-    bias = verifier.decision_function(images[X]) + distances
+    # With the default head the logit is a line of the cosine of two embeddings.
+    cosines = (embeddings[X[:, 0]] * embeddings[X[:, 1]]).sum(axis=1)
+    gain = verifier.network_.head.gain.item()
+    bias = verifier.decision_function(images[X]) - gain * cosines
     np.testing.assert_allclose(bias, bias[0], atol=1e-3)
 
 

@@ -21,6 +21,8 @@ BLOCK = 2**24  # numbers in a temporary
 LARGEST = 2**24  # numbers that say which cells of `Aligned` are near each other
 TINY = 1e-6  # length of an embedding that has no direction
 MOST_WHITENED = 8192  # features
+# So much larger a projection turns so much slower: it keeps what a pretrained network knows.
+SLOW = 8.0
 
 
 class Comparison(Protocol):
@@ -207,10 +209,14 @@ class Cosine(nn.Module):
 
     def __init__(self, feature_shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.embedding_shape = (math.prod(feature_shape),)
         self.log_weight = nn.Parameter(torch.zeros(math.prod(feature_shape)))
         self.log_gain = nn.Parameter(torch.zeros(()))
         self.margin = nn.Parameter(torch.tensor(0.5))
+
+    @property
+    def embedding_shape(self) -> tuple[int, ...]:
+        """Shape of one sample's embedding."""
+        return tuple(self.log_weight.shape)
 
     @property
     def gain(self) -> Tensor:
@@ -244,14 +250,19 @@ class Whitened(Cosine):
     S is the scatter of the training classes about their means, D the number of features and
     :math:`\bar h` the mean of the training classes: differences that occur inside a class count
     little. It is known in closed form, see `whitening`, once the encoder is trained. Before,
-    while an encoder is trained, this is a `Cosine`. Relatives are linear discriminant analysis
-    and within-class covariance normalisation [1]_; without S, it is SimpleShot [2]_.
+    while an encoder is trained, this is a `Cosine`. A head that was learned before whitens what
+    it made of features then, so that a few classes change it a little. Relatives are linear
+    discriminant analysis and within-class covariance normalisation [1]_; without S, it is
+    SimpleShot [2]_.
 
     A feature map is averaged to so few cells that there are at most `MOST_WHITENED` features.
 
     Parameters
     ----------
     feature_shape : tuple of ints
+    n_components : int or None, default=None
+        Number of whitened features to keep, those directions in which samples of the training
+        classes differ most. None: all.
 
     References
     ----------
@@ -261,7 +272,9 @@ class Whitened(Cosine):
        learning", arXiv:1911.04623, 2019.
     """
 
-    def __init__(self, feature_shape: tuple[int, ...]) -> None:
+    def __init__(self, feature_shape: tuple[int, ...], n_components: int | None = None) -> None:
+        if n_components is not None and (n_components % 1 != 0 or n_components < 1):
+            raise ValueError(f"n_components={n_components!r}; expected an integer >= 1, or None.")
         channels, *sides = feature_shape
         self.sides = tuple(sides)
         while channels * math.prod(self.sides) > MOST_WHITENED and max(self.sides, default=1) > 1:
@@ -277,7 +290,23 @@ class Whitened(Cosine):
         self.mean: Tensor
         self.projection: Tensor
         self.register_buffer("mean", torch.zeros(n_features))
-        self.register_buffer("projection", torch.eye(n_features))
+        self.n_components = min(n_components or n_features, n_features)
+        self.register_buffer("projection", torch.eye(n_features, self.n_components))
+
+    @property
+    def embedding_shape(self) -> tuple[int, ...]:
+        """Shape of one sample's embedding."""
+        return (self.projection.shape[1],)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Keep all features until it is known which to keep."""
+        self.projection = torch.eye(len(self.mean))
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        known = state.get(f"{prefix}projection")
+        if known is not None and known.shape == (len(self.mean), self.n_components):
+            self.projection = self.projection.new_empty(known.shape)
+        super()._load_from_state_dict(state, prefix, *args)
 
     def pool(self, features: Tensor) -> Tensor:
         """Average the cells of a map, if there are too many: (B, ...) -> (B, D)."""
@@ -286,9 +315,15 @@ class Whitened(Cosine):
             features = F.adaptive_avg_pool2d(features, (height, width))
         return features.flatten(1)
 
+    @property
+    def whole_projection(self) -> Tensor:
+        """The projection with the weights of the features: (D, `n_components`)."""
+        return (self.log_weight.exp()[:, None] * self.projection).detach()
+
     def embed(self, features: Tensor) -> Tensor:
         """Whiten the features and bring them to length 1: (B, ...) -> (B, D)."""
-        return super().embed((self.pool(features) - self.mean) @ self.projection)
+        weighted = (self.pool(features) - self.mean) * self.log_weight.exp()
+        return F.normalize(weighted @ self.projection, dim=1, eps=TINY)
 
 
 class Aligned(nn.Module):
@@ -312,18 +347,26 @@ class Aligned(nn.Module):
         Length of the cells' vectors, a linear projection of the C channels.
     window : int, default=1
         Rows and columns that a cell searches to each side.
+    unit : bool, default=False
+        Bring each image's cells to a mean length of 1 first, and start from a projection that
+        keeps their cosines and learns slowly, as suits features of a pretrained network.
     """
 
     max_cells = 5
 
     def __init__(
-        self, feature_shape: tuple[int, ...], n_channels: int = 64, window: int = 1
+        self,
+        feature_shape: tuple[int, ...],
+        n_channels: int = 64,
+        window: int = 1,
+        unit: bool = False,
     ) -> None:
         super().__init__()
+        self.unit = unit
         if len(feature_shape) != 3:
             raise ValueError(
                 "head='aligned' compares feature maps (channels, height, width), but the encoder "
-                f"returns features of shape {tuple(feature_shape)}: use head='weighted_l1'."
+                f"returns features of shape {tuple(feature_shape)}: use head='whitened'."
             )
         if window % 1 != 0 or window < 0 or n_channels < 1:
             raise ValueError(
@@ -360,8 +403,15 @@ class Aligned(nn.Module):
         self.register_buffer("members", members / members.sum(1, keepdim=True), persistent=False)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw the projection from N(0, 1 / sqrt(C))."""
-        nn.init.normal_(self.projection, 0.0, len(self.projection) ** -0.5, generator=generator)
+        """Draw the projection from N(0, 1 / sqrt(C)); with `unit`, the identity if it has room."""
+        n_in, n_out = self.projection.shape
+        if self.unit and n_out >= n_in:
+            nn.init.eye_(self.projection)
+        else:
+            nn.init.normal_(self.projection, 0.0, n_in**-0.5, generator=generator)
+        if self.unit:
+            with torch.no_grad():
+                self.projection.mul_(SLOW)
 
     @property
     def bias(self) -> Tensor:
@@ -371,6 +421,9 @@ class Aligned(nn.Module):
     def embed(self, features: Tensor) -> Tensor:
         """Project the cells and append their saliency: (B, C, h, w) -> (B, h * w, D)."""
         cells = features.flatten(2).transpose(1, 2)  # (B, h * w, C)
+        if self.unit:
+            lengths = cells.norm(dim=2, keepdim=True)
+            cells = cells / lengths.mean(1, keepdim=True).clamp(min=TINY)
         vectors = F.normalize(cells @ self.projection, dim=2, eps=1e-6)
         # A column: onnxruntime fuses a transpose and a product with a vector to wrong numbers.
         scores = (cells @ self.saliency[:, None]).squeeze(2)

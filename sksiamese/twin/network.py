@@ -42,13 +42,19 @@ class TwinNetwork(nn.Module):
         still.
         """
         super().train(mode)
-        ours = {layer for part in encoders_in(self.encoder) for layer in part.modules()}
-        for part in self.encoder.modules():
-            frozen = any(True for _ in part.parameters()) and not trains(part)
-            still = self.still_norm and isinstance(part, _BatchNorm) and part not in ours
-            if frozen or still:
-                part.eval()
+        if mode:
+            if _freeze(self.encoder) is False:
+                self.encoder.eval()
+            for norm in self._still_norms():
+                norm.eval()
         return self
+
+    def _still_norms(self) -> list[nn.Module]:
+        if not self.still_norm:
+            return []
+        ours = {layer for part in encoders_in(self.encoder) for layer in part.modules()}
+        norms = [part for part in self.encoder.modules() if isinstance(part, _BatchNorm)]
+        return [norm for norm in norms if norm not in ours]
 
     def formatted(self, images: Tensor) -> Tensor:
         """Return scaled images in the memory format that the encoder asks for."""
@@ -96,6 +102,22 @@ class TwinEnsemble(nn.Module):
 
 
 Network = TwinNetwork | TwinEnsemble
+
+
+def _freeze(module: nn.Module) -> bool | None:
+    """Set the parts of a module that do not train to evaluation mode, in one walk.
+
+    Return whether a parameter of the module trains, None if it has none.
+    """
+    parts = [(part, _freeze(part)) for part in module.children()]
+    known = {trained for _, trained in parts}
+    known |= {parameter.requires_grad for parameter in module.parameters(recurse=False)}
+    if True not in known:
+        return False if False in known else None
+    for part, trained in parts:
+        if trained is False:
+            part.eval()
+    return True
 
 
 def trains(module: nn.Module) -> bool:

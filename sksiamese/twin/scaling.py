@@ -16,6 +16,7 @@ from torch import Tensor
 from .foreground import (
     DARKEST,
     FAINTEST,
+    SMALLEST,
     border_of,
     contrast,
     corrected,
@@ -38,6 +39,8 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Greatest values of the usual units: floats, percent, and 4, 5, 6, 8, 10, 12, 14 and 16 bit.
 FULL = (1.0, 15.0, 16.0, 31.0, 63.0, 100.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 OVERSHOOT = 0.1  # of a unit, by resizing
+# Units that images are in only if they reach them: others of such values are dark ones of 8 bit.
+RARE_UNITS = (15.0, 16.0, 31.0, 63.0, 100.0)
 
 
 class Store(Protocol):
@@ -219,10 +222,24 @@ def learn_scaling(store: Store) -> tuple[Tensor, Tensor]:
     return offset, torch.where(scale == 0, torch.ones_like(scale), scale)
 
 
-def learn_unit(store: Store) -> float:
+def are_drawings(store: Store) -> bool:
+    """Return whether most images are drawings on paper, which is flat once its light is even.
+
+    It is False for images that are too small to tell.
+    """
+    if min(store.input_shape[1:]) < SMALLEST:
+        return False
+    sample = _sample(store)
+    few = sample[evenly_spaced(len(sample), N_UNEVEN)].mean(1, keepdim=True)
+    return bool((~contrast(few).isnan()).double().mean() > 0.5)
+
+
+def learn_unit(store: Store, known: float | None = None) -> float:
     """Return the greatest value that pixels can have in the units of these images.
 
-    That of the dtype, or else the least of the usual units that has room for them.
+    That of the dtype, or else the least of the usual units that has room for them. Between 1 and
+    255, that is the one that was known before, or one whose greatest value occurs: others are
+    dark images of 8 bit.
 
     Raises
     ------
@@ -235,8 +252,9 @@ def learn_unit(store: Store) -> float:
         return float(np.iinfo(store.dtype).max)
     sample = _sample(store)
     low, high = float(sample.min()), float(sample.max())
-    fits = [full for full in FULL if high <= full * (1 + OVERSHOOT)]
-    fits = [high] if high in FULL else fits  # 16 is no 15 that overshoots
+    usual = [full for full in FULL if full == known or full not in RARE_UNITS]
+    fits = [full for full in usual if high <= full * (1 + OVERSHOOT)]
+    fits = [high] if high in FULL else fits
     if not fits or low < -OVERSHOOT * fits[0]:
         raise ValueError(
             f"X has values from {low:.6g} to {high:.6g}, which are no pixels from 0 to 1, 255 or "
@@ -316,7 +334,7 @@ class InputScaling:
         if self.unit is None:
             offset, scale = (x.expand_as(self.offset).clone() for x in learn_scaling(store))
             return replace(self, offset=offset, scale=scale, size=store.input_shape[1:])
-        unit = self.unit and learn_unit(store)
+        unit = self.unit and learn_unit(store, self.unit)
         ratio = unit / self.unit if self.unit else 1.0
         return replace(
             self,
@@ -370,7 +388,9 @@ class InputScaling:
         x = corrected(x, _black(self.offset, self.scale))
         background, border_is_foreground = _own_background(x)
         x = x - background.masked_fill(border_is_foreground, 0)  # a drawing that fills its image
-        strongest = x.amax((1, 2, 3), keepdim=True)
+        strongest, weakest = x.amax((1, 2, 3), keepdim=True), x.amin((1, 2, 3), keepdim=True)
+        light = (strongest < FAINTEST) & (weakest < -FAINTEST)  # on a shade that fills its image
+        x, strongest = torch.where(light, -x, x), torch.where(light, -weakest, strongest)
         x = x / strongest.masked_fill((strongest < FAINTEST) | (strongest > 0.5), 1)
         noise = border_of(x).abs().median(-1).values[..., None, None]  # (B, C, 1, 1)
         is_foreground = (x > (NOISES * noise).clamp(*LEAST_FOREGROUND)).any(1)

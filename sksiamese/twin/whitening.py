@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .heads import GAIN, Whitened
@@ -11,13 +12,21 @@ LEAST_CLASSES = 3
 N_NEWTON = 50
 
 
+def knows_scatter(classes: Tensor) -> bool:
+    """Return whether there are enough classes of two samples or more, which alone have scatter."""
+    return int((torch.bincount(classes) > 1).sum()) >= LEAST_CLASSES
+
+
 def whitening(
-    features: Tensor, classes: Tensor, widths: Sequence[int] = ()
+    features: Tensor,
+    classes: Tensor,
+    widths: Sequence[int] = (),
+    known: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the mean of the class means, and a projection that makes S + tr(S)/D I white.
 
     S is the scatter of the features about the means of their classes. With fewer than three
-    classes, or single samples only, nothing is known of it: the mean is 0, the projection I.
+    classes of two samples or more, nothing is known of it: the mean is 0, the projection I.
 
     Parameters
     ----------
@@ -27,30 +36,48 @@ def whitening(
     widths : sequence of int, default=()
         Of features made side by side, how many there are of each kind; those that are left are one
         more. They are first divided by the spread of their kind within the classes.
+    known : Tensor of shape (D, n_components) or None, default=None
+        A projection learned before. What is found here follows it, so that most of it remains if
+        there are few classes. Without it, features are divided by the spread of their kind.
 
     Returns
     -------
     mean : Tensor of shape (D,), float32
-    projection : Tensor of shape (D, D), float32
+    projection : Tensor of shape (D, D), or of `known`, float32
         ``(features - mean) @ projection``.
     """
     n_features = features.shape[1]
-    counts = torch.bincount(classes)
-    identity = torch.eye(n_features)
-    if len(counts) < LEAST_CLASSES or counts.max() < 2:
-        return torch.zeros(n_features), identity
-    features = features.double()
+    unchanged = torch.eye(n_features) if known is None else known
+    if not knows_scatter(classes):
+        return torch.zeros(n_features), unchanged
+    features, counts = features.double(), torch.bincount(classes)
     means = torch.zeros(len(counts), n_features, dtype=torch.float64)
     means.index_add_(0, classes, features).div_(counts[:, None])
     within = features - means[classes]
-    kinds = within.split([*widths, n_features - sum(widths)], 1)
-    spread = torch.cat([_spread(part) for part in kinds])
-    within = within / spread
+    if known is None:
+        kinds = within.split([*widths, n_features - sum(widths)], 1)
+        spread = torch.cat([_spread(part) for part in kinds])
+        within = within / spread
+    else:
+        within = within @ known.double()
     level = within.square().mean()  # tr(S) / D
     if not level > 0:
-        return means.mean(0).float(), identity
+        return means.mean(0).float(), unchanged
     root = _inverse_root(within / (len(within) * level).sqrt())
-    return means.mean(0).float(), (root / spread[:, None]).float().contiguous()
+    root = root / spread[:, None] if known is None else known.double() @ root
+    return means.mean(0).float(), root.float().contiguous()
+
+
+def reduced(projection: Tensor, projected: Tensor, n_components: int) -> Tensor:
+    """Return a projection to the directions in which samples, at unit length, differ most.
+
+    (D, D), the samples' (n, D), -> (D, n_components).
+    """
+    if projection.shape[1] <= n_components:
+        return projection
+    units = F.normalize(projected.double(), dim=1)
+    directions = torch.linalg.eigh(units.T @ units)[1][:, -n_components:]
+    return (projection.double() @ directions).float()
 
 
 def _inverse_root(a: Tensor) -> Tensor:
@@ -95,7 +122,7 @@ def whiten(head: Whitened, mean: Tensor, projection: Tensor) -> None:
     greatest = projection.abs().max()
     with torch.no_grad():
         head.mean.copy_(mean)
-        head.projection.copy_(projection / greatest)
+        head.projection = (projection / greatest).contiguous()
         head.log_weight.fill_(greatest.log())
 
 

@@ -3,10 +3,11 @@
     python tools/symbols/train.py symbols.npz symbols.safetensors
 
 The network "omniglot" is trained further on icons in several styles, drawings of one thing by
-several vendors, characters in several typefaces, and handwriting; emoji are not learned from. Then
-the weights are taken a part of the way from the old ones to the new ones (Wortsman et al. 2022).
-A second network is added, whose logit is averaged with that of the first: histograms of oriented
-gradients with a whitened head, which are known in closed form. One seed gives one network.
+several vendors, characters in several typefaces, and handwriting; emoji are not learned from. The
+weights of several seeds are averaged (Wortsman et al. 2022, "Model soups"), and taken a part of
+the way from the old ones to the new ones (Wortsman et al. 2022, "Robust fine-tuning"). A second
+network is added, whose logit is averaged with that of the first: histograms of oriented gradients
+with a whitened head, which are known in closed form.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from sksiamese.twin.heads import build_head
 from sksiamese.twin.network import TwinEnsemble, TwinNetwork, members_of
 from sksiamese.twin.scaling import InputScaling
 from sksiamese.twin.training import TrainingOptions, supports_bfloat16, train
-from sksiamese.twin.whitening import set_line, whiten
+from sksiamese.twin.whitening import reduced, set_line, whiten
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from search import HELD_OUT  # noqa: E402
@@ -38,6 +39,8 @@ SIDE = 40  # working size
 EPOCHS = 10  # of the network to start from that lacks some alphabets
 PART = 200  # classes of a group, neighbours by name: their batches have hard negatives
 OMNIGLOT_TIMES = 4  # that each alphabet is a group: its share of the batches
+HANDWRITING = 3  # weight of handwriting beside each other kind, where features are whitened
+N_COMPONENTS = 128  # of the whitened features
 
 
 class Images:
@@ -143,46 +146,57 @@ def union(symbols, drawings, images):
     return X, *(np.unique(labels, return_inverse=True)[1] for labels in (y, groups))
 
 
-def gradients_network(symbols, drawings, images):
-    """Return the network of oriented gradients, whitened by what varies within the classes.
+def kinds_of(symbols, drawings, images):
+    """Return weight, images and classes of each kind of class that features are whitened by.
 
-    Each kind of class counts as much as the others: icons and typefaces of one class, drawings
-    of one concept, and one character by several drawers.
+    These are icons and typefaces of one class, drawings of one concept, and one character by
+    several drawers.
     """
-    shape = (1, SIDE, SIDE)
-    encoder = build_encoder("hog", shape, torch.Generator())
-    head = build_head("whitened", encoder.feature_shape, torch.Generator())
     rng = np.random.default_rng(0)
-    icons = rng.permutation(np.flatnonzero(~symbols.of_script))[:30_000]
-    characters = rng.permutation(np.flatnonzero(symbols.of_script))[:20_000]
+    icons = rng.permutation(np.flatnonzero(~symbols.of_script))[:15_000]
+    characters = rng.permutation(np.flatnonzero(symbols.of_script))[:15_000]
     named = np.flatnonzero(~symbols.of_script & (symbols.concept >= 0))
-    kinds = [
-        (symbols.images[icons], symbols.cls[icons]),
-        (symbols.images[characters], symbols.cls[characters]),
-        (symbols.images[named], symbols.concept[named]),
-        (images[::2], drawings.target[::2]),
+    named = rng.permutation(named)[:15_000]
+    return [
+        (1, symbols.images[icons], symbols.cls[icons]),
+        (1, symbols.images[characters], symbols.cls[characters]),
+        (1, symbols.images[named], symbols.concept[named]),
+        (HANDWRITING, images[::2], drawings.target[::2]),
     ]
+
+
+def gradients_network(kinds, gain):
+    """Return the network of oriented gradients, whitened by all kinds of classes."""
+    encoder = build_encoder("hog", (1, SIDE, SIDE), torch.Generator())
+    head = build_head(
+        "whitened", encoder.feature_shape, torch.Generator(), n_components=N_COMPONENTS
+    )
+    features = [features_of(encoder, images) for _, images, _ in kinds]
     means, scatters = [], []
-    for X, classes in kinds:
-        features = features_of(encoder, X)
-        scatter = within_classes(features, classes)
-        means.append(features.mean(0))
-        scatters.append(scatter / scatter.trace())
-    scatter = torch.stack(scatters).sum(0)
+    for rows, (weight, _, classes) in zip(features, kinds, strict=True):
+        scatter = within_classes(rows, classes)
+        means.append(rows.mean(0))
+        scatters.append(weight * scatter / scatter.trace())
+    mean, scatter = torch.stack(means).mean(0), torch.stack(scatters).sum(0)
     level = scatter.trace() / len(scatter)
     values, vectors = torch.linalg.eigh(scatter + level * torch.eye(len(scatter)))
     projection = (vectors * values.rsqrt()) @ vectors.T
-    whiten(head, torch.stack(means).mean(0).float(), projection.float())
+    n_least = min(map(len, features))
+    rows = [rows[: weight * n_least] for rows, (weight, _, _) in zip(features, kinds, strict=True)]
+    projected = (torch.cat(rows) - mean) @ projection
+    whiten(head, mean.float(), reduced(projection.float(), projected, N_COMPONENTS))
+    set_line(head, gain, 0.0)
     return TwinNetwork(encoder, head).eval().requires_grad_(False)
 
 
 def features_of(encoder, images):
     """Return the features of images, float64."""
-    parts = [
-        encoder(torch.from_numpy(images[start : start + 1024]).float()[:, None] / 255).flatten(1)
-        for start in range(0, len(images), 1024)
-    ]
-    return torch.cat(parts).double()
+    with torch.no_grad():
+        parts = [
+            encoder(torch.from_numpy(images[start : start + 1024]).float()[:, None] / 255)
+            for start in range(0, len(images), 1024)
+        ]
+    return torch.cat(parts).flatten(1).double()
 
 
 def within_classes(features, classes):
@@ -216,7 +230,7 @@ AUGMENTED = {
 }
 
 
-def fine_tuned(network, data, args):
+def fine_tuned(network, data, args, seed):
     """Return the network, trained on the union."""
     X, classes, groups = data
     scaling = InputScaling(
@@ -228,7 +242,7 @@ def fine_tuned(network, data, args):
     augmentation = AUGMENTED[args.augmentation]
     shape = (1, 20, 4)
     batches = ClassBatches(
-        Images(X), scaling, classes, groups, shape, range(8), augmentation, args.seed
+        Images(X), scaling, classes, groups, shape, range(8), augmentation, seed
     )
     batches.n_batches = args.n_images // math.prod(shape)
     options = TrainingOptions(
@@ -244,15 +258,15 @@ def fine_tuned(network, data, args):
     return trained
 
 
-def between(old, new, part):
-    """Return a network whose weights are `part` of the way from old to new."""
-    network, before, after = copy.deepcopy(old), old.state_dict(), new.state_dict()
-    network.load_state_dict(
-        {
-            name: torch.lerp(before[name], after[name], part) if v.is_floating_point() else v
-            for name, v in after.items()
-        }
-    )
+def between(old, networks, part):
+    """Return a network whose weights are `part` of the way from old to the mean of others."""
+    network, before = copy.deepcopy(old), old.state_dict()
+    states = [each.state_dict() for each in networks]
+    for name, weight in before.items():
+        if weight.is_floating_point():
+            after = torch.stack([state[name] for state in states]).mean(0)
+            before[name] = torch.lerp(weight, after, part)
+    network.load_state_dict(before)
     return network.eval().requires_grad_(False)
 
 
@@ -265,7 +279,7 @@ def main():
     parser.add_argument("--augmentation", choices=list(AUGMENTED), default="half")
     parser.add_argument("--part", type=float, default=0.7, help="of the way to the new weights")
     parser.add_argument("--gain", type=float, default=4.0, help="of the second network's cosine")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
         "--hold-out",
         action="store_true",
@@ -283,17 +297,18 @@ def main():
             target=drawings.target[kept],
             alphabets=drawings.alphabets[kept],
         )
-        clf = recipes.omniglot(max_iter=EPOCHS, random_state=args.seed)
+        clf = recipes.omniglot(max_iter=EPOCHS, random_state=args.seeds[0])
         clf.fit(drawings.images, drawings.target, groups=drawings.alphabets)
     else:
         clf = load_pretrained("omniglot")
     old = members_of(clf.fitted_.comparer.network)[0]
     symbols = Symbols(args.symbols)
     images = cropped(drawings.images, 255.0, 0.0)
-    fixed = gradients_network(symbols, drawings, images)
-    set_line(fixed.head, args.gain, 0.0)
-    new = fine_tuned(old, union(symbols, drawings, images), args)
-    network = TwinEnsemble([between(old, new, args.part), fixed]).eval()
+    data = union(symbols, drawings, images)
+    trained = [fine_tuned(old, data, args, seed) for seed in args.seeds]
+    kinds = kinds_of(symbols, drawings, images)
+    gradients = gradients_network(kinds, args.gain)
+    network = TwinEnsemble([between(old, trained, args.part), gradients]).eval()
     # Another network: another scale of its logits.
     comparer = replace(clf.fitted_.comparer, network=network)
     fitted = replace(clf.fitted_, comparer=comparer, history=())
@@ -301,7 +316,7 @@ def main():
         encoder=("conv", "hog"),
         encoder_params=(clf.encoder_params, None),
         head=("aligned", "whitened"),
-        head_params=(clf.head_params, None),
+        head_params=(clf.head_params, {"n_components": N_COMPONENTS}),
         weights=None,
     )
     clf.fitted_ = fitted.with_calibration_of(type(fitted)(comparer, fitted.input_shape))
