@@ -189,7 +189,7 @@ def main():
     parser.add_argument("--data-home", default=shared if shared.exists() else None)
     args = parser.parse_args()
     data = fetch_omniglot("evaluation", data_home=args.data_home)
-    clf = load_pretrained("omniglot")
+    clf = load_pretrained()
     alphabets, as_it_is, pairs = {}, {}, {}
     for name in np.unique(data.alphabets).tolist():
         rows = data.alphabets == name

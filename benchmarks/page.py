@@ -148,7 +148,7 @@ def _open_world():
     results = run["results"]
     yield from [
         "These are results of `benchmarks/open_world.py --picture docs/reliability.png`, with "
-        '`load_pretrained("omniglot")`,',
+        '`load_pretrained()`,',
         "whose target is a false-acceptance rate of "
         f"{100 * run['target']:.0f} %. Half of the classes of a trial are known, by one",
         "exemplar each, and each class has one query; there are 20 classes, or as many as are",
@@ -212,7 +212,7 @@ def _scans():
     """Yield the accuracy on rendered scans, from ``results/scans.json``."""
     conditions = json.loads((RESULTS / "scans.json").read_text())["conditions"]
     yield from [
-        'These are results of `benchmarks/scans.py`: `load_pretrained("omniglot")` on the',
+        'These are results of `benchmarks/scans.py`: `load_pretrained()` on the',
         "official runs. Each drawing is rendered by itself as a scan or the picture of a phone.",
         '`crop="foreground"` evens the light and takes out lines, page edges and specks. Its',
         "thresholds were chosen on background alphabets. *plain* is a scan of even paper without",
@@ -307,12 +307,12 @@ def _card_of_symbols(rows):
         "  typefaces: `tools/symbols/README.md` lists the packages and their versions. The files",
         "  are not included. No emoji, no digits, no kana beyond Omniglot's, and no script of the",
         "  evaluation alphabets was used.",
-        '- **Training**: the encoder of the network "omniglot" was trained further by',
-        "  `tools/symbols/train.py`, with three seeds. The weights are between the old ones and the",
-        "  mean of the new ones (Wortsman et al. 2022). Its logit is averaged with that of",
-        '  histograms of oriented gradients (`encoder=("conv", "hog")`); the features of both are',
-        "  whitened by the training classes. An embedding is 384 numbers. Everything was chosen on",
-        "  classes, families of names and scripts that were held out, and on background alphabets.",
+        '- **Training**: the network "omniglot" was trained further by `tools/symbols/train.py`,',
+        "  with three seeds. The weights are between the old ones and the mean of the new ones",
+        "  (Wortsman et al. 2022). Its logit is averaged with that of histograms of oriented",
+        '  gradients, whitened by the same classes (`encoder=("conv", "hog")`). Everything was',
+        "  chosen on classes, families of names and scripts that were held out, and on background",
+        "  alphabets.",
         "- **Calibration**: by held-out symbols and, with a network that has not seen them,",
         "  background alphabets: `tools/symbols/calibrate.py`. Call `calibrate` to learn it from",
         "  your own classes.",

@@ -277,7 +277,7 @@ def main():
     if args.show:
         show(runs, conditions, args.show)
         return
-    model = MotorProgramClassifier() if args.motor_programs else load_pretrained("omniglot")
+    model = MotorProgramClassifier() if args.motor_programs else load_pretrained()
     if args.motor_programs:
         model.fit(runs[0].support_images, runs[0].support_labels)
     clean = one_shot_row(score_runs(model, runs))
