@@ -14,6 +14,7 @@ from machine import report
 from protocols import pooled
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
 
 from sksiamese import SiameseOneShotClassifier, load_pretrained
 from sksiamese.model_selection import one_shot_score
@@ -22,8 +23,8 @@ ROWS = {"encoder": "mlp"}
 IMAGES = {"image_shape": (8, 8), "class_augmentation": "rotate_reflect", "resize": 16}
 PARAMS = {
     "rows": ROWS,
-    "rows, one unit, whitened": {**ROWS, "normalization": (8.0, 6.0), "head": "whitened"},
-    "images, turned, whitened": {**IMAGES, "head": "whitened"},
+    "rows as they are, whitened": {"encoder": nn.Identity(), "normalization": (8.0, 6.0)},
+    "images, turned": IMAGES,
 }
 
 

@@ -32,7 +32,7 @@ PAGE = ROOT / "docs" / "series_tables_text.md"
 SETS = ("JapaneseVowels", "PickupGestureWiimoteZ", "ACSF1")
 SERIES = {
     '`encoder="conv1d"`': {"encoder": "conv1d"},
-    'the same, `head="whitened"`': {"encoder": "conv1d", "head": "whitened"},
+    'the same, `head="weighted_l1"`': {"encoder": "conv1d", "head": "weighted_l1"},
 }
 
 
