@@ -382,10 +382,12 @@ class InputScaling:
 
         Place and size of a drawing then do not matter, nor how light its paper is: each image has
         its own background. Foreground differs from it by a quarter of the strongest foreground; by
-        more, but at most a half, where the background is noisy.
+        more, but at most a half, where the background is noisy, and by a half where light, lines
+        or specks were taken out, which leaves traces.
         """
         working_size = self.working_size or x.shape[2:]
-        x = corrected(x, _black(self.offset, self.scale))
+        as_given, x = x, corrected(x, _black(self.offset, self.scale))
+        cleaned = (x != as_given).flatten(1).any(1)[:, None, None, None]
         background, border_is_foreground = _own_background(x)
         x = x - background.masked_fill(border_is_foreground, 0)  # a drawing that fills its image
         strongest, weakest = x.amax((1, 2, 3), keepdim=True), x.amin((1, 2, 3), keepdim=True)
@@ -393,7 +395,8 @@ class InputScaling:
         x, strongest = torch.where(light, -x, x), torch.where(light, -weakest, strongest)
         x = x / strongest.masked_fill((strongest < FAINTEST) | (strongest > 0.5), 1)
         noise = border_of(x).abs().median(-1).values[..., None, None]  # (B, C, 1, 1)
-        is_foreground = (x > (NOISES * noise).clamp(*LEAST_FOREGROUND)).any(1)
+        least = (NOISES * noise).clamp(*LEAST_FOREGROUND).masked_fill(cleaned, LEAST_FOREGROUND[1])
+        is_foreground = (x > least).any(1)
         extents = (
             foreground_extent(is_foreground.any(2)),
             foreground_extent(is_foreground.any(1)),
