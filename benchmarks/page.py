@@ -22,6 +22,7 @@ TRAINED_ON = {"thirty": "30 alphabets", "minimal": "5 alphabets", "kept": "30 al
 README_MODELS = {
     "omniglot": ("`recipes.omniglot()`", "30 alphabets"),
     "omniglot-members": ("the same with `n_estimators=3`", "30 alphabets"),
+    "default": ("`SiameseOneShotClassifier()`", "30 alphabets"),
     "symbols": ("`load_pretrained()`", "30 alphabets, icons, typefaces"),
     "quickstart": ("`recipes.omniglot(max_iter=40)`, the quickstart", "5 alphabets"),
     "motor-programs": ("`MotorProgramClassifier()`", "none"),
@@ -148,7 +149,7 @@ def _open_world():
     results = run["results"]
     yield from [
         "These are results of `benchmarks/open_world.py --picture docs/reliability.png`, with "
-        '`load_pretrained()`,',
+        "`load_pretrained()`,",
         "whose target is a false-acceptance rate of "
         f"{100 * run['target']:.0f} %. Half of the classes of a trial are known, by one",
         "exemplar each, and each class has one query; there are 20 classes, or as many as are",
@@ -212,7 +213,7 @@ def _scans():
     """Yield the accuracy on rendered scans, from ``results/scans.json``."""
     conditions = json.loads((RESULTS / "scans.json").read_text())["conditions"]
     yield from [
-        'These are results of `benchmarks/scans.py`: `load_pretrained()` on the',
+        "These are results of `benchmarks/scans.py`: `load_pretrained()` on the",
         "official runs. Each drawing is rendered by itself as a scan or the picture of a phone.",
         '`crop="foreground"` evens the light and takes out lines, page edges and specks. Its',
         "thresholds were chosen on background alphabets. *plain* is a scan of even paper without",

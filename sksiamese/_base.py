@@ -585,7 +585,7 @@ def embed_both(estimator: Any, XA: Any, XB: Any, fitted: Fitted) -> tuple[np.nda
 
 
 def transformed(estimator: Any, X: Any, fitted: Fitted) -> np.ndarray:
-    """Return embeddings as rows whose L1 distance, of "weighted_l1", is the learned metric."""
+    """Return embeddings as rows whose cosine, or L1 distance with "weighted_l1", is learned."""
     n_members = len(members_of(neural(fitted).network))
     embeddings = embed(estimator, X, fitted)
     return embeddings.reshape(len(embeddings), -1) / np.float32(n_members)

@@ -82,20 +82,23 @@ class SiameseOneShotClassifier(
         tuples of the same length, or hold for all of them.
     encoder_params : dict, tuple or None, default=None
         Further arguments of an encoder given by name, such as ``{"width": 48}`` for "conv".
-    head : {"weighted_l1", "signed_l1", "aligned", "cosine", "whitened"} or tuple, \
-            default="weighted_l1"
-        How two embeddings are compared. "weighted_l1": a bias minus a weighted L1 distance.
-        "signed_l1": the head of the paper, whose weights may have either sign, so that it is not
-        a metric. "aligned": feature maps cell by cell, each cell with its best match nearby; the
-        most accurate for images that keep their layout, such as characters, and not a metric.
-        "cosine": the cosine of weighted features. "whitened": the cosine of features whose scatter
-        within the training classes is made white, in closed form, once the encoder is trained; the
-        most accurate on features of a pretrained encoder, which is not trained at all if it is
-        frozen. Of fewer than three training classes with two samples nothing is learned, and the
-        cosine remains. With `weights` or `warm_start`, what the head made before is whitened, so
-        that a few classes change it a little.
+    head : {"whitened", "weighted_l1", "signed_l1", "aligned", "cosine"} or tuple, \
+            default="whitened"
+        How two embeddings are compared; ``docs/defaults.md`` has a comparison. "whitened": the
+        cosine of features whose scatter within the training classes is made white, in closed form,
+        once the encoder is trained; the most accurate on most kinds of data. A frozen encoder is
+        not trained at all. Of fewer than three training classes with two samples nothing is
+        learned, and the cosine remains. With `weights` or `warm_start`, what the head made before
+        is whitened, so that a few classes change it a little. "weighted_l1": a bias minus a
+        weighted L1 distance; better for rows of few features, of which a cosine keeps the
+        direction only. "signed_l1": the head of the paper, whose weights may have either sign, so
+        that it is not a metric. "aligned": feature maps cell by cell, each cell with its best
+        match nearby; suits images that keep their layout, such as characters, and is not a metric.
+        "cosine": the cosine of weighted features.
     head_params : dict, tuple or None, default=None
-        Further arguments of the head, such as ``{"window": 2}`` for "aligned".
+        Further arguments of the head, such as ``{"window": 2}`` for "aligned", or
+        ``{"n_components": 256}`` for "whitened": only so many directions of the whitened features,
+        those in which training samples differ most, are kept.
     loss : {"both", "verification", "episodic"} or callable, default="both"
         "verification": the paper's cross-entropy on same/different pairs. "episodic": a softmax
         over the one-shot trials inside a batch. "both": the second plus half the first. Pairs
@@ -109,10 +112,11 @@ class SiameseOneShotClassifier(
         more, "series" for ``encoder="conv1d"``, None for flat rows. A callable takes
         ``(images, generator)``, (B, C, H, W) float tensors with background 0 and foreground 1, and
         returns images; see `sksiamese.augmentation`.
-    class_augmentation : {None, "rotate", "rotate_reflect"}, default=None
-        Use turned (and reflected) images as further training classes. Suits characters of unknown
-        alphabets; unsuitable where a turned image may be of another class, as 6 and 9 are. No
-        effect on flat rows and pairs.
+    class_augmentation : {"auto", None, "rotate", "rotate_reflect"}, default="auto"
+        Use turned (and reflected) images as further training classes. Images are compared with
+        others that are turned in the same way only, so 6 and 9 remain two classes. No effect on
+        flat rows and pairs. "auto": "rotate_reflect" where images are cropped to their foreground,
+        otherwise None.
     image_shape : tuple of int or None, default=None
         Shape of the image in a flat row: (height, width), or three sizes with channels. None:
         rows are features.
@@ -133,16 +137,18 @@ class SiameseOneShotClassifier(
         Size in pixels that images are resized to: the longer side, or (height, width). "auto": 36
         for the "conv" encoder, otherwise None, which keeps the size. Smaller images are enlarged
         to at most 512 pixels a side.
-    crop : {"foreground", None}, default=None
+    crop : {"auto", "foreground", None}, default="auto"
         Part of the image that is resized. "foreground": a box around the foreground, so that
         position and size of a drawing do not matter; suits drawings on paper. Before, uneven
         light is divided out by the local background, and ruled lines, dark page edges and specks
         are taken out; drawings on even paper, and photographs, are left as they are. None: the
-        whole image.
+        whole image. "auto": "foreground" if most of X are drawings on paper of at least 24 pixels
+        a side, unless the encoder is a module or `normalization` is other than "auto" and
+        "foreground"; otherwise None. With `weights` and `warm_start`, as it was decided before.
     batch_size : "auto", int or tuple of 3 ints, default="auto"
         Size of a training step. (groups, classes, samples): number of groups, of classes per
         group and of samples per class; all pairs inside a group are compared. An int: number of
-        pairs, if `fit` is given pairs or `n_pairs` is set. "auto": (1, 20, 2), or 128 pairs.
+        pairs, if `fit` is given pairs or `n_pairs` is set. "auto": (1, 20, 4), or 128 pairs.
     n_pairs : int or None, default=None
         If an int, learn from labels as the paper does: draw this many pairs once, half of them of
         one class, equally many from each group. None: compare all pairs inside each batch.
@@ -152,13 +158,13 @@ class SiameseOneShotClassifier(
     n_estimators : int, default=1
         Number of networks, trained one after another with different seeds. Predictions use their
         mean logit. Training and prediction cost `n_estimators` times as much.
-    optimizer : {"adamw", "adam", "sgd", "muon"} or type, default="adamw"
-        "muon" often needs fewer steps where most weights are convolutions. A type is a subclass of
-        ``torch.optim.Optimizer``.
+    optimizer : {"muon", "adamw", "adam", "sgd"} or type, default="muon"
+        "muon" makes the steps of matrices orthogonal, and often needs fewer of them than "adamw".
+        A type is a subclass of ``torch.optim.Optimizer``.
     optimizer_params : dict or None, default=None
         Further arguments of the optimizer, such as ``{"momentum": 0.9}``. ``"param_groups"`` is a
         list of (pattern of parameter names, dict of arguments).
-    learning_rate : float, default=5e-3
+    learning_rate : float, default=4e-3
         Greatest learning rate. It rises over 2 % of the steps and falls as a cosine. A skorch
         ``LRScheduler`` in `callbacks` replaces this schedule.
     weight_decay : float, default=0.01
@@ -938,7 +944,8 @@ class SiameseOneShotClassifier(
         -------
         distances : ndarray of shape (n_queries, n_neighbors), float32
             Logit of a perfect match minus the logit of the pair, without calibration; nearest
-            first. With the "weighted_l1" head they are a metric.
+            first. They are proportional to the cosine distance of embeddings with the
+            default head, and a metric with "weighted_l1".
         indices : ndarray of shape (n_queries, n_neighbors)
             Rows of the support, in the order in which they were given.
 
@@ -957,8 +964,9 @@ class SiameseOneShotClassifier(
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Embed the samples.
 
-        With the "weighted_l1" head the L1 distance of two embeddings is the learned metric: use it
-        with nearest neighbours, UMAP or faiss.
+        With the default head embeddings have length 1, and their cosine orders samples as the
+        logit does; with "weighted_l1" their L1 distance does. Use it with nearest neighbours, UMAP
+        or faiss. With several networks this holds for "weighted_l1" alone.
 
         Parameters
         ----------

@@ -59,8 +59,8 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         called with an array of the distinct items in X, such as paths, and returns their images.
     encoder_params : dict, tuple or None, default=None
         As in `SiameseOneShotClassifier`.
-    head : {"weighted_l1", "signed_l1", "aligned", "cosine", "whitened"} or tuple, \
-            default="weighted_l1"
+    head : {"whitened", "weighted_l1", "signed_l1", "aligned", "cosine"} or tuple, \
+            default="whitened"
         As in `SiameseOneShotClassifier`.
     head_params : dict, tuple or None, default=None
         As in `SiameseOneShotClassifier`.
@@ -74,7 +74,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         As in `SiameseOneShotClassifier`.
     resize : {"auto", None}, int or tuple of 2 ints, default="auto"
         As in `SiameseOneShotClassifier`.
-    crop : {"foreground", None}, default=None
+    crop : {"auto", "foreground", None}, default="auto"
         As in `SiameseOneShotClassifier`.
     batch_size : "auto" or int, default="auto"
         Number of pairs in a training step; "auto" is 128.
@@ -82,11 +82,11 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Number of epochs. An epoch shows each pair once. 0, with `weights`, trains nothing.
     n_estimators : int, default=1
         As in `SiameseOneShotClassifier`.
-    optimizer : {"adamw", "adam", "sgd", "muon"} or type, default="adamw"
+    optimizer : {"muon", "adamw", "adam", "sgd"} or type, default="muon"
         As in `SiameseOneShotClassifier`.
     optimizer_params : dict or None, default=None
         As in `SiameseOneShotClassifier`.
-    learning_rate : float, default=5e-3
+    learning_rate : float, default=4e-3
         As in `SiameseOneShotClassifier`.
     weight_decay : float, default=0.01
         As in `SiameseOneShotClassifier`.
@@ -409,6 +409,8 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Embed single samples, not pairs.
+
+        The metric of embeddings is that of `SiameseOneShotClassifier.transform`.
 
         Parameters
         ----------

@@ -16,7 +16,6 @@ from sklearn.neighbors import NearestNeighbors
 from sksiamese import SiameseOneShotClassifier
 
 
-
 @pytest.fixture(scope="module")
 def l1(training):
     """A classifier whose logits are a bias minus the L1 distance of embeddings."""

@@ -9,7 +9,7 @@ from helpers import assert_same_network, classifier, cosine_nearest, make_featur
 from skorch.callbacks import Callback
 from torch import nn
 
-from sksiamese import SiameseVerifier
+from sksiamese import SiameseOneShotClassifier, SiameseVerifier
 from sksiamese.exceptions import NoEffectWarning
 from sksiamese.model_selection import make_pairs, one_shot_score
 from sksiamese.twin.whitening import whitening
@@ -273,3 +273,55 @@ def test_whitened_head_of_images_averages_the_cells_of_a_map(training, monkeypat
     clf = classifier(encoder, head="whitened").fit(*training)
     assert clf.transform(training[0][:3]).shape == (3, 8 * 3 * 3)
     assert clf.score(*training) > 0.9
+
+
+# n_components
+
+
+def test_n_components_are_the_length_of_an_embedding(fitted):
+    clf = whitened(head_params={"n_components": 12}).fit(X, Y)
+    assert clf.transform(X).shape == (len(X), 12)
+    assert fitted.transform(X).shape == X.shape
+    few, all_ = (
+        one_shot_score(c, *NEW, n_way=10, n_episodes=20, random_state=0).accuracy
+        for c in (clf, fitted)
+    )
+    assert few > all_ - 0.02  # classes differ in eight directions
+
+
+@pytest.mark.parametrize("n_components", [64, 1000])
+def test_all_components_are_the_head_without_them(fitted, n_components):
+    clf = whitened(head_params={"n_components": n_components}).fit(X, Y)
+    np.testing.assert_allclose(clf.similarity(X, X), fitted.similarity(X, X), rtol=1e-3, atol=1e-3)
+
+
+def test_n_components_may_exceed_the_number_of_samples():
+    features, y = make_features(n_classes=5, n_samples=3)
+    clf, whole = (
+        whitened(head_params=params).fit(features, y) for params in ({"n_components": 40}, None)
+    )
+    assert clf.transform(features).shape == (15, 40)
+    # All samples lie in the directions that are kept.
+    cosines = [c.transform(features) @ c.transform(features).T for c in (clf, whole)]
+    np.testing.assert_allclose(*cosines, atol=1e-3)
+
+
+@pytest.mark.parametrize("encoder", ["mlp", nn.Identity()], ids=["trained", "frozen"])
+def test_n_components_are_saved_and_gone_on_from(tmp_path, encoder):
+    params = {"encoder": encoder, "head_params": {"n_components": 10}, "warm_start": True}
+    clf = whitened(**params).fit(X, Y)
+    clf.save(tmp_path / "file")
+    given = None if encoder == "mlp" else encoder
+    for other in (
+        SiameseOneShotClassifier.load(tmp_path / "file", encoder=given),
+        whitened(**params, weights=tmp_path / "file", max_iter=0).fit(X, Y),
+    ):
+        np.testing.assert_allclose(other.transform(X), clf.transform(X), atol=1e-5)
+    assert clf.fit(*NEW).transform(X).shape == (len(X), 10)
+
+
+@pytest.mark.parametrize("n_components", [0, 1.5, True, "all"])
+def test_fit_refuses_bad_n_components(n_components):
+    clf = whitened(head_params={"n_components": n_components})
+    with pytest.raises((ValueError, TypeError), match="head_params=.*n_components"):
+        clf.fit(X, Y)

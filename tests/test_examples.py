@@ -291,8 +291,9 @@ def test_accuracy_writes_one_row_per_model_and_seed(tmp_path, data_home):
         assert official["low"] < official["accuracy"] < official["high"]
         assert official["n"] == 400
         assert verification["n"] == 20_000
-        assert verification["auc"] > verification["accuracy"] > 0.5
-        assert verification["equal_error"] == pytest.approx(1 - verification["accuracy"], abs=0.1)
+        assert verification["auc"] > max(verification["accuracy"], 0.6)
+        # At the threshold of its own, unlike that of accuracy, which an epoch does not find.
+        assert 1 - verification["auc"] < verification["equal_error"] < 0.4
         assert "max_iter=1" in row["estimator"]
         assert row["parameters"] > 100_000
         assert {"processor", "cores", "torch", "torch_threads"} <= row["machine"].keys()
@@ -674,6 +675,35 @@ def test_series_measures_networks_and_neighbours_on_the_same_trials(monkeypatch)
     assert [name for name, row in rows.items() if "cpu_seconds" in row] == ["conv1d"]
     assert series.standardised(X).std(2) == pytest.approx(1)
     assert series.resampled(X[0], 7).shape == (2, 7)
+
+
+def test_defaults_measures_a_kind_of_data_by_trials_of_other_classes(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import defaults
+
+    X, y = make_series(n_classes=8, n_samples=6)
+    old = y < 4
+    kind = defaults.Kind("series", X[old], y[old], None, X[~old], y[~old], None, 4, "conv1d")
+    row = defaults.measure(kind, defaults.BEFORE, [0], epochs=1)
+    assert {task: score["n"] for task, score in row["scores"].items()} == {
+        "1-shot": 4000,
+        "5-shot": 4000,
+    }
+    assert not kind.takes(defaults.CROP)
+    assert not kind.takes(defaults.ALIGNED)
+    assert kind.takes(defaults.MUON)
+
+
+def test_defaults_makes_the_committed_page(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import defaults
+    from machine import MARKS
+
+    text = (ROOT / "docs/defaults.md").read_text()
+    page = tmp_path / "page.md"
+    page.write_text(MARKS.sub(r"\1\3", text))
+    defaults.write_page(committed("defaults")["kinds"], page)
+    assert page.read_text() == text
 
 
 def test_series_makes_the_committed_page(monkeypatch, tmp_path):

@@ -170,7 +170,7 @@ def test_head_params_that_the_aligned_head_cannot_use_are_refused(few, params):
     [
         ({"encoder": "conv"}, "encoder='conv' needs images, got flat rows of 6.*image_shape="),
         ({"augmentation": "affine"}, "augmentation='affine' needs images, got flat rows of 6"),
-        ({"head": "aligned"}, "head='aligned' compares feature maps.*use head='weighted_l1'"),
+        ({"head": "aligned"}, "head='aligned' compares feature maps.*use head='whitened'"),
         ({"crop": "foreground"}, "crop='foreground' needs images, got flat rows.*image_shape"),
     ],
 )

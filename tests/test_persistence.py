@@ -1005,3 +1005,29 @@ def test_load_contains_changed_files():
     assert "150 files, 0 failures" in run.stdout
     assert "OSError" in run.stdout
     assert "loaded, other answers" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("crop", "params_crop"),
+    [("box", "auto"), (True, "auto"), (["foreground"], "auto"), ("foreground", None)],
+)
+def test_load_refuses_a_crop_that_disagrees_with_the_parameters(tmp_path, crop, params_crop):
+    path = tmp_path / "a.safetensors"
+    load_pretrained().save(path)
+    about, arrays = model_files.read(path)
+    assert about["crop"] == "foreground"
+    about["crop"] = crop
+    about["params"]["crop"] = params_crop
+    model_files.write(path, about, arrays)
+    with pytest.raises(ValueError, match="Cannot load .*crop=.* does not agree with crop="):
+        SiameseOneShotClassifier.load(path)
+
+
+def test_load_refuses_a_file_without_the_crop_of_its_parameters(tmp_path):
+    path = tmp_path / "a.safetensors"
+    load_pretrained().save(path)
+    about, arrays = model_files.read(path)
+    del about["crop"]
+    model_files.write(path, about, arrays)
+    with pytest.raises(ValueError, match="crop=None does not agree with crop='foreground'"):
+        SiameseOneShotClassifier.load(path)

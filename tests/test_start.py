@@ -39,7 +39,9 @@ def kept(tmp_path_factory):
         "verifier": SiameseVerifier(**SMALL, resize=None, max_iter=1, random_state=0).fit(
             X[PAIRS[:, :2]], PAIRS[:, 2]
         ),
-        "table": classifier("mlp", head="weighted_l1").fit(X.reshape(len(X), -1)[:, :20].astype(float), y),
+        "table": classifier("mlp", head="weighted_l1").fit(
+            X.reshape(len(X), -1)[:, :20].astype(float), y
+        ),
     }
     for name, fit in fits.items():
         fit.save(folder / f"{name}.safetensors")
@@ -109,7 +111,9 @@ def test_weights_are_fine_tuned_by_cross_val_score_and_grid_search():
 def test_weights_start_the_last_step_of_a_pipeline(kept):
     saved, path = kept["table"]
     rows = X.reshape(len(X), -1)[:, :20].astype(float)
-    clf = make_pipeline(StandardScaler(), classifier("mlp", head="weighted_l1", weights=path, **STILL)).fit(rows, y)
+    clf = make_pipeline(
+        StandardScaler(), classifier("mlp", head="weighted_l1", weights=path, **STILL)
+    ).fit(rows, y)
     assert_close_networks(clf[-1], saved)
 
 

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from torch.profiler import profile
 
 from sksiamese.twin import heads
-from sksiamese.twin.heads import TILE, Aligned, MeanHead, SignedL1, build_head, l1_distances
+from sksiamese.twin.heads import (
+    TILE,
+    Aligned,
+    MeanHead,
+    SignedL1,
+    Whitened,
+    build_head,
+    l1_distances,
+)
+from sksiamese.twin.whitening import whiten
 
 BOTH = pytest.mark.parametrize("name", ["weighted_l1", "signed_l1"])
 ANY = pytest.mark.parametrize(
@@ -625,3 +634,38 @@ def test_unit_aligned_learns_slowly_of_a_projection_to_fewer_channels():
         return (head.logits(head.embed(a), head.embed(b)) - before).abs().mean()
 
     assert changed(unit=True) < changed(unit=False) / 5
+
+
+# n_components of the whitened head
+
+
+def test_whitened_keeps_all_features_until_it_is_known_which_to_keep():
+    head = build_head("whitened", (9,), torch.Generator().manual_seed(0), n_components=4)
+    features = random_features(5, (9,), dtype=torch.float32)
+    cosine = build_head("cosine", (9,), torch.Generator().manual_seed(0))
+    assert head.embedding_shape == (9,)
+    torch.testing.assert_close(head.embed(features), cosine.embed(features))
+
+
+@pytest.mark.parametrize(("n_components", "n_kept"), [(4, 4), (9, 9), (20, 9), (None, 9)])
+def test_whitened_of_n_components_projects_to_so_many(n_components, n_kept):
+    head = Whitened((9,), n_components)
+    whiten(head, torch.rand(9), torch.rand(9, n_kept))
+    assert head.embedding_shape == (n_kept,)
+    assert head.embed(random_features(5, (9,), dtype=torch.float32)).shape == (5, n_kept)
+    again = build_head("whitened", (9,), torch.Generator(), n_components=n_components)
+    again.load_state_dict(head.state_dict())
+    assert torch.equal(again.projection, head.projection)
+
+
+def test_whitened_takes_no_projection_to_another_number_of_components():
+    head = Whitened((9,), 4)
+    whiten(head, torch.rand(9), torch.rand(9, 4))
+    with pytest.raises(RuntimeError, match="projection"):
+        Whitened((9,), 5).load_state_dict(head.state_dict())
+
+
+@pytest.mark.parametrize("n_components", [0, -1, 2.5, True, "all"])
+def test_whitened_refuses_bad_n_components(n_components):
+    with pytest.raises(ValueError, match="n_components=.*; expected an integer >= 1, or None"):
+        Whitened((9,), n_components)

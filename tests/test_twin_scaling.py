@@ -17,6 +17,7 @@ from sksiamese.twin.scaling import (
     IMAGENET,
     RARE,
     InputScaling,
+    are_drawings,
     evenly_spaced,
     learn_scaling,
     learn_unit,
@@ -284,6 +285,16 @@ def test_crop_of_a_light_drawing_on_a_shade_that_fills_the_image_is_that_of_a_da
     mixed = shade - dark
     mixed[..., 3, 3] = shade + 0.25
     assert not torch.allclose(cropping()(mixed), cropping()(dark), atol=0.1)
+
+
+def test_crop_leaves_out_the_smudge_of_a_speck_that_is_taken_out():
+    drawing = torch.zeros(1, 1, 105, 105)
+    drawing[..., 30:65, 30:40] = drawing[..., 30:40, 30:65] = 1
+    with_speck = drawing.clone()
+    with_speck[..., 86:100, 85:101] = 0.35  # its smudge
+    with_speck[..., 92:94, 91:95] = 1
+    cropped = cropping((105, 105), (40, 40))
+    torch.testing.assert_close(cropped(with_speck), cropped(drawing), atol=0.05, rtol=0)
 
 
 def test_crop_of_an_image_does_not_depend_on_the_others():
@@ -638,3 +649,40 @@ def test_learn_scaling_of_digits_keeps_rare_pixels_from_deciding():
     ours, plain = scaled(X), StandardScaler().fit_transform(X)
     assert np.ptp(ours, axis=0).max() <= 2 * RARE  # of a thousand rows, RARE
     assert np.ptp(plain, axis=0).max() > 4 * RARE
+
+
+# are_drawings
+
+FLAT = make_glyphs(n_classes=8, n_samples=2, image_size=24, random_state=0)[0] / 255
+
+
+def textures(channels=1, side=24, n=16):
+    """Return smooth images with something everywhere, (n, channels, side, side)."""
+    generator = torch.Generator().manual_seed(0)
+    parts = [torch.rand(n, channels, cells, cells, generator=generator) for cells in (4, 6, 12)]
+    sized = [torch.nn.functional.interpolate(part, side, mode="bilinear") for part in parts]
+    return torch.stack(sized).mean(0).numpy()
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (FLAT, True),
+        (1 - FLAT, True),
+        (FLAT * np.linspace(1, 0.6, 24), True),
+        (FLAT[:, None] * np.array([0.9, 1.0, 0.7])[:, None, None], True),
+        (np.concatenate([FLAT, textures(n=12)[:, 0]]), True),
+        (np.concatenate([FLAT[:9], textures(n=12)[:, 0]]), False),
+        (textures(), False),
+        (textures(3), False),
+        (255 * textures(3), False),
+        (FLAT[:, :23], False),
+        (FLAT[:, :, :23], False),
+    ],
+    ids=[
+        *("dark on light", "light on dark", "gradient of light", "colour", "most", "fewer"),
+        *("texture", "coloured texture", "other units", "low", "narrow"),
+    ],
+)
+def test_are_drawings_is_whether_most_images_are_on_even_paper(images, expected):
+    assert are_drawings(store_of(images)) is expected

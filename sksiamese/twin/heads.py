@@ -6,6 +6,7 @@ heads are symmetric in the two twins by construction.
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Protocol
 
 import torch
@@ -273,7 +274,8 @@ class Whitened(Cosine):
     """
 
     def __init__(self, feature_shape: tuple[int, ...], n_components: int | None = None) -> None:
-        if n_components is not None and (n_components % 1 != 0 or n_components < 1):
+        known = isinstance(n_components, Integral) and not isinstance(n_components, bool)
+        if n_components is not None and not (known and n_components >= 1):
             raise ValueError(f"n_components={n_components!r}; expected an integer >= 1, or None.")
         channels, *sides = feature_shape
         self.sides = tuple(sides)
