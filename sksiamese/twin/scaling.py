@@ -28,6 +28,7 @@ from .foreground import (
 FOREGROUND_SIDE = 0.8  # longer side of the foreground, as a fraction of the crop
 N_UNEVEN = 50  # unevenly lit images that are looked at, at most
 LEAST_FOREGROUND = 0.25, 0.5  # of the foreground, on even paper and on noisy paper
+CLEANED = 0.05  # part of an image that light and lines change, and specks do not
 NOISES = 7.0  # median deviations of the background: foreground is stronger
 MAX_ZOOM = 3.0  # specks are enlarged at most so much more than the whole image would be
 LARGEST_SIDE = 512  # pixels to which smaller images are enlarged at most
@@ -382,12 +383,12 @@ class InputScaling:
 
         Place and size of a drawing then do not matter, nor how light its paper is: each image has
         its own background. Foreground differs from it by a quarter of the strongest foreground; by
-        more, but at most a half, where the background is noisy, and by a half where light, lines
-        or specks were taken out, which leaves traces.
+        more, but at most a half, where the background is noisy, and by a half where light or lines
+        were taken out, which leaves traces.
         """
         working_size = self.working_size or x.shape[2:]
         as_given, x = x, corrected(x, _black(self.offset, self.scale))
-        cleaned = (x != as_given).flatten(1).any(1)[:, None, None, None]
+        cleaned = (x != as_given).float().mean((1, 2, 3), keepdim=True) > CLEANED
         background, border_is_foreground = _own_background(x)
         x = x - background.masked_fill(border_is_foreground, 0)  # a drawing that fills its image
         strongest, weakest = x.amax((1, 2, 3), keepdim=True), x.amin((1, 2, 3), keepdim=True)
