@@ -313,7 +313,7 @@ WAYS = {
     "pretrained": ("pretrained network", (), pretrained),
     "fine-tuned": ("fine-tuned", (), fine_tuned),
     "trained": ("trained", (), trained),
-    "photos": ("trained + whitened", (), photos()),
+    "photos": ("`photos()`", (), photos()),
     "backbone": ("backbone + whitened", BACKBONE, photos(backbone=True)),
     "both": ("both + whitened", BACKBONE, photos(backbone=True, both=True)),
     "cosine": ("1-NN, cosine, on the backbone", BACKBONE, on_backbone),
