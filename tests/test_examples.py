@@ -491,7 +491,7 @@ def test_real_files_skips_what_is_missing(tmp_path):
 
 def test_real_files_makes_the_committed_page(real_files, tmp_path):
     text, page = emptied("real_files.md", tmp_path)
-    real_files.write_page(committed("real_files"), {"rows": []}, page)
+    real_files.write_page(committed("real_files"), committed("real_files_selection"), page)
     assert page.read_text() == text
 
 
