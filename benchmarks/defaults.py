@@ -100,7 +100,6 @@ class Kind:
     new_groups: np.ndarray | None
     n_way: int
     encoder: str = "auto"
-
     drawn: bool = False
 
     def takes(self, variant):

@@ -21,7 +21,6 @@ TRAINED_ON = {"thirty": "30 alphabets", "minimal": "5 alphabets", "kept": "30 al
 # What the README shows: models with description and training set, and protocols with headings.
 README_MODELS = {
     "omniglot": ("`recipes.omniglot()`", "30 alphabets"),
-    "omniglot-members": ("the same with `n_estimators=3`", "30 alphabets"),
     "default": ("`SiameseOneShotClassifier()`", "30 alphabets"),
     "symbols": ("`load_pretrained()`", "30 alphabets, icons, typefaces"),
     "quickstart": ("`recipes.omniglot(max_iter=40)`, the quickstart", "5 alphabets"),
