@@ -109,9 +109,9 @@ def evenly_spaced(n: int, n_most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, n_most).astype(int))
 
 
-def _sample(store: Store) -> Tensor:
-    """Return evenly spaced samples, float64, at most 1,000 and within 160 MB."""
-    n_samples = min(1000, max(8, 20_000_000 // math.prod(store.input_shape)))
+def _sample(store: Store, n_most: int = 1000) -> Tensor:
+    """Return evenly spaced samples, float64, at most `n_most` and within 160 MB."""
+    n_samples = min(n_most, max(8, 20_000_000 // math.prod(store.input_shape)))
     return store.take(evenly_spaced(len(store), n_samples)).double()
 
 
@@ -230,9 +230,8 @@ def are_drawings(store: Store) -> bool:
     """
     if min(store.input_shape[1:]) < SMALLEST:
         return False
-    sample = _sample(store)
-    few = sample[evenly_spaced(len(sample), N_UNEVEN)].mean(1, keepdim=True)
-    return bool((~contrast(few).isnan()).double().mean() > 0.5)
+    gray = _sample(store, N_UNEVEN).mean(1, keepdim=True)
+    return bool((~contrast(gray).isnan()).double().mean() > 0.5)
 
 
 def learn_unit(store: Store, known: float | None = None) -> float:
