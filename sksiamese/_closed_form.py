@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -21,7 +22,7 @@ N_PAIRS = 10_000  # of which the slope and the intercept of the logits are learn
 Learn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # features and classes: see `whitening`
 
 
-def solve(
+def solved(
     head: Whitened,
     features: Tensor,
     data: TrainingData,
@@ -29,8 +30,8 @@ def solve(
     *,
     trained: bool = False,
     goes_on: bool = False,
-) -> None:
-    """Whiten the features of the training classes, and learn what a cosine says of a pair.
+) -> Whitened:
+    """Return a head that whitens features, and knows what a cosine says of a pair.
 
     Within the classes that it was learned of, a whitening makes cosines too great. So gain and
     margin are learned, by logistic regression, of pairs of classes that were left out of it, in
@@ -39,25 +40,26 @@ def solve(
     Parameters
     ----------
     head : Whitened
-        Changed in place.
+        Before; it stays as it is.
     features : Tensor of shape (n, ...)
         Of the samples of `data`, by the trained encoder.
     data : TrainingData
     widths : sequence of int, default=()
         See `whitening`.
     trained : bool, default=False
-        Whether the head was trained by gradients. It then stays as it is if there are too few
-        classes to whiten by.
+        Whether the head was trained by gradients. Its projection is then kept if there are too
+        few classes to whiten by.
     goes_on : bool, default=False
         Whether the head was learned before, from other samples. What it makes of features is
-        whitened then; it stays as it is if there are too few classes, gain and margin also if none
-        can be left out.
+        whitened then. Its projection is kept if there are too few classes; so are gain and margin,
+        also if no class can be left out.
     """
+    head = copy.deepcopy(head)
     features = head.pool(features)
     classes = _classes_of(data)
     if (trained or goes_on) and not knows_scatter(torch.from_numpy(classes)):
         _whiten(head, features, head.mean, head.whole_projection)
-        return
+        return head
     known = head.whole_projection if goes_on else None
     learn = partial(whitening, widths=widths, known=known)
     cosines, same = _left_out(head, features, data, classes, learn)
@@ -68,6 +70,7 @@ def solve(
         slope, intercept = logistic_line(torch.from_numpy(cosines), torch.from_numpy(same))
         if slope > 0:
             set_line(head, slope, intercept)
+    return head
 
 
 def _whiten(head: Whitened, features: Tensor, mean: Tensor, projection: Tensor) -> None:

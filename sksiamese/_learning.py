@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from ._building import (
     warn_of_no_effect,
 )
 from ._callbacks import EpochTasks
-from ._closed_form import solve
+from ._closed_form import solved
 from ._fitted import Fitted
 from ._identity import described, identity
 from ._params import LearningParams, as_memory
@@ -358,36 +358,49 @@ def _train_member(
             warn_if_collapsed(network, batches)
             return network, known["history"], False
         history, interrupted = History(), False
-        by_gradients = not isinstance(network.head, Whitened) or trains(network.encoder)
-        if by_gradients:
+        learned = not isinstance(network.head, Whitened) or trains(network.encoder)
+        if learned:
             options = build_options(params, network, scaling, callbacks, number)
             network, history, interrupted = train(
                 network, batches, options, split.validation, checkpoints
             )
         network = network.eval().requires_grad_(False)
         if isinstance(network.head, Whitened):
-            kept = copy.deepcopy(network.head) if by_gradients else None
             try:
-                solve(
-                    network.head,
-                    encode(network, split.training.store, scaling, params.device),
-                    split.training,
-                    getattr(
-                        network.encoder if fit.encoded is None else fit.encoded[0], "widths", ()
-                    ),
-                    trained=by_gradients,
-                    goes_on=fit.begun(number)[0] is not None,
+                network.head = _solved_head(
+                    fit, number, network, split.training, scaling, trained=learned
                 )
-                kept = network.head
+                learned = True
                 if not interrupted:
                     warn_if_collapsed(network, batches)
             except KeyboardInterrupt:
-                if kept is None:
-                    raise  # nothing has been learned
-                network.head, interrupted = kept, True
+                if not learned:
+                    raise
+                interrupted = True
     if checkpoints is not None and not interrupted:
         checkpoints.add(network, history, complete=number + 1 == len(fit.split.seeds))
     return network, history, interrupted
+
+
+def _solved_head(
+    fit: _Fit,
+    number: int,
+    network: TwinNetwork,
+    training: TrainingData,
+    scaling: InputScaling,
+    *,
+    trained: bool,
+) -> Whitened:
+    """Return the whitened head of an encoder; `trained`: whether by gradients before."""
+    encoder = network.encoder if fit.encoded is None else fit.encoded[0]
+    return solved(
+        cast(Whitened, network.head),
+        encode(network, training.store, scaling, fit.params.device),
+        training,
+        getattr(encoder, "widths", ()),
+        trained=trained,
+        goes_on=fit.begun(number)[0] is not None,
+    )
 
 
 def _supported(fitted: Fitted, data: LabelledData, fit: _Fit, rate: float | None) -> Fitted:

@@ -55,7 +55,9 @@ class Head(Comparison, Protocol):
     """
 
     max_cells: int
-    embedding_shape: tuple[int, ...]
+
+    @property
+    def embedding_shape(self) -> tuple[int, ...]: ...
 
     def embed(self, features: Tensor) -> Tensor:
         """Turn features (B, ...) into embeddings (B, ...) of the shape the comparison needs."""
