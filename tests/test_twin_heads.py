@@ -1,5 +1,6 @@
 """Heads: matrix forms equal the formulas, without a temporary of all pairs by all features."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -337,15 +338,18 @@ def test_aligned_gradients_are_finite_for_empty_images():
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-def test_aligned_logits_of_many_are_computed_in_blocks(monkeypatch):
+@pytest.mark.parametrize("pairs", [False, True])
+def test_aligned_logits_of_many_are_computed_in_blocks(monkeypatch, pairs):
     generator = torch.Generator().manual_seed(0)
     head = build_head("aligned", (4, 3, 3), generator, n_channels=2).double()
     a, b = (head.embed(random_features(n, (4, 3, 3), n)) for n in (70, 110))
-    whole = head.logits(a, b)
-    temporary = largest_allocation(lambda: head.logits(a, b))
-    monkeypatch.setattr(heads, "BLOCK", len(head.i) * 70 * 10)
-    torch.testing.assert_close(head.logits(a, b), whole)
-    assert largest_allocation(lambda: head.logits(a, b)) < temporary / 5
+    compare = (lambda: head.pair_logits(b, b.flip(0))) if pairs else (lambda: head.logits(a, b))
+    whole = compare()
+    temporary = largest_allocation(compare)
+    monkeypatch.setattr(heads, "BLOCK", 9 * 9 * 10)
+    monkeypatch.setattr(heads, "ROWS", 7)
+    torch.testing.assert_close(compare(), whole)
+    assert largest_allocation(compare) < temporary / 5
 
 
 def test_aligned_refuses_vectors():
@@ -377,27 +381,34 @@ def test_aligned_takes_the_least_that_its_parameters_may_be():
 
 
 def test_aligned_refuses_maps_whose_pairs_of_cells_need_too_much_memory(monkeypatch):
-    n_near = (11 * 300 - 30) * (11 * 200 - 30)  # 5 cells less at each end of a line, 4, ...
+    n_near = 300 * 200 * 11**2
     message = (
         f"^window=5 of a map of 300x200 cells compares {n_near} pairs of cells, which needs too "
         "much memory: use smaller max_cells in encoder_params, or a smaller window.$"
     )
     with pytest.raises(ValueError, match=message):
         Aligned((4, 300, 200), window=5)
-    with pytest.raises(ValueError, match=f" 3x3000 cells compares {9 * (9 * 3000 - 20)} pairs"):
+    with pytest.raises(ValueError, match=f" 3x3000 cells compares {9000 * 3 * 9} pairs"):
         Aligned((4, 3, 3000), window=4)  # the whole of a column of three
-    monkeypatch.setattr(heads, "LARGEST", 2 * 12 * 8 * 10)
-    assert len(Aligned((4, 3, 4)).i) == 70  # 7 pairs of rows by 10 of columns
-    monkeypatch.setattr(heads, "LARGEST", 2 * 12 * 70)
-    assert len(Aligned((4, 3, 4)).i) == 70
-    monkeypatch.setattr(heads, "LARGEST", 2 * 12 * 70 - 1)
-    with pytest.raises(ValueError, match="compares 70 pairs"):
+    monkeypatch.setattr(heads, "LARGEST", 2 * 12 * 12 * 9)
+    assert Aligned((4, 3, 4)).near.shape == (12, 9)
+    monkeypatch.setattr(heads, "LARGEST", 2 * 12 * 12 * 9 - 1)
+    with pytest.raises(ValueError, match="compares 108 pairs"):
         Aligned((4, 3, 4))
 
 
-def test_aligned_compares_cells_at_most_the_window_away():
-    assert len(Aligned((4, 5, 3), window=9).i) == 15**2
-    assert len(Aligned((4, 5, 3), window=0).i) == 15
+@pytest.mark.parametrize("window", [0, 1, 2, 9])
+def test_aligned_compares_cells_at_most_the_window_away(window):
+    head = Aligned((4, 5, 3), window=window)
+    cells = np.indices((5, 3)).reshape(2, -1)
+    apart = np.abs(cells[:, :, None] - cells[:, None]).max(axis=0)
+    i, j = head.near.flatten().numpy(), np.repeat(np.arange(15), head.near.shape[1])
+    for part, own in zip(head.members.numpy().reshape(2, 15, -1), (i, j), strict=True):
+        cell, place = part.nonzero()
+        assert (own[place] == cell).all()
+        compared = sorted(zip(i[place], j[place], strict=True))
+        assert compared == list(zip(*(apart <= window).nonzero(), strict=True))
+        np.testing.assert_allclose(part.sum(axis=1), 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["weighted_l1", "signed_l1", "aligned"])
@@ -415,7 +426,7 @@ def test_build_head_without_a_generator_has_shapes_only(name):
 def test_build_head_without_a_generator_takes_parameters():
     head = build_head("aligned", (6, 3, 3), None, n_channels=5, window=0)
     assert head.projection.shape == (6, 5)
-    assert len(head.i) == 9
+    assert head.near.tolist() == [[cell] for cell in range(9)]
 
 
 @pytest.mark.parametrize("name", ["signed_l1", "aligned"])

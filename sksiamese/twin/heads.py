@@ -18,7 +18,8 @@ from torch import Tensor, nn
 GAIN = 20.0
 MARGIN = 0.6  # mean distance at which an L1 head starts to say different
 TILE = 64
-BLOCK = 2**24  # numbers in a temporary
+ROWS = 32  # that `Aligned` compares at once
+BLOCK = 2**20  # numbers in a temporary: it stays in the cache
 LARGEST = 2**24  # numbers that say which cells of `Aligned` are near each other
 TINY = 1e-6  # length of an embedding that has no direction
 MOST_WHITENED = 8192  # features
@@ -50,14 +51,14 @@ class Head(Comparison, Protocol):
     ----------
     max_cells : int
         Largest side of the feature map that it asks of `ConvEncoder`.
-    embedding_shape : tuple of int
-        Shape of one image's embedding.
     """
 
     max_cells: int
 
     @property
-    def embedding_shape(self) -> tuple[int, ...]: ...
+    def embedding_shape(self) -> tuple[int, ...]:
+        """Shape of one image's embedding."""
+        ...
 
     def embed(self, features: Tensor) -> Tensor:
         """Turn features (B, ...) into embeddings (B, ...) of the shape the comparison needs."""
@@ -378,12 +379,13 @@ class Aligned(nn.Module):
                 "and n_channels >= 1."
             )
         channels, height, width = feature_shape
-        n_near = _n_near(height, window) * _n_near(width, window)
-        if 2 * height * width * n_near > LARGEST:
+        side = 2 * int(window) + 1
+        n_near = min(height, side) * min(width, side)
+        if 2 * (height * width) ** 2 * n_near > LARGEST:
             raise ValueError(
-                f"window={window} of a map of {height}x{width} cells compares {n_near} pairs of "
-                "cells, which needs too much memory: use smaller max_cells in encoder_params, or "
-                "a smaller window."
+                f"window={window} of a map of {height}x{width} cells compares "
+                f"{height * width * n_near} pairs of cells, which needs too much memory: use "
+                "smaller max_cells in encoder_params, or a smaller window."
             )
         self.embedding_shape = (height * width, n_channels + 1)
         self.projection = nn.Parameter(torch.empty(channels, n_channels))
@@ -396,15 +398,16 @@ class Aligned(nn.Module):
         near = ((row[:, None] - row).abs() <= window) & (
             (column[:, None] - column).abs() <= window
         )
-        i, j = near.nonzero(as_tuple=True)
-        # Which of the near pairs (i, j) belong to cell i, and which to cell j: rows are means.
-        members = torch.cat([cells[:, None] == i, cells[:, None] == j]).float()
-        self.i: Tensor
-        self.j: Tensor
+        # The cells near each cell; cells at the border have fewer, and others that do not count.
+        self.near: Tensor
         self.members: Tensor
-        self.register_buffer("i", i, persistent=False)
-        self.register_buffer("j", j, persistent=False)
-        self.register_buffer("members", members / members.sum(1, keepdim=True), persistent=False)
+        nearest = near.int().argsort(dim=1, descending=True, stable=True)[:, :n_near]
+        self.register_buffer("near", nearest, persistent=False)
+        # Which pairs of a cell i of a and one j of b belong to i, and which to j: rows are means.
+        i, j = self.near.flatten(), cells.repeat_interleave(n_near)
+        members = torch.cat([cells[:, None] == i, cells[:, None] == j]) & near[i, j]
+        members = members / members.sum(1, keepdim=True)
+        self.register_buffer("members", members, persistent=False)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw the projection from N(0, 1 / sqrt(C)); with `unit`, the identity if it has room."""
@@ -435,26 +438,43 @@ class Aligned(nn.Module):
 
     def logits(self, a: Tensor, b: Tensor) -> Tensor:
         """Compare all pairs: (A, h * w, D), (B, h * w, D) -> (A, B)."""
-        if not torch.compiler.is_compiling():  # blocks depend on the number of rows
-            n_b = max(1, BLOCK // (len(self.i) * len(a)))
-            if len(b) > n_b:
-                return torch.cat([self.logits(a, part) for part in b.split(n_b)], 1)
-        of_a, of_b = a[..., :-1].movedim(0, 1), b[..., :-1].movedim(0, 2)
-        cosine = of_a.index_select(0, self.i) @ of_b.index_select(0, self.j)  # (near pairs, A, B)
-        miss_a, miss_b = self._mismatches(cosine).chunk(2)  # (h * w, A, B) each
+        if torch.compiler.is_compiling():  # blocks depend on the number of rows
+            return self._logits(a, b)
+        rows = []
+        for x in a.split(ROWS):
+            n_b = max(1, BLOCK // (self.members.shape[1] * max(1, len(x))))
+            rows.append(torch.cat([self._logits(x, y) for y in b.split(n_b)], 1))
+        return torch.cat(rows)
+
+    def _logits(self, a: Tensor, b: Tensor) -> Tensor:
+        # Each cell of b with those of a near it: as matrices, which copy nothing of b.
+        n_cells, n_near = self.near.shape
+        n_a, n_b = a.shape[0], b.shape[0]  # not len, of which an export would make constants
+        of_a = a[:, :, :-1].index_select(1, self.near.flatten()).unflatten(1, (n_cells, n_near))
+        of_a = of_a.permute(1, 2, 0, 3).reshape(n_cells, n_near * n_a, a.shape[2] - 1)
+        cosine = of_a @ b[:, :, :-1].permute(1, 2, 0)  # (h * w, near * A, B)
+        miss = self._mismatches(cosine.reshape(n_cells * n_near, n_a * n_b))
+        miss_a, miss_b = miss.reshape(2, n_cells, n_a, n_b)
         weight_a, weight_b = a[..., -1].T[:, :, None], b[..., -1].T[:, None, :]
-        return self.bias - GAIN / 2 * (miss_a * weight_a + miss_b * weight_b).sum(0)
+        return self.bias - GAIN / 2 * ((miss_a * weight_a).sum(0) + (miss_b * weight_b).sum(0))
 
     def _mismatches(self, cosine: Tensor) -> Tensor:
-        # (near pairs, ...) -> (2 * h * w, ...), those of a's cells and then of b's
+        # (h * w * near, pairs) -> (2 * h * w, pairs), those of a's cells and then of b's
         sharpness = self.log_sharpness.exp()
         likeness = ((cosine - 1) * sharpness).exp()
-        return torch.einsum("cn,n...->c...", self.members, likeness).log() / -sharpness
+        return (self.members @ likeness).log() / -sharpness
 
     def pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
         """Compare row by row: (P, h * w, D), (P, h * w, D) -> (P,)."""
-        near_a, near_b = a.index_select(1, self.i), b.index_select(1, self.j)
-        cosine = (near_a[..., :-1] * near_b[..., :-1]).sum(2)  # (P, near pairs)
+        if torch.compiler.is_compiling():
+            return self._pair_logits(a, b)
+        n = max(1, BLOCK // self.members.shape[1])
+        parts = zip(a.split(n), b.split(n), strict=True)
+        return torch.cat([self._pair_logits(x, y) for x, y in parts])
+
+    def _pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
+        cosine = b[..., :-1] @ a[..., :-1].transpose(1, 2)  # (P, cells of b, cells of a)
+        cosine = cosine.gather(2, self.near.expand(len(cosine), -1, -1)).flatten(1)
         miss_a, miss_b = self._mismatches(cosine.T).chunk(2)
         weighted = miss_a.T * a[..., -1] + miss_b.T * b[..., -1]
         return self.bias - GAIN / 2 * weighted.sum(1)
@@ -513,12 +533,6 @@ def _flat(features: Tensor, unit: bool) -> Tensor:
     if unit:
         features = features / features.abs().mean(1, keepdim=True).clamp(min=TINY)
     return features
-
-
-def _n_near(n_cells: int, window: int) -> int:
-    """Return how many pairs of cells of a line are at most `window` apart."""
-    window = min(window, n_cells - 1)
-    return n_cells * (2 * window + 1) - window * (window + 1)
 
 
 HEADS: dict[str, Any] = {

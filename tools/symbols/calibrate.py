@@ -1,9 +1,11 @@
 """Calibrate a network of `train.py` by kinds of classes that nothing was learned from.
 
-    python tools/symbols/calibrate.py symbols.npz symbols.safetensors --without held.safetensors
+    python tools/symbols/calibrate.py symbols.npz symbols.safetensors --without 0.safetensors \\
+        1.safetensors
 
-Icons and typefaces are those to choose parameters by. All alphabets were learned from, so a
-network of ``train.py --hold-out`` stands for this one on handwriting. The file is replaced.
+Icons and typefaces are those to choose parameters by. All alphabets were learned from, so
+networks of ``train.py --hold-out``, with 0, 1, stand for this one on handwriting. The file is
+replaced.
 """
 
 import argparse
@@ -17,9 +19,11 @@ import torch
 from sksiamese import SiameseOneShotClassifier
 from sksiamese.datasets import fetch_omniglot
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-from search import HELD_OUT  # noqa: E402
+sys.path.append(str(Path(__file__).parents[1]))
+from make_pretrained import held_out_alphabets  # noqa: E402
 from train import cropped  # noqa: E402
+
+N_SYMBOLS = 250  # beside the training characters, in the cohort of levels
 
 
 def embedded(clf, images):
@@ -49,39 +53,44 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("symbols", type=Path, help="file of build.py")
     parser.add_argument("network", type=Path, help="file of train.py")
-    parser.add_argument("--without", type=Path, required=True, help="file of train.py --hold-out")
+    parser.add_argument(
+        "--without",
+        type=Path,
+        nargs=2,
+        required=True,
+        help="files of train.py --hold-out 0 and 1",
+    )
     shared = Path("../shared/omniglot")
     parser.add_argument("--data-home", default=shared if shared.exists() else None)
     args = parser.parse_args()
 
     data = np.load(args.symbols)
     family = data["group_names"][data["group"]]
-    of_script = np.char.startswith(family, "script:")
     learned = np.flatnonzero((data["split"] == "train") & (family != "emoji"))
-    learned = np.random.default_rng(0).permutation(learned)[:20_000]
+    learned = np.random.default_rng(0).permutation(learned)[:N_SYMBOLS]
     drawings = fetch_omniglot("background", data_home=args.data_home)
-    seen = ~np.isin(drawings.alphabets, HELD_OUT)
     handwriting = cropped(drawings.images, 255.0, 0.0)
     cohort = cropped(data["images"][learned], 0.0, 255.0)
     names = np.concatenate([data["class_names"][data["cls"][learned]], drawings.target])
 
-    clf, without = (SiameseOneShotClassifier.load(path) for path in (args.network, args.without))
-    clf.fitted_ = with_levels(clf, np.concatenate([cohort, handwriting]), names)
-    kept = np.append(np.full(len(cohort), True), seen)
-    without.fitted_ = with_levels(
-        without, np.concatenate([cohort, handwriting])[kept], names[kept]
-    )
+    clf = SiameseOneShotClassifier.load(args.network)
+    known = np.concatenate([cohort, handwriting])
+    clf.fitted_ = with_levels(clf, known, names)
     found = {}
     choose = data["split"] == "choose"
     _, place, count = np.unique(data["cls"], return_inverse=True, return_counts=True)
     choose &= (count[place] > 1) & (family != "emoji")
-    for kind, rows in (("icons", choose & ~of_script), ("typefaces", choose & of_script)):
-        images = cropped(data["images"][rows], 0.0, 255.0)
-        found[kind] = evidence(clf, images, data["cls"][rows], family[rows])
-    held = ~seen
-    found["handwriting"] = evidence(
-        without, handwriting[held], drawings.target[held], drawings.alphabets[held]
-    )
+    images = cropped(data["images"][choose], 0.0, 255.0)
+    found["symbols"] = evidence(clf, images, data["cls"][choose], family[choose])
+    every_held_out = held_out_alphabets(np.unique(drawings.alphabets))
+    for number, (path, held_out) in enumerate(zip(args.without, every_held_out, strict=True)):
+        without = SiameseOneShotClassifier.load(path)
+        held = np.isin(drawings.alphabets, held_out)
+        kept = np.append(np.full(len(cohort), True), ~held)
+        without.fitted_ = with_levels(without, known[kept], names[kept])
+        found[f"handwriting, {number}"] = evidence(
+            without, handwriting[held], drawings.target[held], drawings.alphabets[held]
+        )
     rate = clf.false_acceptance_rate
     for kind, one in found.items():
         own = clf.fitted_.calibrated_by([one], rate)

@@ -32,8 +32,8 @@ from sksiamese.twin.scaling import InputScaling
 from sksiamese.twin.training import TrainingOptions, supports_bfloat16, train
 from sksiamese.twin.whitening import reduced, set_line, whiten
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-from search import HELD_OUT  # noqa: E402
+sys.path.append(str(Path(__file__).parents[1]))
+from make_pretrained import held_out_alphabets  # noqa: E402
 
 SIDE = 40  # working size
 EPOCHS = 10  # of the network to start from that lacks some alphabets
@@ -281,16 +281,19 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
         "--hold-out",
-        action="store_true",
-        help="learn without some alphabets: to choose parameters, and for calibrate.py",
+        type=int,
+        choices=[0, 1],
+        help="learn without the alphabets of this number: for calibrate.py, the first also to "
+        "choose parameters by",
     )
     shared = Path("../shared/omniglot")
     parser.add_argument("--data-home", default=shared if shared.exists() else None)
     args = parser.parse_args()
 
     drawings = fetch_omniglot("background", data_home=args.data_home)
-    if args.hold_out:
-        kept = ~np.isin(drawings.alphabets, HELD_OUT)
+    if args.hold_out is not None:
+        held_out = held_out_alphabets(np.unique(drawings.alphabets))[args.hold_out]
+        kept = ~np.isin(drawings.alphabets, held_out)
         drawings = Bunch(
             images=drawings.images[kept],
             target=drawings.target[kept],
