@@ -313,7 +313,7 @@ def _card_of_symbols(rows):
         '  gradients, whitened by the same classes (`encoder=("conv", "hog")`). Everything was',
         "  chosen on classes, families of names and scripts that were held out, and on background",
         "  alphabets.",
-        "- **Calibration**: by held-out symbols and, with a network that has not seen them,",
+        "- **Calibration**: by held-out symbols and, with two networks that have not seen them,",
         "  background alphabets: `tools/symbols/calibrate.py`. Call `calibrate` to learn it from",
         "  your own classes.",
         f"- **Size**: {own['parameters']:,} parameters in half precision.",

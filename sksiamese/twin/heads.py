@@ -449,20 +449,20 @@ class Aligned(nn.Module):
     def _logits(self, a: Tensor, b: Tensor) -> Tensor:
         # Each cell of b with those of a near it: as matrices, which copy nothing of b.
         n_cells, n_near = self.near.shape
-        n_a, n_b = a.shape[0], b.shape[0]  # not len, of which an export would make constants
+        n_a = a.shape[0]  # not len, of which an export would make a constant
         of_a = a[:, :, :-1].index_select(1, self.near.flatten()).unflatten(1, (n_cells, n_near))
         of_a = of_a.permute(1, 2, 0, 3).reshape(n_cells, n_near * n_a, a.shape[2] - 1)
-        cosine = of_a @ b[:, :, :-1].permute(1, 2, 0)  # (h * w, near * A, B)
-        miss = self._mismatches(cosine.reshape(n_cells * n_near, n_a * n_b))
-        miss_a, miss_b = miss.reshape(2, n_cells, n_a, n_b)
+        cosine = torch.bmm(of_a, b[:, :, :-1].permute(1, 2, 0))  # (h * w, near * A, B)
+        miss = self._mismatches(cosine.unflatten(1, (n_near, n_a)).flatten(0, 1))
+        miss_a, miss_b = miss.chunk(2)  # (h * w, A, B) each
         weight_a, weight_b = a[..., -1].T[:, :, None], b[..., -1].T[:, None, :]
         return self.bias - GAIN / 2 * ((miss_a * weight_a).sum(0) + (miss_b * weight_b).sum(0))
 
     def _mismatches(self, cosine: Tensor) -> Tensor:
-        # (h * w * near, pairs) -> (2 * h * w, pairs), those of a's cells and then of b's
+        # (h * w * near, ...) -> (2 * h * w, ...), those of a's cells and then of b's
         sharpness = self.log_sharpness.exp()
         likeness = ((cosine - 1) * sharpness).exp()
-        return (self.members @ likeness).log() / -sharpness
+        return torch.einsum("cn,n...->c...", self.members, likeness).log() / -sharpness
 
     def pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
         """Compare row by row: (P, h * w, D), (P, h * w, D) -> (P,)."""

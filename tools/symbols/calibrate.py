@@ -95,7 +95,9 @@ def main():
     for kind, one in found.items():
         own = clf.fitted_.calibrated_by([one], rate)
         print(f"{kind}: {own.calibration}, threshold {own.rejection_threshold:.3f}")
-    every = list(found.values())
+    rng = np.random.default_rng(0)
+    least = min(len(one.genuine) for one in found.values())  # prediction sets suit all kinds
+    every = [replace(one, genuine=rng.permutation(one.genuine)[:least]) for one in found.values()]
     fitted = replace(clf.fitted_, prior_calibration=None, prior_unknown=None)
     fitted = fitted.calibrated_by(every, rate).as_prior(every)
     print(f"all: {fitted.calibration}, threshold {fitted.rejection_threshold:.3f}")
