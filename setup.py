@@ -47,6 +47,8 @@ setup(
     entry_points={"console_scripts": ["sksiamese = sksiamese._cli:main"]},
     extras_require={
         "timm": ["timm>=0.9"],
+        "accelerate": ["accelerate>=0.34"],
+        "dask": ["dask[array]>=2024.1", "distributed>=2024.1"],
         "plot": plot,
         "progress": progress,
         # What torch's ONNX exporter and a run of the exported file need.

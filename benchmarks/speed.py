@@ -2,9 +2,13 @@
 
     python benchmarks/speed.py
 
-- predict: `set_support` with 20 images and `predict` of 20 queries, from pixels to labels,
-  relative to one call of the plain encoder on the same 40 images, already scaled. The estimator
-  encodes in two calls, with batch-norm fused into the convolutions.
+- predict, pretrained: `set_support` with 20 images and `predict` of 20 queries, from pixels to
+  labels, relative to one call of the plain encoder on the same 40 images, already scaled, in
+  float32. The estimator encodes in two calls, with batch-norm fused into the convolutions, in the
+  precision "auto", and in float32 for predict_float32 and pretrained_float32. pretrained is the
+  network "symbols", which also scales its input anew in `set_support`.
+- start: seconds of `load_pretrained`, `set_support` and the first `predict` in a new process, and
+  of the import of sksiamese after torch and scikit-learn.
 - pack: the fused encoder of the pretrained network with its weights in oneDNN's order, relative to
   `fuse_conv_bn_eval` alone, for one image and for 40.
 - step: a training step of `fit` on prepared batches, relative to a hand-written torch loop.
@@ -22,6 +26,8 @@ import copy
 import itertools
 import math
 import statistics
+import subprocess
+import sys
 import time
 import warnings
 
@@ -37,6 +43,7 @@ from sksiamese.exceptions import DuplicateExemplarWarning
 from sksiamese.twin.batches import ClassBatches
 from sksiamese.twin.encoders import can_pack, fuse, pack
 from sksiamese.twin.losses import TwinLoss
+from sksiamese.twin.network import members_of
 from sksiamese.twin.training import TrainingOptions, train
 
 
@@ -63,7 +70,8 @@ def predict_ratio(clf, data, n_rounds):
     """Compare 20 queries against 20 exemplars with the plain encoder on the 40 images."""
     run = data.runs[0]
     images = np.concatenate([run.support_images, run.query_images])
-    encoder = clf.network_.encoder
+    clf.set_support(run.support_images, run.support_labels)
+    encoders = [member.encoder for member in members_of(clf.network_)]
     scaled = clf.fitted_.comparer.scaling(torch.from_numpy(images[:, None].astype(np.float32)))
 
     def ours():
@@ -72,9 +80,43 @@ def predict_ratio(clf, data, n_rounds):
 
     def bare():
         with torch.no_grad():
-            encoder(scaled)
+            for encoder in encoders:
+                encoder(scaled)
 
     return alternate(ours, bare, n_rounds)
+
+
+def predict_ratios(n_rounds, data, **classifiers):
+    """Return `predict_ratio` of each classifier in both precisions."""
+    ratios = {}
+    for name, clf in classifiers.items():
+        clf = copy.copy(clf)
+        ratios[name] = predict_ratio(clf.set_params(precision="auto"), data, n_rounds)
+        clf.set_params(precision="float32")
+        ratios[f"{name}_float32"] = predict_ratio(clf, data, n_rounds)
+    return ratios
+
+
+def start_seconds(n_rounds):
+    """Return medians of what a new process takes to import, and to give its first answers."""
+    code = """
+import time
+import numpy as np, sklearn.linear_model, torch
+X = np.full((2, 105, 105), 255, dtype=np.uint8)
+X[0, 20:80, 50], X[1, 50, 20:80] = 0, 0
+times = [time.perf_counter()]
+from sksiamese import load_pretrained
+times.append(time.perf_counter())
+load_pretrained().set_support(X, [0, 1]).predict(X)
+print(*np.diff([*times, time.perf_counter()]))
+"""
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(n_rounds)
+    ]
+    seconds = [[float(value) for value in run.stdout.split()] for run in runs]
+    medians = [statistics.median(values) for values in zip(*seconds, strict=True)]
+    return {"import": medians[0], "first_answers": medians[1], "rounds": n_rounds}
 
 
 def pack_ratios(n_rounds):
@@ -220,7 +262,8 @@ def main():
     clf = SiameseOneShotClassifier(max_iter=1, random_state=0)
     clf.fit(data.images, data.target, data.alphabets)
     result = {
-        "predict": predict_ratio(clf, data, 8 * args.rounds),
+        **predict_ratios(8 * args.rounds, data, predict=clf, pretrained=load_pretrained()),
+        "start": start_seconds(1 + args.rounds // 3),
         **pack_ratios(8 * args.rounds),
     }
     # Before the training steps, whose memory the copy of a support would reuse: in a process that

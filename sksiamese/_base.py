@@ -12,12 +12,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._building import check_device, check_params
+from ._building import check_device, check_params, computes_in_bfloat16
 from ._containers import as_images
 from ._fitted import Fitted, check_unknown_label
 from ._learning import Monitor, learn, neural
 from ._params import (
     LearningParams,
+    check_bool,
     check_choice,
     check_number,
     pretrained_names,
@@ -31,6 +32,7 @@ from ._validation import (
     ImageStore,
     SeriesStore,
     check_calibration_data,
+    check_embeddings,
     check_images,
     check_labels,
     naming_rows,
@@ -43,6 +45,7 @@ from .twin.inference import NeuralComparer
 from .twin.network import Network, members_of
 from .twin.reading import check_exemplars
 from .twin.scaling import describe_shape
+from .twin.sharing import device_of
 
 T = TypeVar("T")
 
@@ -89,7 +92,7 @@ def n_features_out_of(fitted: Fitted) -> int | None:
 
 
 def fitted_of(estimator: Any) -> Fitted:
-    """Return what the estimator has learned, to be used on its `device`.
+    """Return what the estimator has learned, to be used on its `device` in its `precision`.
 
     Raises
     ------
@@ -115,7 +118,9 @@ def fitted_of(estimator: Any) -> Fitted:
     if not isinstance(comparer, NeuralComparer):
         return fitted
     check_device(estimator.device)
-    return replace(fitted, comparer=comparer.to(estimator.device))
+    device = device_of(estimator.device)
+    bfloat16 = computes_in_bfloat16(estimator.precision, device)
+    return replace(fitted, comparer=comparer.to(device, bfloat16))
 
 
 def supported(estimator: Any) -> Fitted:
@@ -181,13 +186,26 @@ def same_network(before: Fitted, now: Fitted) -> bool:
 
 
 def change_support(
-    estimator: Any, X: Any, y: Any, current: Callable[[Any], Fitted] = fitted_of
+    estimator: Any,
+    X: Any,
+    y: Any,
+    current: Callable[[Any], Fitted] = fitted_of,
+    *,
+    embedded: Any = False,
 ) -> None:
-    """Replace the support of an estimator by these exemplars."""
-    change(estimator, lambda fitted: _supported_by(estimator, X, y, fitted), current=current)
+    """Replace the support of an estimator by these exemplars, or by their embeddings."""
+    check_bool(embedded, "embedded")
+    change(
+        estimator,
+        lambda fitted: _supported_by(estimator, X, y, fitted, embedded),
+        current=current,
+    )
 
 
-def _supported_by(estimator: Any, X: Any, y: Any, fitted: Fitted) -> Change:
+def _supported_by(estimator: Any, X: Any, y: Any, fitted: Fitted, embedded: bool) -> Change:
+    if embedded:
+        support = SupportSet.of(*_known_exemplars(estimator, X, y, fitted))
+        return lambda now: replace(now, support=support)
     for_these, store = adapted(estimator, X, fitted)
     support = SupportSet.of(*exemplars(estimator, store, y, for_these))
     return lambda now: replace(
@@ -200,19 +218,21 @@ def _supported_by(estimator: Any, X: Any, y: Any, fitted: Fitted) -> Change:
     )
 
 
-def extend_support(estimator: Any, X: Any, y: Any) -> None:
-    """Add these exemplars to the support of an estimator, or make it of them.
+def extend_support(estimator: Any, X: Any, y: Any, *, embedded: Any = False) -> None:
+    """Add these exemplars, or their embeddings, to the support, or make it of them.
 
     Warns
     -----
     DuplicateExemplarWarning
         If the same image has two labels, in X, or in X and in the support.
     """
+    check_bool(embedded, "embedded")
 
     def learn(fitted: Fitted) -> Change:
         if fitted.support is None:
-            return _supported_by(estimator, X, y, fitted)
-        added = _further_exemplars(estimator, X, y, fitted)
+            return _supported_by(estimator, X, y, fitted, embedded)
+        further = _known_exemplars if embedded else _further_exemplars
+        added = further(estimator, X, y, fitted)
 
         def with_these(now: Fitted) -> Fitted:
             assert now.support is not None
@@ -331,12 +351,26 @@ def exemplars(
     DuplicateExemplarWarning
         If the same image has two labels.
     """
-    labels = check_labels(y, len(store))
-    if estimator.unknown_label is not None:
-        check_unknown_label(estimator.unknown_label, labels)
+    labels = _labels_of_exemplars(estimator, y, len(store))
     embeddings = fitted.comparer.embed(store)
     warn_of_duplicates(store, labels)
     return embeddings, labels
+
+
+def _labels_of_exemplars(estimator: Any, y: Any, n: int) -> np.ndarray:
+    labels = check_labels(y, n)
+    if estimator.unknown_label is not None:
+        check_unknown_label(estimator.unknown_label, labels)
+    return labels
+
+
+def _known_exemplars(
+    estimator: Any, X: Any, y: Any, fitted: Fitted
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return embeddings that were made before, such as a memory map, and validated labels."""
+    check_knows_input(fitted)
+    embeddings = check_embeddings(X, neural(fitted).embedding_shape)
+    return embeddings, _labels_of_exemplars(estimator, y, len(embeddings))
 
 
 def _further_exemplars(

@@ -3,13 +3,14 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ._params import LearningParams, check_choice
+from ._params import PRECISIONS, LearningParams, check_choice
 from ._training_data import LabelledData, PairData, TrainingData
 from .exceptions import NoEffectWarning, warn
 from .model_selection import make_pairs
@@ -29,6 +30,7 @@ from .twin.losses import LOSSES
 from .twin.network import TwinNetwork, trains
 from .twin.optimizers import OPTIMIZERS
 from .twin.scaling import InputScaling, describe_shape
+from .twin.sharing import ACCELERATE, Team, device_of
 from .twin.statistics import is_trained
 from .twin.training import TrainingOptions, supports_bfloat16
 
@@ -56,6 +58,8 @@ def check_params(params: LearningParams) -> None:
             check_choice(own.encoder, "encoder", ("auto", *ENCODERS))
         check_choice(own.head, "head", tuple(HEADS))
     check_callbacks(params.callbacks, params.early_stopping)
+    if params.device == ACCELERATE:
+        return
     try:
         torch.device(params.device)
     except (RuntimeError, TypeError) as error:
@@ -65,12 +69,32 @@ def check_params(params: LearningParams) -> None:
 def check_device(device: Any) -> None:
     """Raise ValueError unless torch can use the device on this machine."""
     try:
-        torch.zeros(1, device=torch.device(device)).cpu()  # "meta" has no values
+        torch.zeros(1, device=torch.device(device_of(device))).cpu()  # "meta" has no values
     except (RuntimeError, TypeError, AssertionError) as error:
         raise ValueError(
             f"device={device!r} cannot be used on this machine ({error}). Call "
             "set_params(device='cpu'), or name a device that torch has here."
         ) from error
+
+
+def check_shared(params: LearningParams) -> None:
+    """Raise ValueError for parameters by which several processes cannot train one network."""
+    if params.random_state is None:
+        raise ValueError(
+            "random_state=None, but several processes train one network, and must draw the same "
+            "batches: set random_state to an integer."
+        )
+    if params.checkpoint_dir is not None:
+        raise ValueError(
+            f"checkpoint_dir={params.checkpoint_dir!r}, which one fit alone can use, but several "
+            "processes train one network: set checkpoint_dir=None."
+        )
+
+
+def computes_in_bfloat16(precision: Any, device: str) -> bool:
+    """Return whether training and prediction use bfloat16; ValueError if it is not known."""
+    check_choice(precision, "precision", PRECISIONS)
+    return precision == "bfloat16" or (precision == "auto" and supports_bfloat16(device))
 
 
 def build_network(params: LearningParams, shape: tuple[int, ...], seed: int | None) -> TwinNetwork:
@@ -142,18 +166,18 @@ def build_batches(
     scaling: InputScaling,
     seed: int,
 ) -> Batches:
-    """Return the training batches: of given or drawn pairs, or all pairs of classes."""
-    augmentation = _augmentation(params, data.store.input_shape)
+    """Return the training batches: of given or drawn pairs, or all pairs of classes.
+
+    The augmentation in `params` is known; see `with_augmentation`.
+    """
+    augmentation: Any = params.augmentation
     pairs = data.pairs if isinstance(data, PairData) else None
     if isinstance(data, LabelledData) and params.n_pairs is not None:
         pairs = make_pairs(data.classes, data.groups, params.n_pairs, random_state=seed)
     if pairs is not None:
         return PairBatches(data.store, scaling, pairs, params.pairs_per_step(), augmentation, seed)
     assert isinstance(data, LabelledData)
-    turned = params.class_augmentation
-    if turned == "auto":
-        turned = "rotate_reflect" if scaling.crop == "foreground" else None
-    turns = turns_of(turned, scaling.output_shape)
+    turns = turns_of(params.class_augmentation, scaling.output_shape)
     return ClassBatches(
         data.store,
         scaling,
@@ -204,8 +228,18 @@ def encodes_once(params: LearningParams, network: TwinNetwork) -> bool:
     )
 
 
-def _augmentation(params: LearningParams, input_shape: tuple[int, ...]) -> Any:
-    name = params.augmentation
+def with_augmentation(
+    params: LearningParams, input_shape: tuple[int, ...], scaling: InputScaling
+) -> LearningParams:
+    """Return the parameters with a callable for `augmentation`, or None, and without "auto"."""
+    turned = params.class_augmentation
+    if turned == "auto":
+        turned = "rotate_reflect" if scaling.crop == "foreground" else None
+    augmentation = _augmentation(params.augmentation, input_shape)
+    return replace(params, augmentation=augmentation, class_augmentation=turned)
+
+
+def _augmentation(name: Any, input_shape: tuple[int, ...]) -> Any:
     if callable(name):
         return name
     if name == "auto":
@@ -228,12 +262,10 @@ def build_options(
     scaling: InputScaling,
     callbacks: list[Any],
     number: int,
+    team: Team | None,
 ) -> TrainingOptions:
     """Return the options to train one of the networks by; `number` counts from 0."""
     of_all = f" {number + 1}/{params.n_networks}" if params.n_networks > 1 else ""
-    bfloat16 = params.precision == "bfloat16" or (
-        params.precision == "auto" and supports_bfloat16(params.device)
-    )
     return TrainingOptions(
         loss=params.loss,
         max_iter=params.max_iter,
@@ -242,12 +274,14 @@ def build_options(
         ema_decay=params.ema_decay,
         optimizer=params.optimizer,
         optimizer_params=params.optimizer_params or {},
-        bfloat16=bfloat16 and not strides_outrun_maps(network.encoder, scaling.output_shape),
+        bfloat16=computes_in_bfloat16(params.precision, params.device)
+        and not strides_outrun_maps(network.encoder, scaling.output_shape),
         device=params.device,
         callbacks=callbacks,
         net_params=params.net_params or {},
         progress=f"training{of_all}" if params.verbose else None,
         global_generators=draws_globally(params),
+        team=team,
     )
 
 

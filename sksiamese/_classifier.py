@@ -203,11 +203,16 @@ class SiameseOneShotClassifier(
         If True, `fit` continues from the current weights and keeps the input scaling, instead of
         starting anew.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Arithmetic of training. "auto": bfloat16 where the processor has instructions for it.
-        Always float32 where a stride is longer than a side of a map, as of images below 5 pixels.
+        Arithmetic of training, and of ``encoder="conv"`` in prediction; embeddings are float32.
+        "auto": bfloat16 where the processor has instructions for it, so that logits differ by
+        about 0.01 between processors. ``set_params(precision="float32")`` also changes a fitted
+        estimator. Training is always in float32 where a stride is longer than a side of a map,
+        as of images below 5 pixels.
     device : str, default="cpu"
         Torch device of training and prediction. `network_` stays on the CPU. On a machine
-        without the device, call ``set_params(device="cpu")`` before predicting.
+        without the device, call ``set_params(device="cpu")`` before predicting. "accelerate": the
+        device that accelerate gives this process. In a script that ``accelerate launch`` starts in
+        several processes, `fit` trains one network in all of them, and each has the result.
     callbacks : list of skorch callbacks or None, default=None
         Called during training. They may monitor "train_loss" and, with early stopping,
         "one_shot_accuracy"; another name is an error before training, unless a callback of yours
@@ -413,7 +418,8 @@ class SiameseOneShotClassifier(
         Returns
         -------
         self : SiameseOneShotClassifier
-            The fitted estimator. Its support is the training set; after pairs it has none.
+            The fitted estimator. Its support is the training set, which is embedded when it is
+            first used; after pairs it has none.
 
         Raises
         ------
@@ -466,7 +472,9 @@ class SiameseOneShotClassifier(
         raise_if_interrupted(stopped)
         return self
 
-    def set_support(self, X: ArrayLike, y: ArrayLike) -> SiameseOneShotClassifier:
+    def set_support(
+        self, X: ArrayLike, y: ArrayLike, embedded: bool = False
+    ) -> SiameseOneShotClassifier:
         """Replace the support by these exemplars.
 
         A pretrained network also estimates its input scaling from X: size, background level and
@@ -478,6 +486,10 @@ class SiameseOneShotClassifier(
             One or more exemplars of each class, of the shape seen in `fit`.
         y : array-like of shape (n_exemplars,)
             Class labels of the exemplars, of any dtype.
+        embedded : bool, default=False
+            If True, X are embeddings that `transform` returned, (n_exemplars, n_features_out), for
+            instance a memory map; they are not copied. Queries are scaled as before, and copies
+            of one image with two labels are not looked for.
 
         Returns
         -------
@@ -518,10 +530,12 @@ class SiameseOneShotClassifier(
         >>> len(clf.classes_)
         20
         """
-        change_support(self, X, y)
+        change_support(self, X, y, embedded=embedded)
         return self
 
-    def add_support(self, X: ArrayLike, y: ArrayLike) -> SiameseOneShotClassifier:
+    def add_support(
+        self, X: ArrayLike, y: ArrayLike, embedded: bool = False
+    ) -> SiameseOneShotClassifier:
         """Add exemplars of known or new classes to the support.
 
         The present exemplars are not embedded again.
@@ -532,6 +546,8 @@ class SiameseOneShotClassifier(
             Exemplars, of the shape seen in `fit`.
         y : array-like of shape (n_exemplars,)
             Class labels of the exemplars, of the type of the present labels.
+        embedded : bool, default=False
+            If True, X are embeddings; see `set_support`.
 
         Returns
         -------
@@ -571,7 +587,7 @@ class SiameseOneShotClassifier(
         >>> clf.add_support(X[2:], y[2:]).classes_
         array([0, 1, 2])
         """
-        extend_support(self, X, y)
+        extend_support(self, X, y, embedded=embedded)
         return self
 
     def remove_support(self, labels: Any) -> SiameseOneShotClassifier:
@@ -701,7 +717,7 @@ class SiameseOneShotClassifier(
         return self
 
     def predict(
-        self, X: ArrayLike, return_logits: bool = False
+        self, X: ArrayLike, return_logits: bool = False, exact: bool = False
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Predict the class labels for the provided data.
 
@@ -714,6 +730,12 @@ class SiameseOneShotClassifier(
             Queries, of the shape seen in `fit`.
         return_logits : bool, default=False
             If True, also return the logits, from the same embeddings.
+        exact : bool, default=False
+            If True, compare each query with all exemplars. Otherwise, in a support of 2,000
+            classes or more, only the 50 whose embeddings have the greatest dot products with
+            that of the query: large supports are much faster, and the answer is seldom another
+            one. Heads with L1 distances, and ``aggregation="mean"`` of several exemplars, always
+            compare all.
 
         Returns
         -------
@@ -757,9 +779,11 @@ class SiameseOneShotClassifier(
         """
         fitted = supported(self)
         queries = embed(self, X, fitted)
-        logits = fitted.class_logits(queries, self.aggregation)
-        labels = fitted.labels(queries, logits, self.aggregation, self.unknown_label)
-        return (labels, logits) if return_logits else labels
+        logits = fitted.class_logits(queries, self.aggregation) if return_logits else None
+        labels = fitted.labels(
+            queries, self.aggregation, self.unknown_label, logits=logits, exact=exact
+        )
+        return labels if logits is None else (labels, logits)
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the accuracy on the given data and labels.
@@ -867,7 +891,7 @@ class SiameseOneShotClassifier(
         """
         return prediction_set(self, X, coverage)
 
-    def score_samples(self, X: ArrayLike) -> np.ndarray:
+    def score_samples(self, X: ArrayLike, exact: bool = False) -> np.ndarray:
         """Return how likely each query is of some class in the support.
 
         The score is ``max_k score_k - log(n_classes)``. The second term is a union-bound
@@ -884,6 +908,8 @@ class SiameseOneShotClassifier(
         ----------
         X : array-like of shape (n_queries, ...)
             Queries, of the shape seen in `fit`.
+        exact : bool, default=False
+            See `predict`.
 
         Returns
         -------
@@ -896,9 +922,7 @@ class SiameseOneShotClassifier(
            recognition", Interspeech 2017.
         """
         fitted = supported(self)
-        queries = embed(self, X, fitted)
-        logits = fitted.class_logits(queries, self.aggregation)
-        return fitted.scores(queries, logits, self.aggregation)
+        return fitted.scores(embed(self, X, fitted), self.aggregation, exact)
 
     def match(self, X: ArrayLike) -> np.ndarray:
         """Predict labels by the best one-to-one assignment of queries to classes.
@@ -927,7 +951,11 @@ class SiameseOneShotClassifier(
         return fitted.classes[linear_sum_assignment(logits, maximize=True)[1]]
 
     def kneighbors(
-        self, X: ArrayLike, n_neighbors: int = 5, return_distance: bool = True
+        self,
+        X: ArrayLike,
+        n_neighbors: int = 5,
+        return_distance: bool = True,
+        exact: bool = False,
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Find the nearest exemplars of the support.
 
@@ -939,6 +967,8 @@ class SiameseOneShotClassifier(
             Number of exemplars for each query.
         return_distance : bool, default=True
             Whether to return the distances.
+        exact : bool, default=False
+            See `predict`: of a large support, at least 50 and twice `n_neighbors` are compared.
 
         Returns
         -------
@@ -958,7 +988,9 @@ class SiameseOneShotClassifier(
         assert fitted.support is not None
         check_n_neighbors(n_neighbors, len(fitted.support))
         queries = embed(self, X, fitted)
-        distances, indices = fitted.support.kneighbors(fitted.comparer, queries, n_neighbors)
+        distances, indices = fitted.support.kneighbors(
+            fitted.comparer, queries, n_neighbors, exact
+        )
         return (distances, indices) if return_distance else indices
 
     def transform(self, X: ArrayLike) -> np.ndarray:

@@ -18,6 +18,7 @@ from .twin.heads import Whitened
 from .twin.whitening import knows_scatter, logistic_line, reduced, set_line, whiten, whitening
 
 N_FOLDS = 3
+BLOCK_ROWS = 1024
 N_PAIRS = 10_000  # of which the slope and the intercept of the logits are learned
 Learn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # features and classes: see `whitening`
 
@@ -75,7 +76,7 @@ def solved(
 
 def _whiten(head: Whitened, features: Tensor, mean: Tensor, projection: Tensor) -> None:
     """Give the head a projection to its number of components."""
-    whiten(head, mean, reduced(projection, (features - mean) @ projection, head.n_components))
+    whiten(head, mean, reduced(projection, features, mean, head.n_components))
 
 
 def _classes_of(data: TrainingData) -> np.ndarray:
@@ -106,7 +107,8 @@ def _left_out(
         pairs = _pairs(data, np.flatnonzero(~others))
         if not knows_scatter(known) or not len(pairs):
             continue
-        _whiten(head, features[others], *learn(features[others], known))
+        of_others = features[others]
+        _whiten(head, of_others, *learn(of_others, known))
         found.append(_compared(head, features, pairs))
     cosines, same = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return cosines, same
@@ -130,6 +132,10 @@ def _compared(
     rows, places = np.unique(pairs[:, :2], return_inverse=True)
     (i, j), same = places.reshape(-1, 2).T, pairs[:, 2]
     with torch.no_grad():
-        embeddings = head.embed(features[rows])
-        cosines = (embeddings[i] * embeddings[j]).sum(1)
+        of_rows = torch.from_numpy(rows).split(BLOCK_ROWS)
+        embeddings = torch.cat([head.embed(features[block]) for block in of_rows])
+        of_pairs = zip(
+            *(torch.from_numpy(x.copy()).split(BLOCK_ROWS) for x in (i, j)), strict=True
+        )
+        cosines = torch.cat([(embeddings[a] * embeddings[b]).sum(1) for a, b in of_pairs])
     return cosines.double().numpy(), same

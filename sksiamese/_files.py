@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, read only if they are regular files; folders to lock."""
+"""Files: written whole or not at all, read only if they are regular files; locks."""
 
 import contextlib
 import errno
@@ -121,21 +121,29 @@ def _check_regular(status: os.stat_result) -> None:
         raise OSError(errno.EINVAL, f"it is {kind}; expected a regular file")
 
 
-class FolderLock:
-    """A folder that is locked until `close`, or until this process ends; not on Windows.
+class FileLock:
+    """A file that is locked until `close`, or until this process ends; not on Windows.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file, which is made if it does not exist.
+    in_use : str
+        Message of the error if another one locks it.
 
     Raises
     ------
     BlockingIOError
         If another one locks it, in this process or in another.
     OSError
-        If the folder cannot be used.
+        If the file cannot be used.
     """
 
-    _held: ClassVar[set["FolderLock"]] = set()
+    _held: ClassVar[set["FileLock"]] = set()
 
-    def __init__(self, folder: Path) -> None:
-        self._number: int | None = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    def __init__(self, path: Path, in_use: str) -> None:
+        self._in_use = in_use
+        self._number: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         self._held.add(self)
         try:
             self._wait()
@@ -144,19 +152,18 @@ class FolderLock:
             raise
 
     def _wait(self) -> None:
-        """Lock the folder as soon as a process that was killed has let go of it."""
+        """Lock the file as soon as a process that was killed has let go of it."""
         end = time.monotonic() + PATIENCE
         while fcntl is not None and self._number is not None:
             try:
                 return fcntl.flock(self._number, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 if time.monotonic() > end:
-                    what = "another fit is using it; give each fit a folder of its own"
-                    raise BlockingIOError(error.errno, what) from error
+                    raise BlockingIOError(error.errno, self._in_use) from error
             time.sleep(PATIENCE / 20)
 
     def close(self) -> None:
-        """Unlock the folder."""
+        """Unlock the file."""
         self._held.discard(self)
         if self._number is not None:
             os.close(self._number)
@@ -170,7 +177,7 @@ class FolderLock:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=FolderLock.close_all)
+    os.register_at_fork(after_in_child=FileLock.close_all)
 
 
 def root_of(array: np.ndarray) -> np.ndarray:
@@ -200,6 +207,21 @@ def check_mapping(array: Any) -> None:
             f"{name} has been truncated to {size} bytes since it was memory-mapped with {end}. "
             "Write it again and load it again."
         )
+
+
+def stamp_of(array: Any) -> tuple[int, int] | None:
+    """Return what tells one state of the file that an array maps from another.
+
+    None if the array is not a read-only memory map: it may change without a trace.
+    """
+    root = root_of(array) if isinstance(array, np.ndarray) else None
+    if not isinstance(root, np.memmap) or root.flags.writeable or root.filename is None:
+        return None
+    try:
+        status = os.stat(root.filename)
+    except FileNotFoundError:  # the map keeps what the file had
+        return 0, 0
+    return status.st_ino, status.st_mtime_ns
 
 
 def printable(path: object) -> str:

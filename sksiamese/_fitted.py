@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -9,13 +10,12 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from ._support import Comparer, SupportSet, joined_dtype
+from ._support import Comparer, SupportSet, joined_dtype, pair_logits
 from .model_selection import EpisodeSplit, make_pairs
 from .model_selection._split import common_way
 
 N_PAIRS = 10_000  # that calibrate the logits
 N_QUERIES = 2_000  # that calibrate the rejection threshold
-BLOCK_PAIRS = 1024
 SLOPES = (1e-20, 1e4)  # of logistic regression: regularised, it is about 100 at most
 COHORT = (100, 1000)  # classes that levels are learned of, at least and at most
 SHARE = 0.02  # of a cohort: those that a sample is most like
@@ -130,9 +130,8 @@ class Fitted:
         self, a: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray
     ) -> np.ndarray:
         """Return calibrated logits of the pairs (a[i], b[j]), (P,), in blocks of pairs."""
-        blocks = (slice(start, start + BLOCK_PAIRS) for start in range(0, len(i), BLOCK_PAIRS))
-        parts = [self.comparer.pair_logits(a[i[rows]], b[j[rows]]) for rows in blocks]
-        return self._calibrated(np.concatenate(parts))
+        logits = pair_logits(self.comparer, a.__getitem__, b.__getitem__, i, j)
+        return self._calibrated(logits)
 
     def class_logits(self, queries: np.ndarray, aggregation: str) -> np.ndarray:
         """Return calibrated logits of queries with the classes of the support.
@@ -170,7 +169,11 @@ class Fitted:
         return rows[first[chosen.astype(np.intp)]]
 
     def class_scores(
-        self, queries: np.ndarray, logits: np.ndarray, aggregation: str
+        self,
+        queries: np.ndarray,
+        logits: np.ndarray,
+        aggregation: str,
+        places: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return how much more alike query and class are than either is to others.
 
@@ -182,25 +185,31 @@ class Fitted:
         ----------
         queries : ndarray of shape (n_queries, ...)
             Embeddings.
-        logits : ndarray of shape (n_queries, n_classes)
+        logits : ndarray of shape (n_queries, n)
             Their `class_logits`.
         aggregation : {"mean", "max", "prototype"}
+        places : ndarray of shape (n_queries, n) or None, default=None
+            Places among `classes` of those that logits are of; None: all classes.
 
         Returns
         -------
-        scores : ndarray of shape (n_queries, n_classes)
+        scores : ndarray of shape (n_queries, n)
         """
         if self.level_weights is None:
             return logits
         assert self.support is not None
         of_classes = self.support.combined(self._levels_of_exemplars, aggregation)
+        of_classes = of_classes if places is None else of_classes[places]
         levels = self._levels(queries)[:, None] + of_classes
         return logits - np.float32(self.calibration[0] / 2) * levels
 
     @functools.cached_property
     def _levels_of_exemplars(self) -> np.ndarray:
         assert self.support is not None
-        return np.concatenate([self._levels(embeddings) for embeddings, _ in self.support.blocks])
+        by = self.level_weights
+        return np.concatenate(
+            [block.derived("levels", by, self._levels) for block in self.support.blocks]
+        )
 
     def _levels(self, embeddings: np.ndarray) -> np.ndarray:
         """Return how much each sample is like others, as a logit before calibration: (n,)."""
@@ -231,16 +240,19 @@ class Fitted:
         weights = line.coef_.reshape(cohort.shape[1:]).astype(np.float32)
         return replace(self, level_weights=weights, level_offset=float(line.intercept_))
 
-    def scores(self, queries: np.ndarray, logits: np.ndarray, aggregation: str) -> np.ndarray:
+    def scores(self, queries: np.ndarray, aggregation: str, exact: bool = False) -> np.ndarray:
         """Return ``max_k score_k - log(n_classes)`` of each query; see `score_samples`."""
-        return _best(self.class_scores(queries, logits, aggregation))
+        parts = self._best_logits(queries, aggregation, exact)
+        return np.concatenate([self._greatest(*part, aggregation) for part in parts])
 
     def labels(
         self,
         queries: np.ndarray,
-        logits: np.ndarray,
         aggregation: str,
         unknown_label: Any = None,
+        *,
+        logits: np.ndarray | None = None,
+        exact: bool = False,
     ) -> np.ndarray:
         """Return the class of each query's greatest logit, or `unknown_label`.
 
@@ -248,11 +260,13 @@ class Fitted:
         ----------
         queries : ndarray of shape (n_queries, ...)
             Embeddings.
-        logits : ndarray of shape (n_queries, n_classes)
-            Their `class_logits`.
         aggregation : {"mean", "max", "prototype"}
         unknown_label : label or None
             Answer where the score is below `rejection_threshold`; None: never.
+        logits : ndarray of shape (n_queries, n_classes) or None, default=None
+            Their `class_logits`, if these are known.
+        exact : bool, default=False
+            Compare each query with all exemplars of a large support; see `predict`.
 
         Returns
         -------
@@ -263,17 +277,46 @@ class Fitted:
         NotFittedError
             If `unknown_label` is given before calibration.
         """
-        answers = self.classes[logits.argmax(axis=1)]
-        if unknown_label is None:
-            return answers
-        if self.rejection_threshold is None:
+        if unknown_label is not None and self.rejection_threshold is None:
             raise NotFittedError(
                 f"unknown_label={unknown_label!r} needs rejection_threshold_, which has not been "
                 "learned. Call calibrate(X, y) with classes not used in training."
             )
-        unknown = check_unknown_label(unknown_label, self.classes)
-        scores = self.scores(queries, logits, aggregation)
-        return np.where(scores >= self.rejection_threshold, answers, unknown)
+        answers = []
+        parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]]
+        if logits is None:
+            parts = self._best_logits(queries, aggregation, exact)
+        else:
+            parts = [(queries, logits, None)]
+        for part, values, places in parts:
+            best = values.argmax(axis=1)
+            if places is not None:
+                best = np.take_along_axis(places, best[:, None], axis=1)[:, 0]
+            answers.append(self.classes[best])
+            if unknown_label is not None:
+                unknown = check_unknown_label(unknown_label, self.classes)
+                scores = self._greatest(part, values, places, aggregation)
+                answers[-1] = np.where(scores >= self.rejection_threshold, answers[-1], unknown)
+        return np.concatenate(answers)
+
+    def _best_logits(
+        self, queries: np.ndarray, aggregation: str, exact: bool
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+        """Yield some queries, their calibrated logits, and of which classes these are."""
+        assert self.support is not None
+        for part in self.support.parts(queries):
+            logits, places = self.support.best_logits(self.comparer, part, aggregation, exact)
+            yield part, self._calibrated(logits), places
+
+    def _greatest(
+        self,
+        queries: np.ndarray,
+        logits: np.ndarray,
+        places: np.ndarray | None,
+        aggregation: str,
+    ) -> np.ndarray:
+        scores = self.class_scores(queries, logits, aggregation, places)
+        return scores.max(axis=1) - np.log(np.float32(len(self.classes)))
 
     def lowest_score(self, coverage: float) -> float:
         """Return the lowest score with which a class is in a prediction set; see `predict_set`.
@@ -447,10 +490,6 @@ def _pair_of_each_class(classes: np.ndarray, groups: np.ndarray) -> tuple[np.nda
     same = (classes[rows[1:]] == classes[rows[:-1]]) & (groups[rows[1:]] == groups[rows[:-1]])
     first = np.flatnonzero(same & ~np.concatenate([[False], same[:-1]]))
     return rows[first], rows[first + 1]
-
-
-def _best(scores: np.ndarray) -> np.ndarray:
-    return scores.max(axis=1) - np.log(np.float32(scores.shape[1]))
 
 
 def check_unknown_label(unknown_label: Any, classes: np.ndarray) -> np.ndarray:

@@ -21,33 +21,42 @@ from ._building import (
     build_batches,
     build_network,
     build_options,
+    check_shared,
+    computes_in_bfloat16,
     draws_globally,
     encodes_once,
     warn_of_new_norm,
     warn_of_no_effect,
+    with_augmentation,
 )
 from ._callbacks import EpochTasks
 from ._closed_form import solved
+from ._files import stamp_of
 from ._fitted import Fitted
 from ._identity import described, identity
 from ._params import LearningParams, as_memory
 from ._scaling import build_scaling, learn_input_scaling
 from ._support import SupportSet
 from ._training_data import LabelledData, PairData, Split, TrainingData, split_data
-from ._validation import ImageStore
+from ._validation import ImageStore, SubStore
 from .twin.checkpoints import Checkpoints
 from .twin.encoders import feature_shape
 from .twin.encoding import LARGEST, FeatureStore, embed_features, encode, unscaled
 from .twin.heads import Whitened
 from .twin.inference import NeuralComparer
 from .twin.network import TwinEnsemble, TwinNetwork, members_of, trains
-from .twin.reading import check_samples, check_training_images
+from .twin.reading import check_samples, check_training_images, is_kept, scaled_whole
 from .twin.scaling import InputScaling
+from .twin.sharing import Team, device_of
 from .twin.state import load_module_state
 from .twin.training import History, history_of, train, warn_if_collapsed
+from .twin.whitening import rows_to_whiten
 
 # Arguments that the key of cached features describes.
 IGNORED = ["network", "store", "scaling", "device"]
+
+
+Embedded = Callable[..., np.ndarray]  # from rows of samples, or of all, to embeddings
 
 
 @dataclass(frozen=True)
@@ -106,14 +115,19 @@ def learn(
     interrupted : bool
         Whether Ctrl-C ended training early; `fitted` is what was learned so far.
     """
-    rate = false_acceptance_rate
+    rate, team = false_acceptance_rate, Team.of(params.device)
+    if team is not None:
+        check_shared(params)
+    params = replace(params, device=device_of(params.device))
     with _opened_checkpoints(params, data, start, rate) as checkpoints:
         if checkpoints is not None and params.random_state is None:
             params = replace(params, random_state=checkpoints.seed)
         split = split_data(params, data, calibrates=rate is not None)
-        scaling = _scaling(params, data, start)
+        scaling, images = _scaled(params, data, start)
         warn_of_new_norm(params)
-        fit = _Fit(params, data, split, scaling, feature_names, start, monitor, checkpoints)
+        fit = _Fit(
+            params, data, split, scaling, images, feature_names, start, monitor, checkpoints, team
+        )
         fit = _encoded(fit)
         members, histories, interrupted = _train_members(fit)
         fitted = fit.fitted_by(members, histories)
@@ -148,18 +162,21 @@ def neural(fitted: Fitted) -> NeuralComparer:
 class _Fit:
     """What the networks of one fit have in common; see `learn`.
 
-    `first` is the first network before training, if it is built already; `encoded` are an encoder
-    that does not train and what it makes of all samples, if there is one.
+    `images` are all samples, scaled, if they were kept. `first` is the first network before
+    training, if it is built already; `encoded` are an encoder that does not train and what it
+    makes of all samples, if there is one.
     """
 
     params: LearningParams
     data: TrainingData
     split: Split
     scaling: InputScaling
+    images: ImageStore | None
     feature_names: np.ndarray | None
     start: Fitted | None
     monitor: Monitor | None
     checkpoints: Checkpoints | None
+    team: Team | None
     first: TwinNetwork | None = None
     encoded: tuple[nn.Module, FeatureStore] | None = None
 
@@ -177,8 +194,10 @@ class _Fit:
     def fitted_by(self, networks: list[TwinNetwork], histories: list[History]) -> Fitted:
         """Return the value of these networks, without a support."""
         network = networks[0] if len(networks) == 1 else TwinEnsemble(networks).eval()
+        precision, device = self.params.precision, str(self.params.device)
+        bfloat16 = computes_in_bfloat16(precision, device)
         return Fitted(
-            NeuralComparer(network, self.scaling, str(self.params.device)),
+            NeuralComparer(network, self.scaling, device, bfloat16),
             self.data.store.input_shape,
             flat=self.data.store.flat,
             feature_names=self.feature_names,
@@ -188,11 +207,29 @@ class _Fit:
             history=tuple(histories),
         )
 
-    def embedded(self, fitted: Fitted) -> np.ndarray:
-        """Return the embeddings of all samples."""
+    @property
+    def seen(self) -> tuple[ImageStore | SubStore, InputScaling]:
+        """All samples, and the scaling that brings them to what an encoder sees."""
+        if self.images is None:
+            return self.data.store, self.scaling
+        return self.images, unscaled(self.images.input_shape)
+
+    def supported(self, fitted: Fitted, labels: np.ndarray) -> tuple[Fitted, Embedded]:
+        """Return the value with all samples as support, and what embeds those at some rows.
+
+        They are embedded when they are asked for, if they stay as they are until then: scaled
+        images, which are ours, and files that are mapped read-only.
+        """
+        store, scaling = self.seen
+        stamp = stamp_of(getattr(store, "X", None))
+        if self.images is not None or (self.encoded is None and stamp is not None):
+            embedded = partial(_embedded, neural(fitted).with_scaling(scaling), store, stamp)
+            return replace(fitted, support=SupportSet.later(embedded, labels)), embedded
         if self.encoded is not None:
-            return embed_features(neural(fitted).network, self.encoded[1].features)
-        return fitted.comparer.embed(self.data.store, check=False)
+            embeddings = embed_features(neural(fitted).network, self.encoded[1].features)
+        else:
+            embeddings = fitted.comparer.embed(self.data.store, check=False)
+        return replace(fitted, support=SupportSet.of(embeddings, labels)), embeddings.__getitem__
 
     def whole(self, network: TwinNetwork) -> TwinNetwork:
         """Return a trained network; one of features, with the encoder that made them."""
@@ -209,10 +246,9 @@ class _Fit:
         fitted = self.fitted_by([*members, network], [*histories, past + history_of(net)])
         if isinstance(self.data, PairData):
             return fitted
-        embeddings = self.embedded(fitted)
-        support = SupportSet.of(embeddings, self.data.labels)
+        supported, _ = self.supported(fitted, self.data.labels)
         # Accept every query: no threshold is calibrated yet.
-        return replace(fitted, support=support, rejection_threshold=-math.inf)
+        return replace(supported, rejection_threshold=-math.inf)
 
 
 def _opened_checkpoints(
@@ -245,19 +281,31 @@ def _weights_of(start: Fitted) -> tuple[Any, ...]:
     return (neural(start).network, *(() if start.adapts else own))
 
 
-def _scaling(params: LearningParams, data: TrainingData, start: Fitted | None) -> InputScaling:
-    """Return the input scaling, of `start` or learned from the images, once it fits these."""
+def _scaled(
+    params: LearningParams, data: TrainingData, start: Fitted | None
+) -> tuple[InputScaling, ImageStore | None]:
+    """Return the input scaling, of `start` or learned from the images, once it fits these.
+
+    The second value are the images, scaled, if that is work and there is room for them.
+    """
+    store = data.store
     if start is not None and params.crop == "auto":
         params = replace(params, crop=neural(start).scaling.crop)
-    if start is None or start.adapts:
-        scaling = learn_input_scaling(params, data.store)
-        check_training_images(data.store, scaling)
-        return scaling
-    known = neural(start).scaling
-    shape = data.store.input_shape
-    scaling = build_scaling(params, shape, known.offset, known.scale, unit=known.unit)
-    check_samples(data.store, np.arange(len(data.store)), scaling)
-    return scaling
+    known = None if start is None or start.adapts else neural(start).scaling
+    if known is None:
+        scaling = learn_input_scaling(params, store)
+    else:
+        scaling = build_scaling(
+            params, store.input_shape, known.offset, known.scale, unit=known.unit
+        )
+    if is_kept(store, scaling):
+        images = scaled_whole(store, scaling, training=known is None).numpy()
+        return scaling, ImageStore(images, channels="first", name=getattr(store, "name", "X"))
+    if known is None:
+        check_training_images(store, scaling)
+    else:
+        check_samples(store, np.arange(len(store)), scaling)
+    return scaling, None
 
 
 def _encoded(fit: _Fit) -> _Fit:
@@ -273,14 +321,14 @@ def _encoded(fit: _Fit) -> _Fit:
         if not encodes_once(params, network) or len(store) * math.prod(shape) > LARGEST:
             return fit
         if params.memory is None:
-            features = encode(network, store, fit.scaling, params.device)
+            features = encode(network, *fit.seen, params.device)
         else:
             cached = as_memory(params.memory).cache(_cached_features, ignore=IGNORED)
             deciding = (network.encoder, getattr(store, "X", store), vars(fit.scaling))
             features = torch.from_numpy(
-                cached(described(deciding), network, store, fit.scaling, params.device)
+                cached(described(deciding), network, *fit.seen, params.device)
             )
-    return replace(fit, encoded=(network.encoder, FeatureStore(features, store)))
+    return replace(fit, images=None, encoded=(network.encoder, FeatureStore(features, store)))
 
 
 def _cached_features(
@@ -341,11 +389,13 @@ def _train_member(
     A network that the checkpoints have whole is not trained again.
     """
     params, checkpoints = fit.params.of_network(number), fit.checkpoints
-    split, scaling, seed = fit.split, fit.scaling, fit.split.seeds[number]
+    (_, scaling), seed = fit.seen, fit.split.seeds[number]
+    split = fit.split if fit.images is None else fit.split.over(fit.images)
     with lent_generator(seed) if draws_globally(params) else nullcontext():
         network = _built(fit, number)
         if not params.max_iter:
             return network.eval().requires_grad_(False), [], False
+        params = with_augmentation(params, fit.data.store.input_shape, fit.scaling)
         if fit.encoded is not None:
             params = replace(params, augmentation=None, precision="float32")
             features = fit.encoded[1]
@@ -360,7 +410,7 @@ def _train_member(
         history, interrupted = History(), False
         learned = not isinstance(network.head, Whitened) or trains(network.encoder)
         if learned:
-            options = build_options(params, network, scaling, callbacks, number)
+            options = build_options(params, network, scaling, callbacks, number, fit.team)
             network, history, interrupted = train(
                 network, batches, options, split.validation, checkpoints
             )
@@ -392,9 +442,14 @@ def _solved_head(
     trained: bool,
 ) -> Whitened:
     """Return the whitened head of an encoder; `trained`: whether by gradients before."""
+    head = cast(Whitened, network.head)
     encoder = network.encoder if fit.encoded is None else fit.encoded[0]
+    if fit.encoded is None and isinstance(training, LabelledData):
+        shape = feature_shape(encoder, scaling.output_shape)
+        rows = rows_to_whiten(training.classes, math.prod(shape), len(head.mean))
+        training = training.subset(rows)
     return solved(
-        cast(Whitened, network.head),
+        head,
         encode(network, training.store, scaling, fit.params.device),
         training,
         getattr(encoder, "widths", ()),
@@ -403,19 +458,35 @@ def _solved_head(
     )
 
 
+def _embedded(
+    comparer: NeuralComparer,
+    store: Any,
+    stamp: tuple[int, int] | None,
+    rows: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the embeddings of training samples; OSError if their file is not as it was."""
+    now = stamp_of(store.X)
+    # Of a file that was replaced, the map has what it was.
+    if stamp is not None and now is not None and now[0] == stamp[0] and now != stamp:
+        raise OSError(
+            "The file that X maps has changed since fit read it, and the exemplars in it have not "
+            "been embedded yet. Call set_support, or fit again."
+        )
+    return comparer.embed(store, rows, check=False)
+
+
 def _supported(fitted: Fitted, data: LabelledData, fit: _Fit, rate: float | None) -> Fitted:
     """Return the value with the training set as support; calibrated, if for a rate."""
-    embeddings = fit.embedded(fitted)
-    supported = replace(fitted, support=SupportSet.of(embeddings, data.labels))
+    supported, embedded = fit.supported(fitted, data.labels)
     trained = fit.split.training
     rows = fitted.cohort_rows(trained.classes) if isinstance(trained, LabelledData) else None
     if rows is not None and fit.params.max_iter:
-        supported = supported.with_levels(embeddings[fit.split.rows[rows]])
+        supported = supported.with_levels(embedded(fit.split.rows[rows]))
     if rate is None:
         return supported
     rows = fit.split.calibrating
     held = data.subset(rows)
-    return supported.calibrated(embeddings[rows], held.classes, held.groups, rate)
+    return supported.calibrated(embedded(rows), held.classes, held.groups, rate)
 
 
 def _load_weights(network: TwinNetwork, start: TwinNetwork) -> None:

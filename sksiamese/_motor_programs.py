@@ -518,9 +518,9 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         """
         fitted = supported(self)
         queries = embed(self, X, fitted)
-        logits = fitted.class_logits(queries, self.aggregation)
-        labels = fitted.labels(queries, logits, self.aggregation, self.unknown_label)
-        return (labels, logits) if return_logits else labels
+        logits = fitted.class_logits(queries, self.aggregation) if return_logits else None
+        labels = fitted.labels(queries, self.aggregation, self.unknown_label, logits=logits)
+        return labels if logits is None else (labels, logits)
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the accuracy on the given data and labels.
@@ -631,9 +631,7 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
             ``max_k logit_k - log(n_classes)``; see `SiameseOneShotClassifier.score_samples`.
         """
         fitted = supported(self)
-        queries = embed(self, X, fitted)
-        logits = fitted.class_logits(queries, self.aggregation)
-        return fitted.scores(queries, logits, self.aggregation)
+        return fitted.scores(embed(self, X, fitted), self.aggregation)
 
     def match(self, X: ArrayLike) -> np.ndarray:
         """Predict labels by the best one-to-one assignment of queries to classes.

@@ -258,6 +258,7 @@ def as_memory(memory: Any) -> Any:
         ) from error
 
 
+PRECISIONS = ("auto", "float32", "bfloat16")
 CROPS = ("auto", "foreground", None)
 CLASS_AUGMENTATIONS = ("auto", None, "rotate", "rotate_reflect")
 
@@ -362,7 +363,7 @@ class LearningParams:
             check_choice(self.normalization, "normalization", names)
         elif self.normalization is not None:
             as_statistics(self.normalization)
-        check_choice(self.precision, "precision", ("auto", "float32", "bfloat16"))
+        check_choice(self.precision, "precision", PRECISIONS)
         check_input_params(self.image_shape, self.channels)
         if isinstance(self.resize, numbers.Integral):
             check_number(self.resize, "resize", int, 1)

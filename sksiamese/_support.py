@@ -1,16 +1,20 @@
-"""The support, exemplars' embeddings and labels as one value, and the comparer protocol."""
+"""The support, exemplars' embeddings and labels as one value, and the comparer protocols."""
 
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from ._params import check_choice
+from ._params import check_bool, check_choice
 
 AGGREGATIONS = ("mean", "max", "prototype")
-BLOCK_ROWS = 1024  # queries whose logits are held at once
+BLOCK_ROWS = 1024  # queries that are compared at once, at most
+BLOCK_LOGITS = 2**24  # logits that are held at once
+BLOCK_PAIRS = 1024
+SEARCHED = 2000  # exemplars, or prototypes: fewer are compared one by one
+SHORTLIST = 50  # of which the logits are known exactly
 _KINDS = {"O": "text", "U": "text", "T": "text", "i": "integer", "u": "integer"}
 
 
@@ -48,6 +52,93 @@ class Comparer(Protocol):
         ...
 
 
+@runtime_checkable
+class Searchable(Protocol):
+    """A comparer that finds exemplars like a query without comparing it with each of them."""
+
+    def keys(self, embeddings: np.ndarray) -> Any:
+        """Return what `shortlist` looks through, (n, ...); None if logits have no such order."""
+        ...
+
+    def shortlist(self, queries: np.ndarray, keys: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Find the n embeddings that are most like each query, in about the order of the logits.
+
+        (A, ...), keys of B embeddings -> scores (A, n), and rows (A, n) of B.
+        """
+        ...
+
+    def distances_of(self, logits: np.ndarray) -> np.ndarray:
+        """Return how far apart pairs with these logits are, 0 for a perfect match."""
+        ...
+
+
+Derived = TypeVar("Derived")
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Exemplars that were added together, with what was derived from them.
+
+    Attributes
+    ----------
+    embeddings : ndarray of shape (n, ...)
+    labels : ndarray of shape (n,)
+    """
+
+    embeddings: np.ndarray
+    labels: np.ndarray
+    _derived: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getstate__(self) -> dict[str, Any]:  # without what is derived
+        return {"embeddings": self.embeddings, "labels": self.labels}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _derived={})
+
+    def derived(self, name: str, by: Any, compute: Callable[[np.ndarray], Derived]) -> Derived:
+        """Return what `by` computes of the embeddings, once."""
+        known = self._derived.get(name)
+        if known is None or known[0] is not by:
+            known = self._derived[name] = by, compute(self.embeddings)
+        return known[1]
+
+    def rows(self, chosen: np.ndarray) -> "Block":
+        """Return the exemplars at some rows."""
+        return Block(self.embeddings[chosen], self.labels[chosen])
+
+
+class PendingBlock(Block):
+    """Exemplars that are embedded when their embeddings are first asked for.
+
+    Two threads that ask at once may both embed them, with the same result.
+
+    Parameters
+    ----------
+    embed : callable
+        Returns the embeddings. It is called once and then dropped, with all that it holds.
+    labels : ndarray of shape (n,)
+    """
+
+    def __init__(self, embed: Callable[[], np.ndarray], labels: np.ndarray) -> None:
+        vars(self).update(_embed=embed, labels=labels, _derived={})
+
+    def __reduce__(self) -> Any:
+        return Block, (self.embeddings, self.labels)
+
+    @property
+    def embeddings(self) -> np.ndarray:
+        """Embeddings of the exemplars."""
+        state = vars(self)
+        embed = state["_embed"]
+        if embed is not None:
+            state["_embeddings"] = embed()
+            state["_embed"] = None
+        return state["_embeddings"]
+
+
 @dataclass(frozen=True, eq=False)
 class SupportSet:
     """Exemplars in the order they were given; a value that never changes.
@@ -57,63 +148,67 @@ class SupportSet:
 
     Attributes
     ----------
-    blocks : tuple of (embeddings, labels)
-        Arrays of shape (n, ...) and (n,).
+    blocks : tuple of Block
     embeddings : ndarray of shape (n_exemplars, ...)
     labels : ndarray of shape (n_exemplars,)
     classes : ndarray of shape (n_classes,)
         Sorted labels.
     """
 
-    blocks: tuple[tuple[np.ndarray, np.ndarray], ...]
+    blocks: tuple[Block, ...]
 
     @classmethod
     def of(cls, embeddings: np.ndarray, labels: np.ndarray) -> "SupportSet":
         """Return the support of these exemplars."""
-        return cls(((embeddings, labels.copy()),))  # y may be changed later
+        return cls((Block(embeddings, labels.copy()),))  # y may be changed later
+
+    @classmethod
+    def later(cls, embed: Callable[[], np.ndarray], labels: np.ndarray) -> "SupportSet":
+        """Return the support of exemplars that are embedded when they are first asked for."""
+        return cls((PendingBlock(embed, labels.copy()),))
 
     def __len__(self) -> int:
-        return sum(len(labels) for _, labels in self.blocks)
+        return sum(map(len, self.blocks))
 
     def __getstate__(self) -> dict[str, Any]:  # without what is derived
         return {"blocks": self.blocks}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # joblib may map the arrays read-only; comparers would then copy them in each call.
-        blocks = tuple((np.require(e, requirements=["W"]), y) for e, y in state["blocks"])
-        vars(self).update(blocks=blocks)
-
     @functools.cached_property
     def embeddings(self) -> np.ndarray:
         """Embeddings of all exemplars."""
-        return _joined([embeddings for embeddings, _ in self.blocks])
+        return _joined([block.embeddings for block in self.blocks])
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
         """Labels of all exemplars."""
-        return _joined([labels for _, labels in self.blocks])
+        return _joined([block.labels for block in self.blocks])
 
     @functools.cached_property
-    def _sorted(self) -> tuple[np.ndarray, np.ndarray | slice, np.ndarray, np.ndarray]:
-        """Classes, the rows in their order, where each class begins there, and its length."""
-        unique = np.unique(self.labels, return_inverse=True, return_counts=True)
-        classes, numbers, counts = unique
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Classes, the class of each exemplar as a place among them, and how many each has."""
+        return np.unique(self.labels, return_inverse=True, return_counts=True)
+
+    @functools.cached_property
+    def _order(self) -> tuple[np.ndarray | slice, np.ndarray]:
+        """The rows in the order of the classes, and where each class begins there."""
+        _, places, counts = self._sorted
         first = np.cumsum(counts) - counts
-        if (np.diff(numbers) >= 0).all():  # a slice copies nothing
-            return classes, slice(None), first, counts
-        return classes, np.argsort(numbers, kind="stable"), first, counts
+        if (np.diff(places) >= 0).all():  # a slice copies nothing
+            return slice(None), first
+        return np.argsort(places, kind="stable"), first
 
     @functools.cached_property
-    def _prototypes(self) -> np.ndarray:
+    def _prototypes(self) -> Block:
         """Mean embedding of each class."""
         if self.embeddings.dtype == object:
             raise ValueError(
                 "aggregation='prototype' needs the mean of embeddings, which are not arrays of "
                 "numbers here. Use aggregation='mean' or 'max'."
             )
-        _, order, first, counts = self._sorted
+        (order, first), (classes, _, counts) = self._order, self._sorted
         sums = np.add.reduceat(self.embeddings[order], first, axis=0)
-        return sums / counts.reshape(-1, *[1] * (sums.ndim - 1)).astype(sums.dtype)
+        means = sums / counts.reshape(-1, *[1] * (sums.ndim - 1)).astype(sums.dtype)
+        return Block(means, classes)
 
     @property
     def classes(self) -> np.ndarray:
@@ -128,10 +223,11 @@ class SupportSet:
         ValueError
             If the labels are of another type than those of the support.
         """
-        blocks = [*self.blocks, (embeddings, labels.astype(self.dtype_with(labels)))]
-        while len(blocks) > 1 and len(blocks[-2][1]) < 2 * len(blocks[-1][1]):
-            (first, first_labels), (last, last_labels) = blocks[-2:]
-            blocks[-2:] = [(_joined([first, last]), _joined([first_labels, last_labels]))]
+        blocks = [*self.blocks, Block(embeddings, labels.astype(self.dtype_with(labels)))]
+        while len(blocks) > 1 and len(blocks[-2]) < 2 * len(blocks[-1]):
+            first, last = blocks[-2:]
+            merged = _joined([first.embeddings, last.embeddings])
+            blocks[-2:] = [Block(merged, _joined([first.labels, last.labels]))]
         return SupportSet(tuple(blocks))
 
     def dtype_with(self, labels: np.ndarray) -> np.dtype:
@@ -142,7 +238,7 @@ class SupportSet:
         ValueError
             If the labels are of another type than those of the support.
         """
-        own = self.blocks[-1][1].dtype
+        own = self.blocks[-1].labels.dtype
         dtype = joined_dtype(own, labels.dtype)
         if dtype is None:
             raise ValueError(
@@ -169,12 +265,12 @@ class SupportSet:
         # In one dtype: NumPy compares signed and unsigned integers as floats.
         labels = np.asarray(labels).astype(self.labels.dtype)
         blocks = []
-        for embeddings, own in self.blocks:
-            keep = ~np.isin(own, labels)
+        for block in self.blocks:
+            keep = ~np.isin(block.labels, labels)
             if keep.all():
-                blocks.append((embeddings, own))
+                blocks.append(block)
             elif keep.any():
-                blocks.append((embeddings[keep], own[keep]))
+                blocks.append(block.rows(keep))
         return SupportSet(tuple(blocks)) if blocks else None
 
     def find(self, embeddings: np.ndarray, labels: np.ndarray) -> list[tuple[int, int]]:
@@ -186,12 +282,12 @@ class SupportSet:
             return []
         found: dict[int, int] = {}
         first = 0
-        for known, known_labels in self.blocks:  # joining them would copy all
-            known = known.reshape(len(known), -1)
+        for block in self.blocks:  # joining them would copy all
+            known = block.embeddings.reshape(len(block), -1)
             for row, own in enumerate(embeddings.reshape(len(embeddings), -1)):
                 place = [np.abs(own).argmax()]  # one value tells nearly all apart
                 near = np.flatnonzero(_close(known[:, place], own[place]))
-                near = near[_close(known[near], own) & (known_labels[near] != labels[row])]
+                near = near[_close(known[near], own) & (block.labels[near] != labels[row])]
                 if len(near):
                     found.setdefault(row, first + int(near[0]))
             first += len(known)
@@ -216,17 +312,62 @@ class SupportSet:
         logits : ndarray of shape (n_queries, n_classes), float32
         """
         check_choice(aggregation, "aggregation", AGGREGATIONS)
-        if aggregation == "prototype" and len(self) > len(self.classes):
-            return comparer.logits(queries, self._prototypes)
-        parts = (self._logits(comparer, block) for block in _blocks(queries))
-        return np.concatenate([self.combined(part, aggregation) for part in parts])
+        if self._compares_prototypes(aggregation):
+            return comparer.logits(queries, self._prototypes.embeddings)
+        logits = [self._logits(comparer, part) for part in self.parts(queries)]
+        return np.concatenate([self.combined(part, aggregation) for part in logits])
+
+    def _compares_prototypes(self, aggregation: str) -> bool:
+        return aggregation == "prototype" and len(self) > len(self.classes)
+
+    def parts(self, queries: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield queries, as many at a time as their logits with all exemplars can be held."""
+        size = max(1, min(BLOCK_ROWS, BLOCK_LOGITS // len(self)))
+        return (queries[start : start + size] for start in range(0, len(queries), size))
+
+    def best_logits(
+        self, comparer: Comparer, queries: np.ndarray, aggregation: str, exact: bool = False
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return logits with the classes that are most like each query, or with all.
+
+        Parameters
+        ----------
+        comparer : Comparer
+        queries : ndarray of shape (n_queries, ...)
+            Embeddings.
+        aggregation : {"mean", "max", "prototype"}
+        exact : bool, default=False
+            Compare each query with all exemplars. Otherwise, where there are at least `SEARCHED`,
+            a `Searchable` comparer shortlists `SHORTLIST` of them.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_queries, n), float32
+            Before calibration.
+        places : ndarray of shape (n_queries, n), or None
+            Places of these classes among `classes`, in order; None: all classes.
+        """
+        check_choice(aggregation, "aggregation", AGGREGATIONS)
+        check_bool(exact, "exact")
+        means = self._compares_prototypes(aggregation)
+        blocks = (self._prototypes,) if means else self.blocks
+        found = None
+        if not exact and (means or aggregation == "max" or len(self) == len(self.classes)):
+            found = _shortlisted(comparer, queries, blocks, SHORTLIST)
+        if found is None:
+            return self.class_logits(comparer, queries, aggregation), None
+        places = found if means else self._sorted[1][found]
+        order = np.argsort(places, axis=1, kind="stable")
+        found = np.take_along_axis(found, order, axis=1)
+        logits = _logits_of(comparer, queries, blocks, found)
+        return logits, np.take_along_axis(places, order, axis=1)
 
     def combined(self, values: np.ndarray, aggregation: str) -> np.ndarray:
         """Return values of classes, means or, with "max", greatest: (..., n) -> (..., n_classes).
 
         Values are brought into the order of the classes; the embeddings stay.
         """
-        _, order, first, counts = self._sorted
+        (order, first), (_, _, counts) = self._order, self._sorted
         values = values[..., order]
         if len(counts) == len(self):
             return values
@@ -235,11 +376,11 @@ class SupportSet:
         return np.add.reduceat(values, first, axis=-1) / counts.astype(values.dtype)
 
     def _logits(self, comparer: Comparer, queries: np.ndarray) -> np.ndarray:
-        parts = [comparer.logits(queries, embeddings) for embeddings, _ in self.blocks]
+        parts = [comparer.logits(queries, block.embeddings) for block in self.blocks]
         return _joined(parts, axis=1)
 
     def kneighbors(
-        self, comparer: Comparer, queries: np.ndarray, n_neighbors: int
+        self, comparer: Comparer, queries: np.ndarray, n_neighbors: int, exact: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the nearest exemplars of each query, nearest first.
 
@@ -250,6 +391,8 @@ class SupportSet:
             Embeddings.
         n_neighbors : int
             At most the number of exemplars.
+        exact : bool, default=False
+            Compare each query with all exemplars; see `best_logits`.
 
         Returns
         -------
@@ -257,11 +400,75 @@ class SupportSet:
         indices : ndarray of shape (n_queries, n_neighbors)
             Rows of the support. Of equal distances the lower row comes first.
         """
+        check_bool(exact, "exact")
         found = []
-        for block in _blocks(queries):
-            parts = [comparer.distances(block, embeddings) for embeddings, _ in self.blocks]
-            found.append(_smallest(_joined(parts, axis=1), n_neighbors))
+        n_shortlist = max(SHORTLIST, 2 * n_neighbors)
+        for part in self.parts(queries):
+            rows = None if exact else _shortlisted(comparer, part, self.blocks, n_shortlist)
+            if rows is None:
+                parts = [comparer.distances(part, block.embeddings) for block in self.blocks]
+                found.append(_smallest(_joined(parts, axis=1), n_neighbors))
+                continue
+            assert isinstance(comparer, Searchable)
+            rows.sort(axis=1)
+            logits = _logits_of(comparer, part, self.blocks, rows)
+            distances, places = _smallest(comparer.distances_of(logits), n_neighbors)
+            found.append((distances, np.take_along_axis(rows, places, axis=1)))
         return _joined([d for d, _ in found]), _joined([i for _, i in found])
+
+
+def _shortlisted(
+    comparer: Comparer, queries: np.ndarray, blocks: tuple[Block, ...], n: int
+) -> np.ndarray | None:
+    """Return the rows of n exemplars like each query, (n_queries, n); None: compare with all."""
+    if sum(map(len, blocks)) < max(SEARCHED, 2 * n) or not isinstance(comparer, Searchable):
+        return None
+    scores, rows, first = [], [], 0
+    for block in blocks:
+        keys = block.derived("keys", comparer, comparer.keys)
+        if keys is None:
+            return None
+        of_block = comparer.shortlist(queries, keys, min(n, len(block)))
+        scores.append(of_block[0])
+        rows.append(of_block[1] + first)
+        first += len(block)
+    if len(blocks) == 1:
+        return rows[0]
+    best = np.argpartition(-np.concatenate(scores, axis=1), n - 1, axis=1)[:, :n]
+    return np.take_along_axis(np.concatenate(rows, axis=1), best, axis=1)
+
+
+def _logits_of(
+    comparer: Comparer, queries: np.ndarray, blocks: tuple[Block, ...], rows: np.ndarray
+) -> np.ndarray:
+    """Return the logits of queries with exemplars, those at the rows (n_queries, n) of each."""
+    i = np.arange(rows.size) // rows.shape[1]
+    exemplars = functools.partial(_taken, blocks)
+    logits = pair_logits(comparer, queries.__getitem__, exemplars, i, rows.ravel())
+    return logits.reshape(rows.shape)
+
+
+Rows = Callable[[np.ndarray], np.ndarray]  # from rows to the embeddings at these
+
+
+def pair_logits(comparer: Comparer, a: Rows, b: Rows, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """Return logits of the pairs (a(i), b(j)), (P,), in blocks of pairs."""
+    parts = (slice(start, start + BLOCK_PAIRS) for start in range(0, len(i), BLOCK_PAIRS))
+    return np.concatenate([comparer.pair_logits(a(i[part]), b(j[part])) for part in parts])
+
+
+def _taken(blocks: tuple[Block, ...], rows: np.ndarray) -> np.ndarray:
+    """Return embeddings at the rows, counted through all blocks, without joining these."""
+    if len(blocks) == 1:
+        return blocks[0].embeddings[rows]
+    like = blocks[0].embeddings
+    taken = np.empty((len(rows), *like.shape[1:]), like.dtype)
+    first = 0
+    for block in blocks:
+        own = (rows >= first) & (rows < first + len(block))
+        taken[own] = block.embeddings[rows[own] - first]
+        first += len(block)
+    return taken
 
 
 def _close(known: np.ndarray, own: np.ndarray) -> np.ndarray:
@@ -270,24 +477,20 @@ def _close(known: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 
 def _smallest(distances: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k smallest values of each row and their columns; of equal ones the first.
-
-    A partial sort finds the k-th smallest value; only what does not exceed it is sorted.
-    """
+    """Return the k smallest values of each row and their columns; of equal ones the first."""
     if k == distances.shape[1]:
         columns = np.argsort(distances, axis=1, kind="stable")
         return np.take_along_axis(distances, columns, axis=1), columns
-    bound = np.partition(distances, k - 1, axis=1)[:, k - 1 : k]
-    indices = np.empty((len(distances), k), dtype=np.intp)
-    for row, near in enumerate(~(distances > bound)):  # not <=, so that NaN comes last
-        columns = np.flatnonzero(near)
-        order = np.argsort(distances[row, columns], kind="stable")
-        indices[row] = columns[order[:k]]
-    return np.take_along_axis(distances, indices, axis=1), indices
-
-
-def _blocks(queries: np.ndarray) -> Iterator[np.ndarray]:
-    return (queries[start : start + BLOCK_ROWS] for start in range(0, len(queries), BLOCK_ROWS))
+    columns = np.sort(np.argpartition(distances, k - 1, axis=1)[:, :k], axis=1)
+    bound = np.take_along_axis(distances, columns, axis=1).max(axis=1)
+    near = ~(distances > bound[:, None])  # not <=, so that NaN comes last
+    for row in np.flatnonzero(near.sum(axis=1) > k):  # equal to the k-th: any of these were taken
+        alike = np.flatnonzero(near[row])
+        order = np.argsort(distances[row, alike], kind="stable")
+        columns[row] = np.sort(alike[order[:k]])
+    values = np.take_along_axis(distances, columns, axis=1)
+    order = np.argsort(values, axis=1, kind="stable")
+    return np.take_along_axis(values, order, axis=1), np.take_along_axis(columns, order, axis=1)
 
 
 def _joined(parts: list[np.ndarray], axis: int = 0) -> np.ndarray:

@@ -107,8 +107,8 @@ class Split:
     held_out_groups: np.ndarray | None
     seeds: list[int]
 
-    def over(self, features: FeatureStore) -> "Split":
-        """Return the same split of the features of all samples."""
+    def over(self, features: FeatureStore | ImageStore) -> "Split":
+        """Return the same split of the features, or of the scaled images, of all samples."""
         validation = self.validation
         if validation is not None:
             held = np.setdiff1d(np.arange(len(features)), [*self.rows, *self.calibrating])

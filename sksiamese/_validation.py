@@ -200,16 +200,18 @@ def warn_of_duplicates(store: ImageStore, labels: np.ndarray) -> None:
     """
     if len(store.input_shape) != 3:
         return
-    first: dict[int, int] = {}
-    pairs = []
-    for row in range(len(store)):
-        image = np.ascontiguousarray(store.X[row])
-        other = first.setdefault(hash(image.tobytes()), row)
-        if labels[other] != labels[row] and np.array_equal(store.X[other], image):
-            pairs.append((other, row))
-    if not pairs:
+    hashes = (hash(np.ascontiguousarray(image).tobytes()) for image in np.asarray(store.X))
+    known = np.fromiter(hashes, np.int64, len(store))  # X may have millions of images
+    _, first, inverse = np.unique(known, return_index=True, return_inverse=True)
+    other = first[inverse]
+    rows = np.flatnonzero(labels[other] != labels)
+    alike = (
+        np.array_equal(store.X[i], store.X[j]) for i, j in zip(other[rows], rows, strict=True)
+    )
+    pairs = np.stack([other[rows], rows], 1)[[*alike]]
+    if not len(pairs):
         return
-    i, j = np.array(pairs).T
+    i, j = pairs.T
     one, two = store.named(i[:1])[0][0], store.named(j[:1])[0][0]
     names, rows = store.named(np.unique([i, j]))
     own, others = labels[[i[0], j[0]]].tolist()
@@ -324,6 +326,31 @@ def check_pairs(pairs: Any, n_samples: int, groups: Any = None) -> np.ndarray:
             "pairs of the same class (1) and of different classes (0)."
         )
     return pairs
+
+
+def check_embeddings(X: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return embeddings that were made before as an (n, *shape) array, a memory map as it is.
+
+    Raises
+    ------
+    ValueError
+        If they are no embeddings of this shape, or not finite.
+    """
+    embeddings = as_array(X, "X")
+    n_features = math.prod(shape)
+    shapes = ((n_features,), shape)
+    if embeddings.dtype.kind != "f" or embeddings.shape[1:] not in shapes or not len(embeddings):
+        raise ValueError(
+            f"X has shape {embeddings.shape} and dtype {embeddings.dtype}; with embedded=True, "
+            f"expected at least one embedding of this network, (n, {n_features}) float32, as "
+            "transform returns them."
+        )
+    for start in range(0, len(embeddings), 1024):
+        part = embeddings[start : start + 1024].reshape(-1, n_features)
+        if not np.isfinite(part).all():
+            row = start + int(np.flatnonzero(~np.isfinite(part).all(axis=1))[0])
+            raise ValueError(f"X[{row}] has NaN or infinity; expected finite embeddings.")
+    return embeddings.astype(np.float32, copy=False).reshape(-1, *shape)
 
 
 def check_labels(y: Any, n_samples: int, name: str = "y") -> np.ndarray:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -135,7 +135,8 @@ class WatchedComparer(NeuralComparer):
 def watched(clf, note):
     """Return a copy of a fitted classifier that calls `note` with what it embeds."""
     clf, comparer = copy.copy(clf), clf.fitted_.comparer
-    comparer = WatchedComparer(comparer.network, comparer.scaling, comparer.device, note)
+    own = {field.name: getattr(comparer, field.name) for field in fields(comparer)}
+    comparer = WatchedComparer(**own, note=note)
     clf.fitted_ = replace(clf.fitted_, comparer=comparer)
     return clf
 

@@ -1,6 +1,7 @@
 """The command line: what it writes, and how it fails."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -300,7 +301,9 @@ def test_label_writes_json(folders, network, capsys):
     _, rows, _ = label(folders, capsys, "--network", str(network))
     arguments = label_arguments(folders, "--network", str(network), "--format", "json")
     assert main(arguments) == 0
-    objects = json.loads(capsys.readouterr().out)
+    out = capsys.readouterr().out
+    objects = json.loads(out)
+    assert out == json.dumps(objects, indent=1) + "\n"
     assert [[o["file"], o["label"], f"{o['probability']:.4f}"] for o in objects] == rows[1:]
 
 
@@ -612,6 +615,155 @@ def test_label_keeps_the_output_file_if_it_fails(copies, capsys, tmp_path):
     path.write_text("old")
     assert label(copies, capsys, "-o", str(path))[0] == 1
     assert path.read_text() == "old"
+
+
+# Labelling that was stopped goes on. Images of this size are labelled in blocks of four.
+IN_BLOCKS = ["--resize", "720", "720", "--nearest"]
+KILLED = """
+import os, runpy, signal
+
+left, fsync = 3, os.fsync  # the first line and two blocks
+
+def sync_or_die(number):
+    global left
+    fsync(number)
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.fsync = sync_or_die
+runpy.run_module("sksiamese", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.fixture
+def stopped(copies, capsys):
+    """Label 10 of 20 files, of which the tenth is damaged; return the output and what it is to be.
+
+    Two blocks are done.
+    """
+    path = copies / "labels.csv"
+    assert main(label_arguments(copies, *IN_BLOCKS, "-o", str(path))) == 0
+    expected = path.read_text()
+    path.write_text("old")
+    files = sorted((copies / "query").iterdir())
+    content = files[9].read_bytes()
+    damage(files[9])
+    assert main(label_arguments(copies, *IN_BLOCKS, "-o", str(path))) == 1
+    assert str(files[9]) in capsys.readouterr().err
+    assert path.read_text() == "old"
+    files[9].write_bytes(content)
+    return path, expected
+
+
+def spoil_unnoticed(path):
+    """Damage a file, but not its size or time, so that only who reads it again finds out."""
+    status = path.stat()
+    path.write_bytes(b"x" * status.st_size)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_label_goes_on_after_a_kill(copies, capsys):
+    path, part = copies / "labels.csv", copies / "labels.csv.part"
+    arguments = label_arguments(copies, *IN_BLOCKS, "-o", str(path))
+    assert main(arguments) == 0
+    expected = path.read_text()
+    path.unlink()
+    run = subprocess.run([sys.executable, "-c", KILLED, *arguments], env=ENVIRONMENT, check=False)
+    assert run.returncode == -signal.SIGKILL
+    assert not path.exists()
+    for file in sorted((copies / "query").iterdir())[:8]:
+        spoil_unnoticed(file)
+    with open(part, "ab") as file:
+        file.write(b'{"stamp": "torn')
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert capsys.readouterr().err == (
+        f"sksiamese label: 8 of 20 files are labelled already, in {part}\n"
+    )
+    assert path.read_text() == expected
+    assert not part.exists()
+
+
+def test_label_says_that_it_goes_on_after_ctrl_c(copies, capsys, monkeypatch):
+    path, synced = copies / "labels.csv", []
+
+    def interrupted(number):
+        synced.append(number)
+        if len(synced) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    assert main(label_arguments(copies, *IN_BLOCKS, "-o", str(path))) == 130
+    advice = "interrupted; the same command goes on where this one stopped"
+    assert capsys.readouterr().err == f"sksiamese label: {advice}\n"
+
+
+def test_label_labels_again_what_has_changed(stopped, copies, capsys):
+    path, expected = stopped
+    fifth, sixth = sorted((copies / "query").iterdir())[4:6]
+    shutil.copy(sixth, fifth)
+    assert main(label_arguments(copies, *IN_BLOCKS, "-o", str(path))) == 0
+    assert "4 of 20 files are labelled already" in capsys.readouterr().err
+    found, before = ([*csv.reader(text.splitlines())] for text in (path.read_text(), expected))
+    assert found[5][1:] == found[6][1:] == before[6][1:]
+    assert found[6:] == before[6:]
+
+
+def test_label_goes_on_with_files_that_are_skipped(stopped, copies, capsys):
+    path, expected = stopped
+    tenth = sorted((copies / "query").iterdir())[9]
+    damage(tenth)
+    arguments = label_arguments(copies, *IN_BLOCKS, "-o", str(path))
+    assert main([*arguments, "--on-error", "skip"]) == 3
+    err = capsys.readouterr().err
+    assert "8 of 20 files are labelled already" in err
+    assert "1 of 24 files were skipped" in err
+    lines = [f"{line}," for line in expected.splitlines()[1:]]
+    found = path.read_text().splitlines()[1:]
+    assert found[9].startswith(f"{tenth},,,,")
+    assert found[:9] + found[10:] == lines[:9] + lines[10:]
+
+
+def test_label_refuses_to_go_on_with_other_rows(stopped, copies, capsys):
+    path, _ = stopped
+    part = Path(f"{path}.part")
+
+    def refuses(named, *more):
+        before = part.read_bytes()
+        assert main(label_arguments(copies, *IN_BLOCKS, "-o", str(path), *more)) == 1
+        err = capsys.readouterr().err
+        assert str(part) in err
+        assert named in err
+        assert part.read_bytes() == before
+        assert path.read_text() == "old"
+
+    refuses("another set of options", "--top-k", "1")
+    shutil.rmtree(sorted((copies / "support").iterdir())[0])
+    refuses("another support")
+    part.write_text("own notes\n")
+    refuses("is no file that label left")
+
+
+def test_label_refuses_an_output_that_another_command_writes(copies, capsys):
+    fcntl = pytest.importorskip("fcntl")
+    with open(copies / "labels.csv.part", "w") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        assert main(label_arguments(copies, "-o", str(copies / "labels.csv"))) == 1
+    part = copies / "labels.csv.part"
+    assert f"{part}: another command is writing it" in capsys.readouterr().err
+
+
+def test_label_names_the_file_that_cannot_be_written(copies, capsys, monkeypatch):
+    def full(number):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    path = copies / "labels.csv"
+    assert main(label_arguments(copies, "-o", str(path))) == 1
+    err = f"sksiamese label: error: {path}.part: No space left on device\n"
+    assert capsys.readouterr().err == err
+    assert sorted(copies.iterdir()) == [copies / "query", copies / "support"]
 
 
 def test_label_writes_to_a_pipe(folders, network, tmp_path):

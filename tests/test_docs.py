@@ -60,7 +60,8 @@ OTHERS = {
     "cross_val_predict": {"method"},
     "cross_val_score": {"cv", "groups", "params", "scoring"},
     "sklearn": {"enable_metadata_routing"},
-    "numpy": {"axis"},
+    "dask.array": {"chunks", "drop_axis"},
+    "numpy": {"axis", "mmap_mode"},
     "pathlib.Path.mkdir": {"exist_ok", "parents"},
     "timm.create_model": {"in_chans", "num_classes", "pretrained"},
     "torch": {"dim", "dtype"},
@@ -265,6 +266,47 @@ def in_groups(names):
     return names | {"y": names["y"] % 5}
 
 
+def test_scaling_labels_and_embeds_blocks_and_goes_on(names, monkeypatch):
+    pytest.importorskip("dask.array")
+    X_new, query = names["X_new"], names["X_query"]
+    np.save("images.npy", np.concatenate([query] * 5))  # three blocks of ten
+    clf = load_pretrained().set_support(X_new, names["y_new"])
+    expected = np.tile(clf.predict(query), 5)
+    by_blocks, by_dask, *_ = (
+        code.replace("1000", "10") for code in python_blocks(DOCS / "scaling.md")
+    )
+    exec(by_blocks, names)
+    np.testing.assert_array_equal(names["labels"], expected)
+
+    np.save("labels/000001.npy", np.full(10, -1))
+    Path("labels/000002.npy").unlink()
+    blocks = []
+    predict = SiameseOneShotClassifier.predict
+    monkeypatch.setattr(
+        SiameseOneShotClassifier, "predict", lambda *args: blocks.append(1) or predict(*args)
+    )
+    exec(by_blocks, names)
+    assert len(blocks) == 1
+    np.testing.assert_array_equal(names["labels"][10:20], -1)
+    np.testing.assert_array_equal(names["labels"][20:], expected[20:])
+
+    exec(by_dask, names)
+    np.testing.assert_array_equal(names["labels"].compute(scheduler="sync"), expected)
+    embeddings = names["embeddings"].compute(scheduler="sync")
+    np.testing.assert_allclose(embeddings[-5:], clf.transform(query), rtol=1e-5, atol=1e-6)
+
+
+def test_scaling_trains_on_a_memory_map(names):
+    np.save("images.npy", names["X"])
+    run(
+        DOCS / "scaling.md",
+        names,
+        "\n\nimages = np.load(",
+        "max_iter=1, encoder_params={'width': 8}",
+    )
+    assert len(names["clf"].classes_) == 25
+
+
 # Of the code in each page: classes and groups of what fit is given, in its order.
 FIFTHS, HALVES, WHOLE = [(20, 4)] * 5, [(10, 2), (15, 3)], [(25, 5)]
 GROUPED = {
@@ -382,8 +424,9 @@ def test_extending_code_runs(names):
 
 @pytest.fixture
 def pretrained(names):
-    names["clf"] = load_pretrained("omniglot").set_support(names["X_new"], names["y_new"])
-    return names["clf"].transform(names["X_query"])
+    clf = load_pretrained("omniglot").set_params(precision="float32")
+    names["clf"] = clf.set_support(names["X_new"], names["y_new"])
+    return clf.transform(names["X_query"])
 
 
 def test_export_code_runs_with_torch(names, pretrained):

@@ -706,6 +706,43 @@ def test_defaults_makes_the_committed_page(monkeypatch, tmp_path):
     assert page.read_text() == text
 
 
+def test_scaling_measures_time_and_memory(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import scaling
+
+    scaling.print_rates(20)
+    assert json.loads(capsys.readouterr().out).keys() == {"transform", "predict"}
+    found = scaling.watched([sys.executable, "-c", "x = b'x' * 10**8; import time; time.sleep(1)"])
+    assert 100 < found["RssAnon"] < found["VmHWM"] < 200
+
+    monkeypatch.setattr(scaling, "SIDE", 4096)
+    path = tmp_path / "images.npy"
+    scaling.write_sparse(path, 3)
+    assert path.stat().st_blocks * 512 < path.stat().st_size / 50
+    images = np.load(path, mmap_mode="r")
+    drawings = 255 - load_omniglot_minimal().images[:3, ::3, ::3]
+    size = drawings.shape[1]
+    top = (4096 - size) // 2
+    np.testing.assert_array_equal(images[:, top : top + size, top : top + size], drawings)
+    assert images.sum(dtype=np.int64) == drawings.sum(dtype=np.int64)
+
+    scaling.write_files(tmp_path, 3)
+    assert len(list((tmp_path / "query").iterdir())) == 3
+    assert len(list((tmp_path / "support").rglob("*.png"))) == scaling.WAY
+
+
+def test_scaling_makes_the_committed_page(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import scaling
+    from machine import MARKS
+
+    text = (ROOT / "docs/scaling.md").read_text()
+    page = tmp_path / "page.md"
+    page.write_text(MARKS.sub(r"\1\3", text))
+    scaling.write_page(committed("scaling"), page)
+    assert page.read_text() == text
+
+
 def test_series_makes_the_committed_page(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import series

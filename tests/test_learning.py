@@ -1,9 +1,12 @@
 """Learning: several networks, Ctrl-C, warm start, and that random_state decides the weights."""
 
 import copy
+import os
+import pickle
 import random
 import signal
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -26,8 +29,10 @@ from torch import nn
 
 from sksiamese import SiameseOneShotClassifier, load_pretrained
 from sksiamese.callbacks import StopTraining
+from sksiamese.twin import reading
 from sksiamese.twin import training as twin_training
 from sksiamese.twin.inference import NeuralComparer
+from sksiamese.twin.scaling import InputScaling
 
 
 @pytest.fixture(scope="module")
@@ -390,3 +395,103 @@ def test_fit_warns_of_nothing(table):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         classifier("mlp", early_stopping=True, unknown_label=-1).fit(*table).predict(table[0])
+
+
+def test_fit_scales_each_image_once(training, monkeypatch):
+    shown, n_shown = InputScaling.shown, []
+
+    def counted(scaling, seen):
+        if scaling.crop == "foreground":
+            n_shown.append(len(seen.images))
+        return shown(scaling, seen)
+
+    monkeypatch.setattr(InputScaling, "shown", counted)
+    classifier(crop="foreground", max_iter=3).fit(*training).predict(training[0][:1])
+    assert sum(n_shown) == len(training[0]) + 1
+
+
+@pytest.mark.parametrize("params", [{}, {"head": "whitened", "early_stopping": True}])
+def test_fit_learns_the_same_of_images_that_are_scaled_in_each_epoch(
+    training, monkeypatch, params
+):
+    params = {"crop": "foreground", "unknown_label": -1, **params}
+    kept = classifier(**params).fit(*training)
+    monkeypatch.setattr(reading, "LARGEST", 0)
+    read_again = classifier(**params).fit(*training)
+    for name, weight in weights(kept).items():
+        np.testing.assert_allclose(weight, weights(read_again)[name], **CLOSE)
+    for method in ("decision_function", "score_samples"):
+        answers = [getattr(clf, method)(training[0]) for clf in (kept, read_again)]
+        np.testing.assert_allclose(*answers, **CLOSE)
+
+
+def test_fit_embeds_the_training_set_when_it_is_first_asked_for(training, monkeypatch):
+    embed, n_times = NeuralComparer.embed, []
+
+    def counted(comparer, store, rows=None, **check):
+        n_times.append(rows is None and len(store) == len(training[0]))
+        return embed(comparer, store, rows, **check)
+
+    monkeypatch.setattr(NeuralComparer, "embed", counted)
+    clf = classifier(crop="foreground").fit(*training)
+    assert len(clf.classes_) == 10
+    assert len(clf.support_) == len(training[0])
+    assert not any(n_times)
+    for _ in range(2):
+        clf.predict(training[0][:1])
+        assert sum(n_times) == 1
+
+
+@pytest.fixture
+def mapped(training, tmp_path):
+    """Path of a file with the training images, and the images and labels, mapped read-only."""
+    path = tmp_path / "images.npy"
+    np.save(path, training[0])
+    return path, np.load(path, mmap_mode="r"), training[1]
+
+
+@pytest.mark.parametrize("crop", ["foreground", None])
+def test_predict_knows_the_images_that_fit_was_given(training, crop):
+    X, y = training[0].copy(), training[1]
+    expected = classifier(crop=crop).fit(*training).decision_function(training[0])
+    clf = classifier(crop=crop).fit(X, y)
+    X[:] = X[::-1].copy()
+    np.testing.assert_allclose(clf.decision_function(training[0]), expected, **CLOSE)
+
+
+def test_predict_refuses_a_memory_map_that_changed_before_it_was_embedded(mapped, training):
+    path, X, y = mapped
+    clf, embedded = (classifier(crop=None).fit(X, y) for _ in range(2))
+    expected = embedded.decision_function(training[0])
+    with path.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\7")
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(OSError, match="has changed since fit read it"):
+        clf.predict(training[0])
+    np.testing.assert_allclose(embedded.decision_function(training[0]), expected, **CLOSE)
+    assert clf.set_support(*training).predict(training[0][:1]).shape == (1,)
+
+
+def test_predict_knows_a_memory_map_whose_file_is_gone(mapped, training):
+    path, X, y = mapped
+    expected = classifier(crop=None).fit(*training).decision_function(training[0])
+    clf = classifier(crop=None).fit(X, y)
+    path.unlink()
+    np.testing.assert_allclose(clf.decision_function(training[0]), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("copied", [lambda clf: pickle.loads(pickle.dumps(clf)), copy.deepcopy])
+def test_copies_of_a_fitted_classifier_have_its_support(training, copied):
+    clf = classifier(crop="foreground").fit(*training)
+    answers = copied(clf).decision_function(training[0])
+    np.testing.assert_array_equal(answers, clf.decision_function(training[0]))
+
+
+def test_predict_in_threads_right_after_fit_gives_one_answer(training):
+    clf = classifier(crop="foreground").fit(*training)
+    expected = copy.deepcopy(clf).decision_function(training[0])
+    with ThreadPoolExecutor(4) as threads:
+        answers = threads.map(lambda _: clf.decision_function(training[0]), range(8))
+        for answer in answers:
+            np.testing.assert_array_equal(answer, expected)

@@ -5,13 +5,16 @@ Pairs are tested in test_model_selection_pairs.py.
 
 import copy
 import inspect
+import os
 import pickle
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joblib import Parallel, delayed, parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 from sklearn import config_context
@@ -793,3 +796,57 @@ def test_score_runs_refuses_no_runs():
 def test_one_shot_score_refuses_a_class_instead_of_an_estimator(data):
     with pytest.raises(TypeError, match="the class KNeighborsClassifier; expected an instance"):
         one_shot_score(KNeighborsClassifier, *data[:2], n_way=2)
+
+
+# Other processes
+
+
+@contextmanager
+def workers(backend):
+    """Two processes, of joblib's loky or of a dask cluster, one thread each, as this one."""
+    if backend == "loky":
+        with parallel_config("loky", inner_max_num_threads=1):
+            yield
+        return
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with (
+        distributed.LocalCluster(**options) as cluster,
+        distributed.Client(cluster),
+        parallel_config("dask"),
+    ):
+        yield
+
+
+def process_of(estimator, X, y):
+    return os.getpid()
+
+
+@pytest.mark.parametrize("backend", ["loky", "dask"])
+def test_scores_are_the_same_in_other_processes(backend, fitted, glyphs):
+    X, y = glyphs
+    X, y = X[y < 4], y[y < 4]
+    clf = clone(fitted).set_params(max_iter=1, encoder_params={"width": 8})
+    scorer = make_one_shot_scorer(n_way=2, n_episodes=20, random_state=0)
+    cv = {"groups": y, "cv": GroupKFold(2)}
+
+    def scores(n_jobs):
+        search = GridSearchCV(
+            clf, {"head": ["cosine", "weighted_l1"]}, scoring=scorer, cv=cv["cv"]
+        )
+        search.set_params(n_jobs=n_jobs).fit(X, y, groups=y)
+        trials = Parallel(n_jobs)(
+            delayed(one_shot_score)(fitted, X, y, n_way=3, random_state=seed) for seed in (0, 1)
+        )
+        return (
+            cross_val_score(clf, X, y, scoring=scorer, n_jobs=n_jobs, **cv).tolist(),
+            search.cv_results_["mean_test_score"].tolist(),
+            trials,
+        )
+
+    expected = scores(1)
+    with workers(backend):
+        processes = cross_val_score(clf, X, y, scoring=process_of, n_jobs=2, **cv)
+        found = scores(2)
+    assert os.getpid() not in processes
+    assert found == expected

@@ -59,7 +59,7 @@ def imported_distributions():
 def test_requirements_are_what_the_package_imports():
     imported = imported_distributions()
     assert requirements().keys() <= imported
-    assert imported <= requirements(extras=["plot", "progress", "timm"]).keys()
+    assert imported <= requirements(extras=["plot", "progress", "timm", "accelerate"]).keys()
 
 
 def test_constraints_oldest_pins_each_lower_bound():

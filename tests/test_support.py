@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
@@ -14,6 +15,8 @@ from helpers import CLOSE, assert_same_network, classifier, make_table, unchange
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import NotFittedError
+
+from sksiamese import load_pretrained
 
 # set_support
 
@@ -347,15 +350,15 @@ def test_support_pickles_without_the_exemplars_removed(clf, new):
     np.testing.assert_array_equal(again.embeddings, clf.support_.embeddings)
 
 
-def test_support_of_a_file_that_is_mapped_may_be_written_to(manhattan, tmp_path):
-    """torch warns of read-only arrays, and comparers would copy them in each call."""
+@pytest.mark.filterwarnings("error")  # torch warns of read-only arrays
+def test_support_of_a_file_that_is_mapped_is_not_copied(manhattan, tmp_path):
     fitted, X, y = manhattan
-    support = copy.copy(fitted).set_support(X, y).support_
-    joblib.dump(support, tmp_path / "support")
-    again = joblib.load(tmp_path / "support", mmap_mode="r")
-    assert again.embeddings.flags.writeable
-    np.testing.assert_array_equal(again.embeddings, X)
-    np.testing.assert_array_equal(again.labels, y)
+    clf = copy.copy(fitted).set_support(X, y)
+    joblib.dump(clf, tmp_path / "clf")
+    again = joblib.load(tmp_path / "clf", mmap_mode="r")
+    assert isinstance(again.support_.embeddings, np.memmap)
+    np.testing.assert_array_equal(again.predict(X), clf.predict(X))
+    np.testing.assert_array_equal(again.support_.labels, y)
 
 
 # Whatever the sequence of calls
@@ -496,7 +499,7 @@ def test_support_kneighbors_gives_nan_last(manhattan):
     exemplars = X.copy()
     exemplars[[0, 3]] = np.nan
     support = copy.copy(fitted).set_support(X, y).support_
-    support = replace(support, blocks=((exemplars, y),))
+    support = type(support).of(exemplars, y)
     distances, indices = support.kneighbors(Manhattan(), X[:1], 39)
     assert np.isnan(distances[0]).tolist() == [False] * 38 + [True]
     assert indices[0, -1] == 0
@@ -515,7 +518,7 @@ def test_support_kneighbors_gives_nan_last(manhattan):
 def test_support_add_joins_labels_of_one_type(manhattan, known, added):
     fitted, X, _ = manhattan
     support = copy.copy(fitted).set_support(X[:2], [0, 1]).support_
-    support = replace(support, blocks=((X[:2], known),))
+    support = type(support).of(X[:2], known)
     assert support.add(X[2:3], added).labels.tolist() == [*known.tolist(), *added.tolist()]
 
 
@@ -552,3 +555,186 @@ def test_support_combined_brings_values_of_exemplars_into_the_order_of_classes(
     values = np.array([2.0, 1.0, 8.0], np.float32)
     np.testing.assert_array_equal(support.combined(values, aggregation), expected)
     np.testing.assert_array_equal(support.combined(values[None], aggregation), [expected])
+
+
+# Embeddings that are known
+
+
+@pytest.mark.filterwarnings("error")
+def test_set_support_takes_embeddings_of_a_memory_map_without_a_copy(fitted, new, tmp_path):
+    X, y = new
+    clf = copy.copy(fitted)
+    expected = copy.copy(fitted).set_support(X, y)
+    np.save(tmp_path / "embeddings.npy", clf.transform(X))
+    embeddings = np.load(tmp_path / "embeddings.npy", mmap_mode="r")
+    clf.set_support(embeddings, y, embedded=True)
+    assert np.shares_memory(clf.support_.embeddings, embeddings)
+    np.testing.assert_array_equal(clf.classes_, expected.classes_)
+    np.testing.assert_allclose(clf.decision_function(X), expected.decision_function(X), **CLOSE)
+    clf.add_support(embeddings[:2], y[:2], embedded=True)
+    expected.add_support(X[:2], y[:2])
+    np.testing.assert_array_equal(clf.classes_, expected.classes_)
+    np.testing.assert_allclose(clf.support_.embeddings, expected.support_.embeddings, **CLOSE)
+
+
+def test_add_support_of_embeddings_sets_the_first_exemplars(fitted, new):
+    X, y = new
+    embeddings = fitted.transform(X)
+    clf = copy.copy(fitted).clear_support().add_support(embeddings, y, embedded=True)
+    np.testing.assert_array_equal(clf.predict(X), copy.copy(fitted).set_support(X, y).predict(X))
+
+
+@pytest.mark.parametrize("call", ["set_support", "add_support"])
+def test_set_support_refuses_what_is_no_embedding(clf, new, call):
+    X, y = new
+    embeddings = clf.transform(X)
+    n_features = embeddings.shape[1]
+    wrong = embeddings.copy()
+    wrong[[3, 5], 1] = np.nan
+    faults = {
+        f"shape (48, {X[0].size}) and dtype float64": X.reshape(48, -1).astype(float),
+        f"expected at least one embedding of this network, (n, {n_features})": embeddings[:0],
+        f"shape (48, {n_features}) and dtype int64": embeddings.astype(np.int64),
+        "X[3] has NaN or infinity": wrong,
+    }
+    for message, values in faults.items():
+        with unchanged(clf), pytest.raises(ValueError, match=re.escape(message)):
+            getattr(clf, call)(values, y[: len(values)], embedded=True)
+    with unchanged(clf), pytest.raises(ValueError, match="y has 3 values for 48 samples"):
+        getattr(clf, call)(embeddings, y[:3], embedded=True)
+    with unchanged(clf), pytest.raises(ValueError, match="embedded=1; expected True"):
+        getattr(clf, call)(embeddings, y, embedded=1)
+
+
+def test_set_support_of_embeddings_needs_the_input_scaling(new):
+    clf = load_pretrained("omniglot")
+    with pytest.raises(NotFittedError, match="learns the size and the value range"):
+        clf.set_support(np.zeros((2, 1625), np.float32), [0, 1], embedded=True)
+
+
+# Large supports
+
+
+class Dot(Manhattan):
+    """Compares by dot products, and finds the greatest without the pairs."""
+
+    def __init__(self):
+        self.keyed, self.compared, self.looked_up = [], [], 0
+
+    def logits(self, a, b):
+        self.compared.append(len(a) * len(b))
+        return a @ b.T
+
+    def distances(self, a, b):
+        return self.distances_of(self.logits(a, b))
+
+    def pair_logits(self, a, b):
+        self.looked_up += len(a)
+        return (a * b).sum(axis=1)
+
+    def distances_of(self, logits):
+        return 100 - logits
+
+    def keys(self, embeddings):
+        self.keyed.append(len(embeddings))
+        return embeddings
+
+    def shortlist(self, queries, keys, n):
+        scores = queries @ keys.T
+        rows = np.argpartition(-scores, n - 1, axis=1)[:, :n]
+        return np.take_along_axis(scores, rows, axis=1), rows
+
+
+def gallery(manhattan, comparer, n, **params):
+    """Return a classifier with a support of n exemplars, with levels, and 30 queries."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(-99, 100, (n, 12)).astype(np.float32)  # whose products are exact
+    fitted = replace(
+        manhattan[0].fitted_,
+        comparer=comparer,
+        level_weights=rng.integers(-3, 4, 12).astype(np.float32),
+    )
+    clf = copy.copy(manhattan[0]).set_params(**params)
+    clf.fitted_ = fitted
+    return clf, X, X[rng.permutation(n)[:30]] + rng.integers(-5, 6, (30, 12)).astype(np.float32)
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "max", "prototype"])
+@pytest.mark.parametrize("n_each", [1, 2])
+def test_predict_of_a_large_support_agrees_with_exact(manhattan, aggregation, n_each):
+    n = 2000 * n_each
+    comparer = Dot()
+    clf, X, queries = gallery(manhattan, comparer, n, aggregation=aggregation)
+    y = np.random.default_rng(1).permutation(n) // n_each
+    clf.set_support(X[:1500], y[:1500]).add_support(X[1500:-20], y[1500:-20])
+    for row in range(n - 20, n):
+        clf.add_support(X[row : row + 1], y[row : row + 1])
+    exact = clf.predict(queries, exact=True)
+    assert comparer.looked_up == 0
+    np.testing.assert_array_equal(clf.predict(queries), exact)
+    searched = aggregation != "mean" or n_each == 1
+    assert comparer.looked_up == (30 * 50 if searched else 0)
+    np.testing.assert_array_equal(
+        clf.score_samples(queries), clf.score_samples(queries, exact=True)
+    )
+    threshold = float(np.median(clf.score_samples(queries)))
+    clf.fitted_ = replace(clf.fitted_, rejection_threshold=threshold)
+    clf.set_params(unknown_label=-1)
+    known = clf.predict(queries)
+    np.testing.assert_array_equal(known, clf.predict(queries, exact=True))
+    assert 10 < np.sum(known == -1) < 20
+    labels, logits = clf.set_params(unknown_label=None).predict(queries, return_logits=True)
+    assert logits.shape == (30, 2000)
+    np.testing.assert_array_equal(labels, exact)
+
+
+@pytest.mark.parametrize("n_neighbors", [1, 40, 500, 501, 2000])
+def test_kneighbors_of_a_large_support_agree_with_exact(manhattan, n_neighbors):
+    comparer = Dot()
+    clf, X, queries = gallery(manhattan, comparer, 2000)
+    clf.set_support(X[:1990], np.arange(1990)).add_support(X[1990:], np.arange(10))
+    exact = clf.kneighbors(queries, n_neighbors, exact=True)
+    assert comparer.looked_up == 0
+    for found, expected in zip(clf.kneighbors(queries, n_neighbors), exact, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert comparer.looked_up == 30 * {1: 50, 40: 80, 500: 1000}.get(n_neighbors, 0)
+
+
+def test_predict_of_a_large_support_gives_the_first_class_of_equal_logits(manhattan):
+    clf, X, _ = gallery(manhattan, Dot(), 2000)
+    X[[7, 300, 1200]] = 100  # greater than all others
+    y = np.random.default_rng(1).permutation(2000)
+    clf.set_support(X, y)
+    assert clf.predict(X[[7]]).tolist() == [min(y[[7, 300, 1200]])]
+    assert clf.kneighbors(X[[7]], 3)[1].tolist() == [[7, 300, 1200]]
+
+
+def test_predict_of_a_small_support_compares_all(manhattan):
+    comparer = Dot()
+    clf, X, queries = gallery(manhattan, comparer, 1999)
+    clf.set_support(X, np.arange(1999)).predict(queries)
+    assert comparer.looked_up == 0
+    assert comparer.keyed == []
+
+
+def test_add_support_derives_keys_of_what_is_new_alone(manhattan):
+    comparer = Dot()
+    clf, X, queries = gallery(manhattan, comparer, 2100)
+    clf.set_support(X[:2000], np.arange(2000)).predict(queries)
+    clf.add_support(X[2000:2001], [2000]).predict(queries)
+    assert comparer.keyed == [2000, 1]
+
+
+def test_predict_holds_the_logits_of_some_queries_at_a_time(manhattan):
+    comparer = Dot()
+    clf, X, _ = gallery(manhattan, comparer, 20_000)
+    clf.set_support(X, np.arange(20_000))
+    assert clf.predict(X[:2000], exact=True).shape == (2000,)
+    assert max(comparer.compared) <= 2**24
+    assert sum(comparer.compared) == 2000 * 20_000
+
+
+@pytest.mark.parametrize("name", ["predict", "score_samples", "kneighbors"])
+def test_predict_refuses_exact_that_is_no_bool(clf, new, name):
+    with pytest.raises(ValueError, match="^exact='no'; expected True or False.$"):
+        getattr(clf, name)(new[0], exact="no")

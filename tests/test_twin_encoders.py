@@ -17,6 +17,7 @@ from sksiamese.twin.encoders import (
     can_pack,
     feature_shape,
     fuse,
+    in_bfloat16,
     pack,
     strides_outrun_maps,
 )
@@ -448,12 +449,13 @@ def test_fuse_keeps_a_module_without_batch_norm():
 @pytest.mark.parametrize("shape", [(1, 12, 12), (3, 20, 28)])
 def test_pack_embeds_nan_as_nan(shape):
     """oneDNN's own ReLU makes 0 of NaN."""
-    packed = pack(fuse(seen_network("conv", shape)))
+    network = seen_network("conv", shape)
     images = torch.rand(2, *shape, generator=generator())
     images[1, 0, 3, 4] = torch.nan
-    embeddings = packed.embed(images)
-    assert embeddings[0].isfinite().all()
-    assert embeddings[1].isnan().any()
+    for packed in (pack(fuse(network)), pack(in_bfloat16(fuse(network)))):
+        embeddings = packed.embed(images)
+        assert embeddings[0].isfinite().all()
+        assert embeddings[1].isnan().any()
 
 
 @pytest.mark.parametrize("n_first", [1, 40])
@@ -463,6 +465,27 @@ def test_pack_computes_the_same_as_fuse_whatever_the_first_batch(n_first):
     packed = pack(copy.deepcopy(fused))
     for batch in (images[:n_first], images):
         torch.testing.assert_close(packed.embed(batch), fused.embed(batch), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 12, 12), (3, 20, 28)])
+def test_in_bfloat16_computes_the_same_but_for_rounding(shape):
+    network = seen_network("conv", shape)
+    images = torch.rand(9, *shape, generator=generator())
+    fused = in_bfloat16(fuse(network))
+    packed = pack(copy.deepcopy(fused))
+    expected = network.embed(images)
+    for other in (fused, packed):
+        embeddings = other.embed(images)
+        assert embeddings.dtype == torch.float32
+        assert 0 < (embeddings - expected).norm() < 0.02 * expected.norm()
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_in_bfloat16_leaves_other_encoders_as_they_are():
+    for encoder, shape in (("mlp", (7,)), ("hog", (1, 20, 20))):
+        network = seen_network(encoder, shape)
+        images = torch.rand(3, *shape, generator=generator())
+        assert torch.equal(in_bfloat16(fuse(network)).embed(images), network.embed(images))
 
 
 class Operators:

@@ -39,7 +39,12 @@ def scene(request):
     X = samples_of(request.param)
     y = np.repeat(np.arange(N_CLASSES), N_SAMPLES)
     clf = SiameseOneShotClassifier(
-        max_iter=2, augmentation=None, resize=None, random_state=0, **KINDS[request.param]
+        max_iter=2,
+        augmentation=None,
+        resize=None,
+        precision="float32",
+        random_state=0,
+        **KINDS[request.param],
     ).fit(X, y)
     rows = torch.from_numpy(X.astype(np.float32))
     return clf, X, clf.fitted_.comparer.scaling(rows if X.ndim == 2 else rows[:, None])

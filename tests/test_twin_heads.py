@@ -346,7 +346,7 @@ def test_aligned_logits_of_many_are_computed_in_blocks(monkeypatch, pairs):
     compare = (lambda: head.pair_logits(b, b.flip(0))) if pairs else (lambda: head.logits(a, b))
     whole = compare()
     temporary = largest_allocation(compare)
-    monkeypatch.setattr(heads, "BLOCK", 9 * 9 * 10)
+    monkeypatch.setattr(heads, "BLOCK", 9 * 9 * (20 if pairs else 7 * 40))
     monkeypatch.setattr(heads, "ROWS", 7)
     torch.testing.assert_close(compare(), whole)
     assert largest_allocation(compare) < temporary / 2.9

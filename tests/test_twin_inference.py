@@ -37,6 +37,10 @@ def comparer_of(kind):
         network = network.eval()
     else:
         network = seen_network(encoder, shape, head)
+    return with_scaling(network, shape)
+
+
+def with_scaling(network, shape):
     channels = shape if len(shape) == 1 else (shape[0], 1, 1)
     offset, scale = torch.full(channels, 100.0).double(), torch.full(channels, 200.0).double()
     size = None if len(shape) == 1 else shape[1:]
@@ -65,7 +69,7 @@ def test_embed_is_that_of_the_scaled_images(scene):
 def test_embed_does_not_depend_on_the_batch_size(scene, batch_size, monkeypatch):
     comparer, store = scene
     whole = comparer.embed(store)
-    monkeypatch.setattr(reading, "BATCH_SIZE", batch_size)
+    monkeypatch.setattr(reading, "READ_BYTES", batch_size * 4 * store.samples[0].numel())
     np.testing.assert_allclose(comparer.embed(store), whole, **CLOSE)
 
 
@@ -82,7 +86,7 @@ def test_embed_does_not_depend_on_other_samples(scene):
 @pytest.mark.parametrize("rows", [[4], [7, 0, 7, 3], range(10, -1, -2)])
 def test_embed_takes_rows_in_their_order(scene, rows, monkeypatch):
     comparer, store = scene
-    monkeypatch.setattr(reading, "BATCH_SIZE", 2)
+    monkeypatch.setattr(reading, "READ_BYTES", 2 * 4 * store.samples[0].numel())
     rows = np.array(rows)
     np.testing.assert_allclose(comparer.embed(store, rows), comparer.embed(store)[rows], **CLOSE)
 
@@ -145,6 +149,58 @@ def test_logits_and_pair_logits_in_blocks_are_those_of_the_whole(scene, block, m
     monkeypatch.setattr(inference, "BLOCK_ROWS", block)
     np.testing.assert_allclose(comparer.logits(embeddings, embeddings[:5]), matrix, **CLOSE)
     np.testing.assert_allclose(comparer.pair_logits(embeddings, embeddings[::-1]), pairs, **CLOSE)
+
+
+@pytest.mark.parametrize("head", ["cosine", "whitened", "aligned"])
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_shortlist_has_the_greatest_logits(head, n_members, monkeypatch):
+    members = [seen_network("conv", (1, 17, 20), head, seed) for seed in range(n_members)]
+    network = members[0] if n_members == 1 else TwinEnsemble(members)
+    comparer = with_scaling(network.eval(), (1, 17, 20))
+    exemplars, queries = (comparer.embed(store_of((1, 17, 20), n, n)) for n in (300, 7))
+    queries[:5] = exemplars[100:105] + 0.01 * queries[:5]
+    logits = comparer.logits(queries, exemplars)
+    keys = comparer.keys(exemplars)
+    scores, rows = comparer.shortlist(queries, keys, 20)
+    assert scores.shape == rows.shape == (7, 20)
+    assert all(len(set(row)) == 20 for row in rows.tolist())
+    best = logits.argmax(axis=1)
+    assert best[:5].tolist() == [100, 101, 102, 103, 104]
+    assert (rows == best[:, None]).any(axis=1).all()
+    monkeypatch.setattr(inference, "BLOCK_SCORES", 7 * 30)
+    in_blocks, rows = comparer.shortlist(queries, keys, 20)
+    np.testing.assert_allclose(np.sort(in_blocks), np.sort(scores), **CLOSE)
+    assert all(len(set(row)) == 20 for row in rows.tolist())
+    assert (rows == best[:, None]).any(axis=1).all()
+
+
+@pytest.mark.parametrize("head", ["cosine", "whitened"])
+def test_shortlist_of_a_cosine_is_exact_and_copies_nothing(head):
+    comparer = with_scaling(seen_network("mlp", (7,), head), (7,))
+    rng = np.random.default_rng(0)
+    exemplars = rng.normal(size=(300, comparer.n_features)).astype(np.float32)
+    exemplars /= np.linalg.norm(exemplars, axis=1, keepdims=True)
+    queries = exemplars[:7] + exemplars[7:14] / 2
+    keys = comparer.keys(exemplars)
+    assert np.shares_memory(keys.numpy(), exemplars)
+    scores, rows = comparer.shortlist(queries, keys, 20)
+    logits = comparer.logits(queries, exemplars)
+    np.testing.assert_array_equal(np.sort(rows), np.sort(np.argsort(-logits, axis=1)[:, :20]))
+    lengths = np.linalg.norm(queries, axis=1, keepdims=True)
+    cosines = np.take_along_axis(queries @ exemplars.T / lengths, rows, axis=1)
+    np.testing.assert_allclose(scores, cosines, **CLOSE)
+    shorter = comparer.keys(0.5 * exemplars)  # as means of several are
+    np.testing.assert_allclose(shorter.float(), keys, atol=4e-3)
+
+
+@pytest.mark.parametrize("head", ["weighted_l1", "signed_l1"])
+def test_keys_of_l1_distances_are_none(head):
+    comparer = with_scaling(seen_network("mlp", (7,), head), (7,))
+    embeddings = comparer.embed(store_of((7,)))
+    assert comparer.keys(embeddings) is None
+    mixed = TwinEnsemble([seen_network("mlp", (7,), each) for each in ("cosine", head)])
+    mixed = with_scaling(mixed.eval(), (7,))
+    assert mixed.keys(mixed.embed(store_of((7,)))) is None
 
 
 def test_pair_logits_refuses_different_numbers_of_rows():
@@ -214,6 +270,40 @@ def test_to_cuda_embeds_and_compares_alike(scene):
         rtol=1e-3,
         atol=1e-3,
     )
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 11])
+def test_embed_in_bfloat16_does_not_depend_on_the_batch_size(batch_size, monkeypatch):
+    """The same image has the same embedding, so that duplicates are found."""
+    comparer, store = comparer_of("aligned").to("cpu", True), store_of(KINDS["aligned"][1])
+    whole = comparer.embed(store)
+    monkeypatch.setattr(reading, "READ_BYTES", batch_size * 4 * store.samples[0].numel())
+    np.testing.assert_allclose(comparer.embed(store), whole, rtol=1e-5, atol=1e-6)
+
+
+def test_to_bfloat16_embeds_alike_and_shares_the_network(scene):
+    comparer, store = scene
+    other = comparer.to("cpu", True)
+    assert other.network is comparer.network
+    assert comparer.to("cpu", True) is other
+    assert other.to("cpu").bfloat16
+    assert comparer.to("cpu") is comparer
+    embeddings, expected = other.embed(store), comparer.embed(store)
+    assert embeddings.dtype == np.float32
+    np.testing.assert_allclose(embeddings, expected, atol=0.02 * np.abs(expected).max())
+    np.testing.assert_array_equal(
+        other.logits(expected, expected), comparer.logits(expected, expected)
+    )
+    again = pickle.loads(pickle.dumps(other))
+    assert again.bfloat16
+    np.testing.assert_array_equal(again.embed(store), embeddings)
+
+
+def test_embed_is_in_the_precision_of_the_comparer_inside_autocast():
+    comparer, store = comparer_of("conv"), store_of(KINDS["conv"][1])
+    embeddings = comparer.embed(store)
+    with torch.autocast("cpu", torch.bfloat16):
+        np.testing.assert_array_equal(comparer.embed(store), embeddings)
 
 
 def test_pickle_holds_the_network_but_not_the_fused_copy(scene):

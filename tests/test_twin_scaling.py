@@ -22,6 +22,7 @@ from sksiamese.twin.scaling import (
     learn_scaling,
     learn_unit,
     pixel_scaling,
+    resizing,
 )
 
 
@@ -33,6 +34,10 @@ def store_of(X):
 def scaled(X):
     store = store_of(X)
     return InputScaling(*learn_scaling(store))(store.take(np.arange(len(store)))).numpy()
+
+
+def is_inverted(scaling, images):
+    return scaling.is_inverted(scaling.seen(images))
 
 
 def drawn_of(glyphs, n=10):
@@ -201,6 +206,29 @@ def test_input_scaling_resizes_any_size_within_the_value_range(height, width, si
     assert scaled.max() <= x.max() + 1e-6
 
 
+@settings(deadline=None, max_examples=50)
+@given(
+    n_in=st.integers(1, 30),
+    n_out=st.integers(1, 12),
+    edges=st.lists(
+        st.tuples(st.floats(-20, 40), st.floats(0.1, 60)), min_size=1, max_size=3, unique=True
+    ),
+)
+def test_resizing_is_the_mean_over_each_output_pixel(n_in, n_out, edges):
+    """Each image has a block of its own; an output pixel is at least one input pixel wide."""
+    start, width = np.array(edges).T
+    weights = resizing(n_in, n_out, start, start + width).toarray()
+    blocks = weights.reshape(len(edges), n_out, len(edges), n_in)
+    pixels = np.arange(n_in)
+    for image, (left, whole) in enumerate(edges):
+        for out in range(n_out):
+            middle, half = left + (out + 0.5) * whole / n_out, max(whole / n_out, 1) / 2
+            overlap = np.minimum(middle + half, pixels + 1) - np.maximum(middle - half, pixels)
+            expected = np.zeros((len(edges), n_in))
+            expected[image] = overlap.clip(min=0) / (2 * half)
+            np.testing.assert_allclose(blocks[image, out], expected, atol=1e-6)
+
+
 def test_input_scaling_enlarges_by_interpolation():
     x = torch.zeros(1, 1, 4, 4)
     x[..., :2] = 1  # foreground on the left
@@ -326,22 +354,22 @@ def test_crop_of_any_image_is_within_the_value_range(size, working_size, seed):
 def test_is_inverted_judges_each_image(glyphs):
     X = torch.tensor(glyphs[0][:10]).float()[:, None]
     scaling = InputScaling(*learn_scaling(ArrayStore(X)))
-    assert not scaling.is_inverted(X).any()
+    assert not is_inverted(scaling, X).any()
     X[3:5] = 255 - X[3:5]
-    assert scaling.is_inverted(X).nonzero().flatten().tolist() == [3, 4]
+    assert np.flatnonzero(is_inverted(scaling, X)).tolist() == [3, 4]
 
 
 @pytest.mark.parametrize("value", [1, 0.7])  # 0.7: its mean is rounded
 def test_is_inverted_is_false_for_images_of_foreground_alone(value):
     images = torch.full((1, 1, 20, 20), value)
-    assert not cropping().is_inverted(images).any()
+    assert not is_inverted(cropping(), images).any()
     assert (cropping()(images) == 0).all()
 
 
 def test_is_inverted_is_false_for_a_drawing_that_fills_its_image():
     box = torch.ones(1, 1, 20, 20)
     box[..., 3:-3, 3:-3] = 0  # foreground all along the border
-    assert not cropping().is_inverted(box).any()
+    assert not is_inverted(cropping(), box).any()
     padded = torch.nn.functional.pad(box, (10, 10, 10, 10))
     torch.testing.assert_close(cropping()(box), cropping((40, 40))(padded))
 
@@ -366,7 +394,7 @@ def test_crop_reads_drawings_whose_border_is_partly_foreground(kind, shade):
     images = torch.stack([box, torch.nn.functional.pad(cut_tightly(kind, 38), (1, 1, 1, 1))])
     cut, whole = cropping((40, 40))(images[:, None])[:, 0]
     assert ((cut > 0.5) != (whole > 0.5)).float().mean() < 0.1
-    assert not cropping((40, 40)).is_inverted(images[:, None]).any()
+    assert not is_inverted(cropping((40, 40)), images[:, None]).any()
 
 
 @pytest.mark.parametrize("bold", [1, 3, 5])
@@ -376,14 +404,14 @@ def test_is_inverted_tells_broad_paper_from_strokes(bold):
     X = torch.nn.functional.pad(torch.tensor(X < 128).float()[:, None], (4, 4, 4, 4))
     X = torch.nn.functional.max_pool2d(X, bold, 1, bold // 2)
     scaling = cropping()
-    assert not scaling.is_inverted(X).any()
-    assert scaling.is_inverted(1 - X).all()
+    assert not is_inverted(scaling, X).any()
+    assert is_inverted(scaling, 1 - X).all()
     tight = []
     for image in X[:, 0]:
         rows, columns = (image.any(axis).nonzero().flatten() for axis in (1, 0))
         tight.append(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][None, None])
-    assert not any(scaling.is_inverted(image) for image in tight)
-    assert np.mean([bool(scaling.is_inverted(1 - image)) for image in tight]) > 0.5
+    assert not any(is_inverted(scaling, image) for image in tight)
+    assert np.mean([bool(is_inverted(scaling, 1 - image)) for image in tight]) > 0.5
 
 
 @pytest.mark.parametrize("inverted", [False, True])
@@ -458,9 +486,9 @@ def test_is_inverted_is_false_for_shadows_and_true_for_inverted_images_in_them()
     store = store_of(X)
     scaling = InputScaling(*learn_scaling(store))
     rows = np.arange(len(X))
-    assert not scaling.is_inverted(store_of(in_shadow(X)).take(rows)).any()
+    assert not is_inverted(scaling, store_of(in_shadow(X)).take(rows)).any()
     dark = store_of(255 - X).take(rows)  # its paper is darker than this ink
-    assert scaling.is_inverted(dark).all()
+    assert is_inverted(scaling, dark).all()
 
 
 def test_crop_finds_the_drawing_in_uneven_light_and_between_lines():

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from sksiamese.twin.heads import Whitened
-from sksiamese.twin.whitening import knows_scatter, logistic_line, set_line, whiten, whitening
+from sksiamese.twin.whitening import (
+    knows_scatter,
+    logistic_line,
+    rows_to_whiten,
+    set_line,
+    whiten,
+    whitening,
+)
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +174,32 @@ def test_whiten_forgets_the_weights_that_were_trained(data):
     expected = cosines(features, *whitening(features, classes))
     embeddings = head.embed(features)
     torch.testing.assert_close(embeddings @ embeddings.T, expected)
+
+
+def test_whitening_leaves_the_features_as_they_are(data):
+    features, classes = data[0].double(), data[1]
+    before = features.clone()
+    whitening(features, classes)
+    assert torch.equal(features, before)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "n_classes", "of_each"),
+    [
+        ([30] * 2000, 125, (20, 20)),  # many classes: some of them
+        ([4000] * 10, 10, (250, 250)),  # few: some samples of each
+        ([50, 51], 2, (50, 51)),
+    ],
+)
+def test_rows_to_whiten_are_bounded_and_mostly_of_whole_classes(sizes, n_classes, of_each):
+    classes = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    rows = rows_to_whiten(classes, n_numbers=10_000, n_features=10)
+    assert len(rows) == min(2500, len(classes))
+    assert (np.diff(rows) > 0).all()
+    found, counts = np.unique(classes[rows], return_counts=True)
+    assert len(found) == n_classes
+    assert (counts.min(), counts.max()) == of_each
+
+
+def test_rows_to_whiten_are_enough_to_know_the_scatter():
+    assert len(rows_to_whiten(np.arange(10**5) // 20, 10**4, 8000)) == 4 * 8000

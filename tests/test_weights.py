@@ -1,5 +1,8 @@
 """load_pretrained: networks are as their cards say, and take the images that users have."""
 
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,9 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import sksiamese
-from sksiamese import SiameseVerifier, load_pretrained
+from sksiamese import SiameseOneShotClassifier, SiameseVerifier, load_pretrained
 from sksiamese.datasets import fetch_omniglot_runs, make_glyphs
+from sksiamese.exceptions import DuplicateExemplarWarning
 from sksiamese.model_selection import one_shot_score, score_runs
 
 ROOT = Path(__file__).parents[1]
@@ -239,3 +243,65 @@ def test_load_pretrained_warm_start_continues_from_its_weights(pretrained):
     after = slope * pretrained.similarity(X[:20], X[20:]) + intercept
     assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.95
     assert pretrained.n_iter_ == load_pretrained("omniglot").n_iter_ + 1
+
+
+# Speed
+
+
+def test_load_pretrained_and_predict_import_no_compiler_of_torch():
+    """sympy, which torch's meta device and compiler import, takes half a second."""
+    code = """
+import sys
+import numpy as np
+from sksiamese import load_pretrained
+
+X = np.full((2, 40, 40), 255, dtype=np.uint8)
+X[0, 10:30, 15], X[1, 20, 5:35] = 0, 0
+for name in ("symbols", "omniglot"):
+    assert load_pretrained(name).set_support(X, [0, 1]).predict(X).tolist() == [0, 1]
+print(sorted({"sympy", "torch._dynamo"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.parametrize("name", ["omniglot", "symbols"])
+def test_load_pretrained_answers_alike_in_both_precisions(name, runs):
+    run = runs[0]
+    clf = load_pretrained(name)
+    logits = {}
+    for precision in ("float32", "bfloat16", "auto"):
+        clf.set_params(precision=precision).set_support(run.support_images, run.support_labels)
+        labels, logits[precision] = clf.predict(run.query_images, return_logits=True)
+        assert labels.tolist() == clf.classes_[logits["float32"].argmax(1)].tolist()
+    assert 0 < np.abs(logits["bfloat16"] - logits["float32"]).max() < 0.2
+    assert any(np.array_equal(logits["auto"], logits[p]) for p in ("float32", "bfloat16"))
+
+
+def test_set_params_changes_the_precision_of_a_fitted_estimator(pretrained):
+    pretrained.set_params(precision="float32").set_support(X[SUPPORT], y[SUPPORT])
+    embeddings = pretrained.transform(X)
+    rounded = pretrained.set_params(precision="bfloat16").transform(X)
+    assert rounded.dtype == embeddings.dtype == np.float32
+    assert 0 < np.abs(rounded - embeddings).max() < 0.02
+    np.testing.assert_array_equal(
+        pretrained.set_params(precision="float32").transform(X), embeddings
+    )
+    with pytest.raises(ValueError, match="precision='half' is not known"):
+        pretrained.set_params(precision="half").transform(X)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_add_support_finds_the_same_image_in_another_batch(pretrained, precision):
+    pretrained.set_params(precision=precision).set_support(X, np.arange(len(X)))
+    with pytest.warns(DuplicateExemplarWarning, match=r"X\[0\] has the label 99"):
+        pretrained.add_support(X[3:4], [99])
+
+
+def test_save_keeps_the_precision_and_the_answers(pretrained, tmp_path):
+    pretrained.set_params(precision="bfloat16").set_support(X[SUPPORT], y[SUPPORT])
+    pretrained.save(tmp_path / "clf.safetensors")
+    loaded = SiameseOneShotClassifier.load(tmp_path / "clf.safetensors")
+    assert loaded.precision == "bfloat16"
+    for other in (loaded, pickle.loads(pickle.dumps(pretrained))):
+        np.testing.assert_array_equal(other.similarity(X, X), pretrained.similarity(X, X))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -78,9 +79,11 @@ def _described(error: Exception) -> str:
 
 def _advice(args: argparse.Namespace) -> str:
     """Return how to go on after Ctrl-C."""
-    if getattr(args, "checkpoint_dir", None) is None:
-        return ""
-    return "; the same command with --resume continues"
+    if getattr(args, "checkpoint_dir", None) is not None:
+        return "; the same command with --resume continues"
+    if args.name == "label" and os.path.exists(f"{args.output}.part"):
+        return "; the same command goes on where this one stopped"
+    return ""
 
 
 def _with_options(message: object) -> str:

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         write_json(args.output, values)
     else:
         write_table(args.output, list(values), [list(values.values())], "csv")
-    return report_skipped(args.name, data)
+    return report_skipped(args.name, len(data.files), data.skipped)
 
 
 def _score(model: Model, data: Classes, args: argparse.Namespace) -> OneShotScore:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from scipy.special import softmax
 
+from .. import __version__
+from .._files import open_regular
+from .._identity import described
 from ..exceptions import listed, warn
 from .images import (
     Classes,
@@ -19,6 +26,7 @@ from .images import (
     read_classes,
     read_files,
 )
+from .journal import Journal
 from .models import Model, input_format, load_model, set_support
 from .options import (
     UsageError,
@@ -29,8 +37,17 @@ from .options import (
     integer,
     number,
 )
-from .output import check_no_input, check_output, write_table
+from .output import check_no_input, check_output, write_line, write_table
 from .reports import report_skipped
+
+BLOCK_FILES = 1024  # that are read and labelled at once, at most,
+BLOCK_VALUES = 2**21  # and values of their pixels
+
+# Options that decide the rows, beside those that name files.
+DECIDING = (
+    "unknown", "match", "false_acceptance_rate", "coverage", "aggregation", "top_k",
+    "probabilities", "nearest", "invert",
+)  # fmt: skip
 
 
 def add_to(commands: Any) -> None:
@@ -103,15 +120,47 @@ def run(args: argparse.Namespace) -> int:
     if args.unknown is not None:
         model.set_params(unknown_label=args.unknown)
     support = _set_support(model, size, color, args)
-    answers, queries = answer(
-        lambda queries: _answers(model, queries, support, args),
-        read_files(files, size, color, args),
-        args,
-        least=0,
+    columns = _columns(model, args)
+    blocks = _blocks(files, size, color, args)
+    with Journal(args.output, _decided_by(support, others, size, color, args)) as journal:
+        n_done = _n_done(journal, blocks, args)
+        journal.keep(n_done)
+        if n_done:
+            n_files = sum(map(len, blocks[:n_done]))
+            write_line(
+                f"sksiamese {args.name}: {n_files} of {len(files)} files are labelled already, in "
+                f"{journal.path}"
+            )
+        for block in blocks[n_done:]:
+            stamp = _stamp(block)
+            answers, queries = answer(
+                lambda queries: _answers(model, queries, support, args),
+                read_files(block, size, color, args),
+                args,
+                least=0,
+            )
+            journal.append(stamp, _rows(block, queries, answers, len(columns), args))
+        unanswered = _write(journal, columns, args)
+    n_used = sum(len(images.files) for images in (*others, support))
+    skipped = {file: why for images in (*others, support) for file, why in images.skipped.items()}
+    return report_skipped(
+        args.name, n_used + len(files) - len(unanswered), {**skipped, **unanswered}
     )
-    columns, rows = _table(files, queries, answers, args)
-    write_table(args.output, columns, rows, args.format)
-    return report_skipped(args.name, *others, support, queries)
+
+
+def _write(journal: Journal, columns: list[str], args: argparse.Namespace) -> dict[str, str]:
+    """Write the table, and return the files without an answer, with the reasons."""
+    unanswered: dict[str, str] = {}
+
+    def rows() -> Iterator[list[Any]]:
+        for *cells, reason in chain.from_iterable(journal.blocks()):
+            if reason:
+                unanswered[cells[0]] = reason
+            yield [*cells, reason] if args.on_error == "skip" else cells
+
+    reason = ["reason"] if args.on_error == "skip" else []
+    write_table(args.output, columns + reason, rows(), args.format)
+    return unanswered
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,25 +235,80 @@ def _answers(model: Model, queries: Images, support: Images, args: argparse.Name
     return Answers(labels, model.classes_, softmax(logits, axis=1), sets, nearest)
 
 
-def _table(
-    files: list[str], queries: Images, answers: Answers, args: argparse.Namespace
-) -> tuple[list[str], list[list[Any]]]:
-    """Return the columns, and a row of each file."""
+def _blocks(
+    files: list[str], size: tuple[int, int], color: bool, args: argparse.Namespace
+) -> list[list[str]]:
+    """Return the files in blocks, of which one is in memory; --match needs all at once."""
+    values = size[0] * size[1] * (3 if color else 1)
+    n = len(files) if args.match else min(BLOCK_FILES, max(1, BLOCK_VALUES // values))
+    return [files[i : i + n] for i in range(0, len(files), n)]
+
+
+def _columns(model: Model, args: argparse.Namespace) -> list[str]:
     columns = ["file", "label", "probability"]
-    for k in range(min(args.top_k, len(answers.classes))):
+    for k in range(min(args.top_k, len(model.classes_))):
         columns += [f"label_{k + 1}", f"probability_{k + 1}"]
     if args.probabilities:
-        columns += [f"probability:{name}" for name in answers.classes]
+        columns += [f"probability:{name}" for name in model.classes_]
     columns += [] if args.coverage is None else ["set"]
-    columns += ["nearest"] if args.nearest else []
-    columns += ["reason"] if args.on_error == "skip" else []
+    return columns + (["nearest"] if args.nearest else [])
+
+
+def _rows(
+    files: list[str], queries: Images, answers: Answers, n_columns: int, args: argparse.Namespace
+) -> list[list[Any]]:
+    """Return a row of each file, which ends with the reason if there is no answer."""
     row_of = {str(file): row for row, file in enumerate(queries.files)}
-    rows: list[list[Any]] = []
+    empty = [""] + [None] * (n_columns - 2)
+    return [
+        [file, *answers.cells(row_of[file], args), ""]
+        if file in row_of
+        else [file, *empty, queries.skipped[file]]
+        for file in files
+    ]
+
+
+def _stamp(files: list[str]) -> str:
+    """Return a digest of names, sizes and times of files."""
+    digest = hashlib.sha256()
     for file in files:
-        if file in row_of:
-            row = [file, *answers.cells(row_of[file], args)]
-            rows.append(row + [""] * (args.on_error == "skip"))
-        else:
-            empty = [""] + [None] * (len(columns) - 3)
-            rows.append([file, *empty, queries.skipped[file]])
-    return columns, rows
+        try:
+            status = os.stat(file)
+            found = f"{status.st_size} {status.st_mtime_ns}"
+        except (OSError, ValueError):  # an error that names the file follows when it is read
+            found = "none"
+        digest.update(f"{file}\0{found}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _n_done(journal: Journal, blocks: list[list[str]], args: argparse.Namespace) -> int:
+    """Return how many of the first blocks need not be labelled again."""
+    n_done = 0
+    for block, stamp, rows in zip(blocks, journal.stamps, journal.blocks(), strict=False):
+        refused = args.on_error == "raise" and any(row[-1] for row in rows)
+        if refused or stamp != _stamp(block):
+            break
+        n_done += 1
+    return n_done
+
+
+def _decided_by(
+    support: Classes,
+    others: list[Images],
+    size: tuple[int, int],
+    color: bool,
+    args: argparse.Namespace,
+) -> dict[str, str]:
+    """Return what decides the rows beside the files, by names for messages."""
+    network: Any = args.model
+    if args.network is not None:
+        with open_regular(args.network) as file:
+            network = np.frombuffer(file.read(), np.uint8)
+    return {
+        "version of sksiamese": __version__,
+        "network": described(network),
+        "size of images": described((size, color)),
+        "set of options": described({name: getattr(args, name) for name in DECIDING}),
+        "support": described((support.images, support.target, support.files)),
+        "--calibrate": described([(data.images, data.files) for data in others]),
+    }

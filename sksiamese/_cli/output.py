@@ -7,8 +7,10 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from textwrap import indent
 from typing import Any, TextIO
 
 from .._files import check_path, printable, write_atomically
@@ -47,15 +49,24 @@ def _is_same_file(path: str, other: str) -> bool:
         return False
 
 
-def write_table(output: str, columns: Sequence[str], rows: list[list[Any]], form: str) -> None:
-    """Write rows as CSV with a header, or as a JSON array of objects.
+def is_stream(path: str) -> bool:
+    """Return whether `path` is standard output, a pipe or a device, and not a file to replace."""
+    if path == STANDARD_OUTPUT or _is_standard_output(path):
+        return True
+    return Path(path).exists() and not Path(path).is_file()
+
+
+def write_table(
+    output: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], form: str
+) -> None:
+    """Write rows as CSV with a header, or as a JSON array of objects, one by one.
 
     Probabilities, the floats, have four decimals in CSV. None is an empty cell, or null.
     """
     if form == "json":
-        write_json(output, [dict(zip(columns, row, strict=True)) for row in rows])
+        _write(output, _array(dict(zip(columns, row, strict=True)) for row in rows))
     else:
-        write_text(output, "".join(map(_line, [columns, *rows])))
+        _write(output, map(_line, chain([columns], rows)))
 
 
 def write_json(output: str, value: Any) -> None:
@@ -65,15 +76,19 @@ def write_json(output: str, value: Any) -> None:
 
 def write_text(output: str, text: str) -> None:
     """Write text in UTF-8; bytes of file names that are not UTF-8 are written as they are."""
-    data = text.encode("utf-8", "surrogateescape")
+    _write(output, [text])
+
+
+def _write(output: str, texts: Iterable[str]) -> None:
+    chunks = (text.encode("utf-8", "surrogateescape") for text in texts)
     try:
         if output == STANDARD_OUTPUT or _is_standard_output(output):
-            _write_stdout(data)
-        elif Path(output).exists() and not Path(output).is_file():  # a pipe or a device
+            _write_stdout(chunks)
+        elif is_stream(output):
             with open(output, "wb") as file:
-                file.write(data)
+                file.writelines(chunks)
         else:
-            write_atomically(output, [data])
+            write_atomically(output, chunks)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -95,6 +110,15 @@ def write_line(text: str) -> None:
         _to_nowhere(sys.stderr)
 
 
+def _array(values: Iterable[Any]) -> Iterator[str]:
+    """Yield JSON of an array that has at least one value, as `json.dumps` writes it."""
+    before = "[\n"
+    for value in values:
+        yield before + indent(json.dumps(value, indent=1), " ")
+        before = ",\n"
+    yield "\n]\n"
+
+
 def _line(row: Sequence[Any]) -> str:
     """Return a line of CSV."""
     stream = io.StringIO()
@@ -112,12 +136,12 @@ def _is_standard_output(path: str) -> bool:
         return False
 
 
-def _write_stdout(data: bytes) -> None:
+def _write_stdout(chunks: Iterable[bytes]) -> None:
     if sys.stdout is None:
         raise OSError("it is closed; pass --output FILE")
     sys.stdout.flush()
     try:
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.writelines(chunks)
         sys.stdout.buffer.flush()
     except OSError:
         _to_nowhere(sys.stdout)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from .images import N_NAMED, Images
+from collections.abc import Mapping
+
+from .images import N_NAMED
 from .output import write_line
 
 DONE, FAILED, USAGE, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-def report_skipped(command: str, *data: Images) -> int:
-    """Write which files were left out to stderr, and return the exit status."""
-    skipped = {file: reason for images in data for file, reason in images.skipped.items()}
+def report_skipped(command: str, n_used: int, skipped: Mapping[str, str]) -> int:
+    """Write which files were left out, beside those used, and return the exit status."""
     if not skipped:
         return DONE
-    n_files = len(skipped) + sum(len(images.files) for images in data)
+    n_files = n_used + len(skipped)
     write_line(f"sksiamese {command}: {len(skipped)} of {n_files} files were skipped:")
     for file, reason in list(skipped.items())[:N_NAMED]:
         write_line(f"  {file}: {reason}")

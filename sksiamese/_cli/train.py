@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     clf.save(args.output, support=False)
     loss = clf.history_[-1][-1]["train_loss"]
     write_text("-", f"{args.output}: {len(data.files)} images, loss {loss:.3f}\n")
-    return report_skipped(args.name, data)
+    return report_skipped(args.name, len(data.files), data.skipped)
 
 
 def _unfitted(args: argparse.Namespace) -> SiameseOneShotClassifier:

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         reasons = [f"{file}: {images.skipped[file]}" for file in pair if file in images.skipped]
         rows.append(row + ["; ".join(dict.fromkeys(reasons))] * (args.on_error == "skip"))
     write_table(args.output, columns, rows, args.format)
-    return report_skipped(args.name, images)
+    return report_skipped(args.name, len(images.files), images.skipped)
 
 
 def _compare(model: Model, images: Images, pairs: Pairs) -> dict[tuple[str, str], float]:

@@ -101,8 +101,8 @@ class Batches(Dataset):
 class _ByClass:
     """Samples sorted by class, and the classes of each group that can be learned.
 
-    ``order[first[c] : first[c] + count[c]]`` are the samples of class c; each of `members` holds
-    the classes of one group.
+    ``order[first[c] : first[c] + count[c]]`` are the samples of class c;
+    ``classes[begin[m] : begin[m] + length[m]]`` are the classes of member m, one of the groups.
     """
 
     def __init__(self, classes: np.ndarray, groups: np.ndarray) -> None:
@@ -110,9 +110,21 @@ class _ByClass:
         self.count = np.bincount(classes)
         self.first = np.cumsum(self.count) - self.count
         group_of_class = groups[self.order[self.first]]
-        members = (np.flatnonzero(group_of_class == g) for g in range(groups.max() + 1))
+        self.classes = np.argsort(group_of_class, kind="stable")
+        _, begin, length = np.unique(
+            group_of_class[self.classes], return_index=True, return_counts=True
+        )
         # A group of one class has no negatives, one of single samples no positives.
-        self.members = [m for m in members if len(m) > 1 and self.count[m].max() > 1]
+        most = np.maximum.reduceat(self.count[self.classes], begin)
+        learnable = (length > 1) & (most > 1)
+        self.begin, self.length = begin[learnable], length[learnable]
+
+    def __len__(self) -> int:
+        return len(self.begin)
+
+    def member(self, number: int) -> np.ndarray:
+        """Return the classes of a group."""
+        return self.classes[self.begin[number] :][: self.length[number]]
 
 
 class ClassBatches(Batches):
@@ -151,13 +163,12 @@ class ClassBatches(Batches):
         self.classes = classes
         self.by_class = _ByClass(classes, groups)
         n_images = n_groups * n_classes * n_samples
-        members, count = self.by_class.members, self.by_class.count
-        if len(members) == 1:
+        if len(self.by_class) == 1:
             n_groups, n_classes = 1, n_groups * n_classes
         self.n_groups = n_groups
-        self.n_classes = min(n_classes, max(map(len, members)))
+        self.n_classes = min(n_classes, int(self.by_class.length.max()))
         fill = n_images // (self.n_groups * self.n_classes)
-        self.n_samples = max(n_samples, min(fill, count.max()))
+        self.n_samples = max(n_samples, min(fill, self.by_class.count.max()))
         self.turns = np.asarray(turns)
         n_images = self.n_groups * self.n_classes * self.n_samples
         self.n_batches = -(-len(classes) // n_images)  # an epoch shows each sample about once
@@ -167,7 +178,7 @@ class ClassBatches(Batches):
         rng = np.random.default_rng([self.seed, epoch])
         order, count, first = self.by_class.order, self.by_class.count, self.by_class.first
         shuffled = order[np.lexsort((rng.random(len(order)), self.classes[order]))]
-        n_members = len(self.by_class.members)
+        n_members = len(self.by_class)
         n_draws = self.n_batches * self.n_groups
         rounds = -(-n_draws // n_members)
         draws = rng.permuted(np.tile(np.arange(n_members), (rounds, 1)), axis=1)
@@ -176,7 +187,7 @@ class ClassBatches(Batches):
         for drawn_groups in draws:
             drawn, positions = [], []
             for position, group in enumerate(drawn_groups):
-                members = self.by_class.members[group]
+                members = self.by_class.member(group)
                 chosen = rng.choice(members, min(self.n_classes, len(members)), replace=False)
                 drawn.append(chosen)
                 positions.append(np.full(len(chosen), position))

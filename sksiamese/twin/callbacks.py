@@ -26,7 +26,7 @@ from .scaling import InputScaling, Store
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 Episodes = list[tuple[np.ndarray, np.ndarray]]  # rows of support and query
-OWN_NAMES = ("clip", "average", "finite", "schedule", "validation", "progress")
+OWN_NAMES = ("share", "clip", "average", "finite", "schedule", "validation", "progress")
 
 
 class StopTraining(Exception):  # noqa: N818  # a signal, as StopIteration is

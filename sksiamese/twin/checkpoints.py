@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._files import PART, FolderLock
+from .._files import PART, FileLock
 from ..exceptions import CheckpointWarning, warn
 from .state import module_state
 from .trees import read_tree, write_tree
 
 FORMAT = "sksiamese checkpoint 1"
+IN_USE = "another fit is using it; give each fit a folder of its own"
 _NAME = re.compile(r"checkpoint-[0-9]{6,}\.safetensors")
 _UNFINISHED = re.compile(re.escape(PART) + r"[0-9a-f]{16}-checkpoint-[0-9]{6,}\.safetensors")
 
@@ -70,7 +71,7 @@ class Checkpoints:
         self.written_at = time.monotonic()
         with self._named():
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FolderLock(self.folder)
+            self._lock = FileLock(self.folder / "lock", IN_USE)
         try:
             for part in filter(_UNFINISHED.fullmatch, os.listdir(self.folder)):
                 (self.folder / part).unlink(missing_ok=True)  # of a process that was killed

@@ -440,6 +440,32 @@ def strides_outrun_maps(encoder: nn.Module, input_shape: tuple[int, ...]) -> boo
     return strides.outrun
 
 
+class InBfloat16(nn.Module):
+    """An encoder that computes in bfloat16; what it takes and returns is float32."""
+
+    memory_format = torch.channels_last
+
+    def __init__(self, encoder: ConvEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder.to(torch.bfloat16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', h, w)."""
+        return self.encoder(x.bfloat16()).float()
+
+
+def in_bfloat16(fused: M) -> M:
+    """Make each `ConvEncoder` of what `fuse` returned compute in bfloat16, in place.
+
+    Other encoders stay as they are: they gain nothing, or need the digits of their input.
+    """
+    for block in list(fused.modules()):
+        for name, part in block.named_children():
+            if isinstance(part, ConvEncoder):
+                block.register_module(name, InBfloat16(part))
+    return fused
+
+
 def can_fuse(module: nn.Module) -> bool:
     """Return whether a module has `ConvNorm` blocks that `fuse` makes faster."""
     return any(isinstance(block, ConvNorm) for block in module.modules())
@@ -493,27 +519,27 @@ class PackedConvNorm(nn.Module):
 
 def pack(fused: M) -> M:
     """Pack the `ConvNorm` blocks of what `fuse` returned, in place, where torch can."""
-    if can_pack():
-        for block in list(fused.modules()):
-            for name, layer in block.named_children():
-                if isinstance(layer, ConvNorm):
-                    block.register_module(name, PackedConvNorm(layer))
+    for block in list(fused.modules()):
+        for name, layer in block.named_children():
+            if isinstance(layer, ConvNorm) and can_pack(layer.conv.weight.dtype):
+                block.register_module(name, PackedConvNorm(layer))
     return fused
 
 
 @functools.cache
-def can_pack() -> bool:
+def can_pack(dtype: torch.dtype = torch.float32) -> bool:
     """Return whether torch has oneDNN's operators here and they agree with its own."""
     with torch.device("meta"):
         layer = ConvNorm(4, 4, 3)
-    layer.to_empty(device="cpu").requires_grad_(False)
-    layer.conv.weight.copy_(torch.linspace(-1, 1, 144).reshape(4, 4, 3, 3))
+    weight, layer.norm = torch.linspace(-1, 1, 144).reshape(4, 4, 3, 3), nn.Identity()
+    layer.conv.weight = nn.Parameter(weight, requires_grad=False)
     layer.conv.bias = nn.Parameter(torch.linspace(0, 1, 4), requires_grad=False)
-    layer.norm = nn.Identity()
-    x = torch.linspace(-1, 2, 200).reshape(2, 4, 5, 5)
+    layer.to(dtype)
+    x = torch.linspace(-1, 2, 200, dtype=dtype).reshape(2, 4, 5, 5)
+    off = 4 * torch.finfo(dtype).eps
     try:
         packed = PackedConvNorm(layer)
         pairs = [(packed(x), layer(x)), (packed(x, x), layer(x, x))]
     except (AttributeError, RuntimeError, TypeError, NotImplementedError):
         return False
-    return all(torch.allclose(a, b, atol=1e-5) for a, b in pairs)
+    return all(torch.allclose(a, b, rtol=off, atol=10 * off) for a, b in pairs)

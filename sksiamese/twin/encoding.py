@@ -56,19 +56,23 @@ def encode(
 ) -> Tensor:
     """Return the features of all samples, (n, ...) float32, by the encoder in evaluation mode."""
     encoder = network.encoder.eval().to(device)
+    features, start = torch.empty(0), 0
     with torch.no_grad():
-        features = [
-            encoder(network.formatted(batch.to(device))).float().cpu()
-            for batch in scaled_batches(store, np.arange(len(store)), scaling, False)
-        ]
+        for batch in scaled_batches(store, np.arange(len(store)), scaling, False):
+            part = encoder(network.formatted(batch.to(device)))
+            if not start:
+                features = torch.empty(len(store), *part.shape[1:])
+            features[start : start + len(part)] = part
+            start += len(part)
     encoder.to("cpu")
-    return torch.cat(features)
+    return features
 
 
 def unscaled(shape: tuple[int, ...]) -> InputScaling:
-    """Return a scaling that leaves features of this shape as they are."""
+    """Return a scaling that leaves features, or scaled images, of this shape as they are."""
     offset = torch.zeros((shape[0], *(1 for _ in shape[1:])), dtype=torch.float64)
-    return InputScaling(offset, torch.ones_like(offset))
+    size = shape[1:] if len(shape) == 3 else None
+    return InputScaling(offset, torch.ones_like(offset), size, size, unit=0.0)
 
 
 def embed_features(network: Network, features: Tensor) -> np.ndarray:

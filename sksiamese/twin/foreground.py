@@ -24,9 +24,10 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
+
+from .seen import Seen, border_of, median
 
 UNEVEN = 0.08  # range of the border's medians, in units of the image's range
 N_SEGMENTS = 24  # of the border
@@ -56,17 +57,6 @@ SMALL = 0.02  # and of all foreground,
 GAP = 0.08  # and is so far from the drawing, in units of the drawing's longer side
 
 
-def border_of(images: Tensor) -> Tensor:
-    """Return the pixels along the border, side by side: (..., H, W) -> (..., pixels)."""
-    height, width = images.shape[-2:]
-    sides = [images[..., 0, :]]
-    if height > 1:
-        sides += [images[..., -1, :], images[..., 1:-1, 0]]
-    if height > 1 and width > 1:
-        sides.append(images[..., 1:-1, -1])
-    return torch.cat(sides, -1)
-
-
 def corrected(x: Tensor, black: Tensor) -> Tensor:
     """Return scaled images with the paper even, and without lines, page edges and specks.
 
@@ -77,12 +67,11 @@ def corrected(x: Tensor, black: Tensor) -> Tensor:
     black : Tensor of shape (C, 1, 1)
         The scaled value of no light, which a shadow leaves as it is.
     """
-    if min(x.shape[2:]) < SMALLEST:
-        return x
-    uneven, lined = is_uneven(x), _may_have_lines(x)
-    rows = (uneven | lined | _may_have_specks(x)).nonzero().flatten()
+    seen = Seen.of_scaled(x)
+    rows = np.flatnonzero(is_faulty(seen))
     if not len(rows):
         return x
+    uneven, lined = _is_uneven(seen), _may_have_lines(seen)
     x = x.clone()
     dark = black.cpu().numpy()
     for row in rows.tolist():
@@ -90,7 +79,7 @@ def corrected(x: Tensor, black: Tensor) -> Tensor:
         if uneven[row]:
             even = _evened(_without_page_edges(image), dark)
             image = even if _is_flat(even) else image
-        if lined[row] or (uneven[row] and _may_have_lines(_batch(image))):
+        if lined[row] or (uneven[row] and _may_have_lines(Seen.of_scaled(_batch(image)))):
             image = _without_lines(image, dark)
         if _is_flat(image):
             image = _without_specks(image)
@@ -155,11 +144,15 @@ def _range(x: Tensor) -> Tensor:
 
 def unevenness(x: Tensor) -> Tensor:
     """Return the range of the medians of parts of the border: (B, C, H, W) -> (B,)."""
-    border = border_of(_gray(x))[:, 0]
+    return torch.from_numpy(_spread(border_of(_gray(x))[:, 0].numpy(force=True))).to(x.device)
+
+
+def _spread(border: np.ndarray) -> np.ndarray:
+    """Return the range of the medians of parts of borders: (B, pixels) -> (B,)."""
     n_parts = min(N_SEGMENTS, border.shape[1])
     length = border.shape[1] // n_parts
-    medians = border[:, : n_parts * length].unflatten(1, (n_parts, length)).median(2).values
-    return medians.amax(1) - medians.amin(1)
+    medians = median(border[:, : n_parts * length].reshape(-1, n_parts, length))
+    return medians.max(1) - medians.min(1)
 
 
 def is_uneven(x: Tensor) -> Tensor:
@@ -172,28 +165,44 @@ def is_uneven(x: Tensor) -> Tensor:
     return unevenness(x) > UNEVEN * _range(x)
 
 
-def _may_have_lines(x: Tensor) -> Tensor:
-    """Return which images have something dark on two opposite sides: (B, C, H, W) -> (B,)."""
-    gray = _gray(x)[:, 0]
-    border = border_of(gray)
-    n = border.shape[1]
-    paper, lightest = (border.kthvalue(k, 1).values for k in (n // 4 + 1, n // 10 + 1))
-    line = paper + torch.maximum(RIDGE * _range(x), 8 * (paper - lightest))  # along the border too
-    top, bottom, left, right = (
-        side.amax(1) > line for side in (gray[:, 0], gray[:, -1], gray[:, :, 0], gray[:, :, -1])
+def is_faulty(seen: Seen) -> np.ndarray:
+    """Return which images `corrected` would look at: (B,) bool."""
+    if min(seen.images.shape[2:]) < SMALLEST:
+        return np.zeros(len(seen), dtype=bool)
+    return _is_uneven(seen) | _may_have_lines(seen) | _may_have_specks(seen)
+
+
+def _is_uneven(seen: Seen) -> np.ndarray:
+    return _spread(seen.gray_border) > UNEVEN * seen.extent
+
+
+def _may_have_lines(seen: Seen) -> np.ndarray:
+    """Return which images have something dark on two opposite sides: (B,) bool."""
+    border, ordered = seen.gray_border, seen.ordered_border
+    n, width = border.shape[1], seen.images.shape[3]
+    paper, lightest = ordered[:, n // 4], ordered[:, n // 10]
+    line = paper + np.maximum(RIDGE * seen.extent, 8 * (paper - lightest))  # along it too
+    top, bottom, left, right = np.split(border, [width, 2 * width, width + n // 2], 1)
+    corners = top[:, [0, -1]], bottom[:, [0, -1]]
+    across = (top.max(1) > line) & (bottom.max(1) > line)
+    ends = np.maximum(*corners)  # of the first and the last column
+    left, right = (
+        np.maximum(side.max(1), end) for side, end in zip((left, right), ends.T, strict=True)
     )
-    return (top & bottom) | (left & right)
+    return across | ((left > line) & (right > line))
 
 
-def _may_have_specks(x: Tensor) -> Tensor:
+def _may_have_specks(seen: Seen) -> np.ndarray:
     """Return which images have foreground in two cells of a grid, and none around them."""
-    cell = [math.ceil(n / 16) for n in x.shape[2:]]
-    drawn = F.max_pool2d(_gray(x), cell, ceil_mode=True)
-    drawn = (drawn > 0.5 * drawn.amax((1, 2, 3), keepdim=True)).to(x.dtype)
-    inside = F.avg_pool2d(F.pad(drawn, (1, 1, 1, 1)), 2, 1, divisor_override=1)
-    around = F.avg_pool2d(F.pad(drawn, (2, 2, 2, 2)), 4, 1, divisor_override=1)
-    alone = (inside == around) & (inside > 0)
-    return alone.any(3).any(2).any(1)
+    cells = seen.cells
+    n, height, width = cells.shape
+    drawn = np.zeros((n, height + 4, width + 4), dtype=np.int8)
+    drawn[:, 2:-2, 2:-2] = cells > 0.5 * cells.max((1, 2), keepdims=True)
+    rows = drawn[:, 1:-2] + drawn[:, 2:-1]  # two and four rows about an edge
+    inside = rows[:, :, 1:-2] + rows[:, :, 2:-1]
+    rows = rows + drawn[:, :-3] + drawn[:, 3:]
+    around = rows[:, :, :-3] + rows[:, :, 1:-2] + rows[:, :, 2:-1] + rows[:, :, 3:]
+    return ((inside == around) & (inside > 0)).any((1, 2))
 
 
 def _shrunk(gray: np.ndarray, by: int) -> np.ndarray:

@@ -43,6 +43,13 @@ class Comparison(Protocol):
         """Compare row by row: (P, ...), (P, ...) -> (P,)."""
         ...
 
+    def keys(self, embeddings: Tensor) -> tuple[Tensor, float] | None:
+        """Return vectors whose dot products are in about the order of logits: (B, ...) -> (B, D).
+
+        Also, the logit that a dot product higher by 1 is worth. None if there are no such vectors.
+        """
+        ...
+
 
 class Head(Comparison, Protocol):
     """A trainable module that makes embeddings of features and compares them.
@@ -133,6 +140,10 @@ class WeightedL1(nn.Module):
         """Compare row by row: (P, D), (P, D) -> (P,)."""
         return self.bias - (a - b).abs().sum(1)
 
+    def keys(self, embeddings: Tensor) -> None:
+        """Return None: L1 distances have no such vectors."""
+        return None
+
 
 class SignedL1(nn.Module):
     """The paper's head, alpha free and initialised as it says: more general, but not a metric.
@@ -194,6 +205,10 @@ class SignedL1(nn.Module):
         """Compare row by row: (P, D), (P, D) -> (P,)."""
         return self.bias + (a - b).abs() @ (self.alpha * self.step)
 
+    def keys(self, embeddings: Tensor) -> None:
+        """Return None: L1 distances have no such vectors."""
+        return None
+
 
 class Cosine(nn.Module):
     r"""Cosine of weighted features.
@@ -244,6 +259,13 @@ class Cosine(nn.Module):
     def pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
         """Compare row by row: (P, D), (P, D) -> (P,)."""
         return self.gain * (F.cosine_similarity(a, b, dim=1, eps=TINY) - self.margin)
+
+    def keys(self, embeddings: Tensor) -> tuple[Tensor, float]:
+        """Return the embeddings, brought to length 1 if they are shorter, and the gain."""
+        lengths = embeddings.norm(dim=1)
+        if not ((lengths - 1).abs() < 1e-3).all():
+            embeddings = F.normalize(embeddings, dim=1, eps=TINY)
+        return embeddings, self.gain.item()
 
 
 class Whitened(Cosine):
@@ -296,7 +318,9 @@ class Whitened(Cosine):
         self.projection: Tensor
         self.register_buffer("mean", torch.zeros(n_features))
         self.n_components = min(n_components or n_features, n_features)
-        self.register_buffer("projection", torch.eye(n_features, self.n_components))
+        # Not torch.eye, which imports sympy, for half a second, on the meta device.
+        identity = torch.zeros(n_features, self.n_components).fill_diagonal_(1)
+        self.register_buffer("projection", identity)
 
     @property
     def embedding_shape(self) -> tuple[int, ...]:
@@ -479,6 +503,13 @@ class Aligned(nn.Module):
         weighted = miss_a.T * a[..., -1] + miss_b.T * b[..., -1]
         return self.bias - GAIN / 2 * weighted.sum(1)
 
+    def keys(self, embeddings: Tensor) -> tuple[Tensor, float]:
+        """Return the vectors of all cells, side by side: (B, h * w, D) -> (B, h * w * (D - 1)).
+
+        Dot products compare each cell with the one in its place. A logit is worth about as much.
+        """
+        return embeddings[..., :-1].flatten(1), GAIN / len(self.near)
+
 
 class MeanHead:
     """Heads of several networks as one, whose logit is the mean of theirs.
@@ -525,6 +556,17 @@ class MeanHead:
         parts = zip(self.heads, self._parts(a), self._parts(b), strict=True)
         logits = [head.pair_logits(x, y) for head, x, y in parts]
         return torch.stack(logits).sum(0) / len(self.heads)
+
+    def keys(self, embeddings: Tensor) -> tuple[Tensor, float] | None:
+        """Return the keys of all heads, side by side; None if one has none."""
+        scaled = []
+        for head, part in zip(self.heads, self._parts(embeddings), strict=True):
+            found = head.keys(part)
+            if found is None:
+                return None
+            keys, gain = found
+            scaled.append(keys * math.sqrt(gain))
+        return torch.cat(scaled, 1), 1 / len(self.heads)
 
 
 def _flat(features: Tensor, unit: bool) -> Tensor:

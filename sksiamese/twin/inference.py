@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .encoders import can_fuse, fuse, pack
+from .encoders import can_fuse, fuse, in_bfloat16, pack
 from .network import Network
 from .reading import scaled_batches
 from .scaling import InputScaling, Store, describe_shape
 
 BLOCK_ROWS = 1024  # rows that are compared with all others at once
+BLOCK_SCORES = 2**22  # numbers in a temporary
 
 # The threads that torch has used do not survive a fork, and a child that waits for them hangs.
 if hasattr(os, "register_at_fork"):
@@ -37,18 +38,25 @@ class NeuralComparer:
     scaling : InputScaling
     device : str, default="cpu"
         Where samples are embedded and compared.
+    bfloat16 : bool, default=False
+        Whether convolutional encoders compute in bfloat16. Heads compute in float32.
     """
 
     network: Network
     scaling: InputScaling
     device: str = "cpu"
+    bfloat16: bool = False
 
-    def to(self, device: str | torch.device) -> "NeuralComparer":
-        """Return a comparer that works on `device`; this one if it does already."""
-        device = str(device)
-        if device == self.device:
+    def to(self, device: str | torch.device, bfloat16: bool | None = None) -> "NeuralComparer":
+        """Return a comparer that works on `device`, in bfloat16 or not; this one if it does.
+
+        None: in the precision that this one works in.
+        """
+        place = str(device), self.bfloat16 if bfloat16 is None else bfloat16
+        if place == (self.device, self.bfloat16):
             return self
-        return self._elsewhere.setdefault(device, replace(self, device=device))
+        other = replace(self, device=place[0], bfloat16=place[1])
+        return self._elsewhere.setdefault(place, other)
 
     def adapted_to(self, store: Store) -> "NeuralComparer":
         """Return a comparer whose input scaling is learned from these images.
@@ -74,13 +82,17 @@ class NeuralComparer:
                 f"{channels} channel(s){sides}. Average colours, pad images to these proportions; "
                 "for flat rows, call set_params(image_shape=(height, width))."
             )
-        other = replace(self, scaling=trained.learned_again(store))
+        return self.with_scaling(trained.learned_again(store))
+
+    def with_scaling(self, scaling: InputScaling) -> "NeuralComparer":
+        """Return a comparer with another input scaling; network and fused copy are shared."""
+        other = replace(self, scaling=scaling)
         vars(other)["fused"] = self.fused  # where `cached_property` looks for it
         return other
 
     @cached_property
-    def _elsewhere(self) -> dict[str, "NeuralComparer"]:
-        """Comparers on other devices, with their copies of the network."""
+    def _elsewhere(self) -> dict[tuple[str, bool], "NeuralComparer"]:
+        """Comparers on other devices or in other precision, with their copies of the network."""
         return {}
 
     @cached_property
@@ -89,24 +101,33 @@ class NeuralComparer:
         on_cpu = torch.device(self.device).type == "cpu"
         if on_cpu and not can_fuse(self.network):
             return self.network
-        fused = fuse(self.network).to(self.device)
+        fused = fuse(self.network)
+        if self.bfloat16:
+            in_bfloat16(fused)
+        fused.to(self.device)
         return pack(fused) if on_cpu else fused
 
     @property
     def n_features(self) -> int:
         """Number of values in the embedding of a sample."""
-        return math.prod(self.network.head.embedding_shape)
+        return math.prod(self.embedding_shape)
+
+    @property
+    def embedding_shape(self) -> tuple[int, ...]:
+        """Shape of the embedding of a sample."""
+        return self.network.head.embedding_shape
 
     @contextmanager
     def _exactly(self) -> Iterator[None]:
-        """Compute without gradients and in float32, also inside the caller's autocast."""
+        """Compute without gradients and as told, also inside the caller's autocast."""
         kind = torch.device(self.device).type
         known = torch.amp.is_autocast_available(kind)
         with torch.no_grad(), torch.autocast(kind, enabled=False) if known else nullcontext():
             yield
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("network", "scaling", "device")}
+        names = ("network", "scaling", "device", "bfloat16")
+        return {name: getattr(self, name) for name in names}
 
     def embed(
         self, store: Store, rows: np.ndarray | None = None, *, check: bool = True
@@ -142,11 +163,13 @@ class NeuralComparer:
             If images have no foreground.
         """
         rows = np.arange(len(store)) if rows is None else rows
+        embeddings = torch.empty(len(rows), *self.network.head.embedding_shape)
+        start = 0
         with self._exactly():
-            batches = scaled_batches(store, rows, self.scaling, check)
-            embeddings = torch.cat(
-                [self.fused.embed(batch.to(self.device)).cpu() for batch in batches]
-            )
+            for batch in scaled_batches(store, rows, self.scaling, check):
+                stop = start + len(batch)
+                embeddings[start:stop] = self.fused.embed(batch.to(self.device))
+                start = stop
         if not (embeddings.sum().isfinite() or embeddings.isfinite().all()):  # the sum is cheaper
             row = int((~embeddings.isfinite()).flatten(1).any(1).nonzero()[0])
             name = store.named(rows[row : row + 1])[0][0]
@@ -172,13 +195,64 @@ class NeuralComparer:
 
     def distances(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the logit of a perfect match minus each pair's: (A, B), at least about 0."""
+        return self.distances_of(self.logits(a, b))
+
+    def distances_of(self, logits: np.ndarray) -> np.ndarray:
+        """Return the logit of a perfect match minus each logit."""
         with torch.no_grad():
-            bias = self.fused.head.bias.cpu().numpy()
-        return bias - self.logits(a, b)
+            return self.fused.head.bias.cpu().numpy() - logits
+
+    def keys(self, embeddings: np.ndarray) -> Tensor | None:
+        """Return vectors whose dot products are in about the order of logits, if any.
+
+        Those that are other numbers than the embeddings are kept in the precision of the encoder.
+        """
+        with self._exactly():
+            parts = self._tensor(embeddings).split(BLOCK_ROWS)
+            found = [self.fused.head.keys(part) for part in parts]
+            keys = [one[0] for one in found if one is not None]
+            if len(keys) < len(found):
+                return None
+            if all(own is part for own, part in zip(keys, parts, strict=True)):
+                return self._tensor(embeddings)
+            dtype = torch.bfloat16 if self.bfloat16 else torch.float32
+            return torch.cat([own.to(dtype) for own in keys])
+
+    def shortlist(
+        self, queries: np.ndarray, keys: Tensor, n: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find the n keys whose dot products with each query are greatest.
+
+        (A, ...), keys of B embeddings -> scores (A, n) and rows (A, n) of B.
+        """
+        with self._exactly():
+            found = self.fused.head.keys(self._tensor(queries))
+            assert found is not None
+            own = found[0].to(keys.dtype)
+            scores, rows, first = [], [], 0
+            for part in keys.split(max(n, BLOCK_SCORES // len(own))):
+                top = (own @ part.T).float().topk(min(n, len(part)), sorted=False)
+                scores.append(top.values)
+                rows.append(top.indices + first)
+                first += len(part)
+            best, places = torch.cat(scores, 1).topk(n, sorted=False)
+            return best.cpu().numpy(), torch.cat(rows, 1).gather(1, places).cpu().numpy()
 
     def _tensor(self, embeddings: np.ndarray) -> Tensor:
-        # Tensors have no negative strides and are never read-only.
-        return torch.from_numpy(np.require(embeddings, requirements=["C", "W"])).to(self.device)
+        if not embeddings.flags.c_contiguous:  # tensors have no negative strides
+            embeddings = np.ascontiguousarray(embeddings)
+        if not embeddings.flags.writeable:  # torch warns of these, and nothing is written
+            embeddings = np.asarray(_Writable(embeddings))
+        return torch.from_numpy(embeddings).to(self.device)
+
+
+class _Writable:
+    """A read-only array, such as a memory map, that says it may be written to."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        place, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (place, False)}
 
 
 def _finite(logits: Tensor) -> Tensor:

@@ -68,7 +68,12 @@ class TwinNetwork(nn.Module):
 
     def forward(self, images: Tensor, i: Tensor | None = None, j: Tensor | None = None) -> Tensor:
         """Return the logits of all pairs of a batch, (B, B), or of the pairs (i, j), (P,)."""
-        embeddings = self.embed(images)
+        return self.compare(self.embed(images), i, j)
+
+    def compare(
+        self, embeddings: Tensor, i: Tensor | None = None, j: Tensor | None = None
+    ) -> Tensor:
+        """Return the logits of all pairs of embeddings, (B, B), or of the pairs (i, j), (P,)."""
         if i is None or j is None:
             return self.head.logits(embeddings, embeddings)
         # index_select: the backward of embeddings[i] is not deterministic on several threads.

@@ -70,11 +70,14 @@ def orthogonalised(matrix: Tensor, n_steps: int = 5) -> Tensor:
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-7)
     gram = wide @ wide.T  # each step multiplies by a polynomial of it, so it is all that is needed
-    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    product = identity
-    for _ in range(n_steps):
-        factor = a * identity + b * gram + c * gram @ gram
-        product, gram = factor @ product, factor @ gram @ factor
+    product: Tensor | None = None
+    for step in range(n_steps):
+        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        product = factor if product is None else factor @ product
+        if step < n_steps - 1:
+            gram = factor @ gram @ factor
+    assert product is not None
     wide = product @ wide
     return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
 

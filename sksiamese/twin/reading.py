@@ -5,7 +5,7 @@ are not judged.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,12 +20,12 @@ from ..exceptions import (
     listed,
     warn,
 )
-from .foreground import border_of
 from .scaling import FULL, InputScaling, Store
+from .seen import Seen, border_of, median
 
-BATCH_SIZE = 256  # samples that are read, scaled and encoded at once, at most,
-READ_VALUES = 2**22  # and their values as they are read,
-SCALED_VALUES = 2**20  # and as they are encoded
+READ_BYTES = 2**21  # of samples that are read and scaled at once, as float32,
+SCALED_BYTES = 2**22  # and of what is encoded at once
+LARGEST = 2**26  # numbers: training images that have more are scaled again in each epoch
 
 # Units differ by 255 or more, or by the 16 levels of small digits; 12 bit and 8 bit by 16.
 FAR_ABOVE = 10.0
@@ -50,12 +50,13 @@ WHITE = 0.1  # correlation of neighbouring pixels, below which they are noise
 
 
 def scaled_batches(
-    store: Store, rows: np.ndarray, scaling: InputScaling, check: bool
+    store: Store, rows: np.ndarray, scaling: InputScaling, check: bool, training: bool = False
 ) -> Iterator[Tensor]:
     """Yield the samples at `rows`, read and scaled batch by batch.
 
     With `check`, images that the scaling does not suit are refused or warned of, after the last
-    batch, so that all of them are named.
+    batch, so that all of them are named. With `training`, the scaling was learned from them, and
+    they are checked as `check_training_images` does.
 
     Raises
     ------
@@ -71,23 +72,35 @@ def scaled_batches(
     UnlikelyBackgroundWarning
         With ``crop=None``, if images have a background that is like the known foreground.
     """
-    judge = Judge(store, scaling) if check and _is_judged(store, scaling) else None
+    judge = Judge(store, scaling, training) if check and _is_judged(store, scaling) else None
     for batch in _batches(store, rows, scaling):
-        images = store.take(batch)
-        if judge is None or not judge.look(images, batch):  # nothing refused so far
-            yield scaling(images)
+        seen = scaling.seen(store.take(batch))
+        if judge is None or not judge.look(seen, batch):  # nothing refused so far
+            yield scaling.shown(seen)
     if judge is not None:
         judge.finish(len(rows))
 
 
+def is_kept(store: Store, scaling: InputScaling) -> bool:
+    """Return whether scaled images are kept for training: it saves work, and there is room."""
+    is_work = scaling.crop is not None or scaling.size != scaling.working_size
+    return is_work and len(store) * math.prod(scaling.output_shape) <= LARGEST
+
+
+def scaled_whole(store: Store, scaling: InputScaling, training: bool) -> Tensor:
+    """Return all samples, (n, ...) float32, read once, checked and scaled."""
+    scaled = torch.empty(len(store), *scaling.output_shape)
+    start = 0
+    for batch in scaled_batches(store, np.arange(len(store)), scaling, True, training):
+        scaled[start : start + len(batch)] = batch
+        start += len(batch)
+    return scaled
+
+
 def check_samples(store: Store, rows: np.ndarray, scaling: InputScaling) -> None:
     """Do the checks of `scaled_batches` alone, before samples are scaled."""
-    if not _is_judged(store, scaling):
-        return
-    judge = Judge(store, scaling)
-    for batch in _batches(store, rows):
-        judge.look(store.take(batch), batch)
-    judge.finish(len(rows))
+    if _is_judged(store, scaling):
+        Judge(store, scaling).look_at_all(rows)
 
 
 def check_exemplars(store: Store, crop: str | None = "foreground") -> None:
@@ -111,15 +124,18 @@ def check_exemplars(store: Store, crop: str | None = "foreground") -> None:
     """
     if len(store.input_shape) != 3:
         return
-    seen = _refuse_mixed(store)
+    rows = np.arange(len(store))
+    levels = np.concatenate([_levels(store.take(batch)) for batch in _batches(store, rows)])
+    seen = _refuse_mixed(store, levels)
     if not len(seen):
         raise ValueError(
             f"X has {len(store)} images without foreground: each has one value only. The input "
             "scaling is estimated from the exemplars; give images that show something."
         )
-    if all(bool(is_noise(store.take(batch)).all()) for batch in _batches(store, seen)):
-        _warn_blank(store, np.arange(len(store)), len(store))
-    _refuse_inverted(store, _other_polarity(store, seen), crop)
+    batches = (seen[:1], *_batches(store, seen))  # most often, the first image is none
+    if all(is_noise(store.take(batch)).all() for batch in batches):
+        _warn_blank(store, rows, len(store))
+    _refuse_inverted(store, _other_polarity(seen, levels), crop)
 
 
 def check_training_images(store: Store, scaling: InputScaling) -> None:
@@ -139,15 +155,8 @@ def check_training_images(store: Store, scaling: InputScaling) -> None:
     UnlikelyBackgroundWarning
         With ``crop=None``, if some images are of another polarity than the rest.
     """
-    if not _is_judged(store, scaling):
-        return
-    judge = Judge(store, scaling, training=True)
-    seen = _refuse_mixed(store)
-    if scaling.unit is None:
-        judge.inverted = _other_polarity(store, seen).tolist()
-    for batch in _batches(store, np.arange(len(store))):
-        judge.look(store.take(batch), batch)
-    judge.finish(len(store))
+    if _is_judged(store, scaling):
+        Judge(store, scaling, training=True).look_at_all(np.arange(len(store)))
 
 
 def _is_judged(store: Store, scaling: InputScaling) -> bool:
@@ -169,6 +178,8 @@ class Judge:
         Samples found so far. Faint ones may be in other units.
     looked_at : list of ndarray
         Samples examined so far.
+    levels : list of ndarray
+        In training, what they are compared with each other by; see `_levels`.
     ranges : dict
         Least and greatest value of samples in other units, and of faint ones.
     """
@@ -181,38 +192,50 @@ class Judge:
     blank: list[int] = field(default_factory=list)
     faint: list[int] = field(default_factory=list)
     looked_at: list[np.ndarray] = field(default_factory=list)
+    levels: list[np.ndarray] = field(default_factory=list)
     ranges: dict[int, tuple[float, float]] = field(default_factory=dict)
 
-    def look(self, images: Tensor, rows: np.ndarray) -> bool:
+    def look_at_all(self, rows: np.ndarray) -> None:
+        """Read the samples at `rows`, and raise or warn for what is found."""
+        for batch in _batches(self.store, rows):
+            self.look(self.scaling.seen(self.store.take(batch)), batch)
+        self.finish(len(rows))
+
+    def look(self, seen: Seen, rows: np.ndarray) -> bool:
         """Examine the samples at `rows`; return whether any was refused so far."""
         self.looked_at.append(rows)
-        low, high = images.amin((2, 3)), images.amax((2, 3))
-        other_units = is_outside(images, self.scaling, low, high)
+        images, scaling = seen.images, self.scaling
+        if self.training:
+            self.levels.append(_levels(images))
+        low, high = seen.low, seen.high
+        other_units = is_outside(images, scaling, low, high)
         if not self.training:
-            other_units |= is_in_other_units(images, self.scaling, low, high)
-        known = max(map(abs, known_range(self.scaling)))
-        faint = torch.maximum(low.abs(), high.abs()).amax(1) <= FAINT * known
-        faint &= ~other_units
-        if faint.any():
-            faint[faint.clone()] = ~is_noise(images[faint])
-        blank = is_blank(images, self.scaling, low, high) & ~other_units & ~faint
-        self.other_units += rows[other_units.numpy()].tolist()
-        self.blank += rows[blank.numpy()].tolist()
-        self.faint += rows[faint.numpy()].tolist()
-        for i in (other_units | faint).nonzero().flatten().tolist():
+            other_units |= is_in_other_units(images, scaling, low, high)
+        known = max(map(abs, scaling.known_range))
+        faint = _where(_greatest(low, high) <= FAINT * known, images, _is_drawn) & ~other_units
+        blank = is_blank(images, scaling, low, high) & ~other_units & ~faint
+        self.other_units += rows[other_units].tolist()
+        self.blank += rows[blank].tolist()
+        self.faint += rows[faint].tolist()
+        for i in np.flatnonzero(other_units | faint).tolist():
             self.ranges[int(rows[i])] = float(low[i].min()), float(high[i].max())
-        if self.scaling.crop == "foreground":
-            inverted = self.scaling.is_inverted(images)
-        elif self.training or self.scaling.unit is not None:  # photographs have no polarity
+        if scaling.crop == "foreground":
+            inverted = scaling.is_inverted(seen)
+        elif self.training or scaling.unit is not None:  # photographs have no polarity
             return bool(self.other_units)
         else:
-            inverted = is_on_foreground(images, self.scaling)
-        self.inverted += rows[(inverted & ~other_units & ~blank & ~faint).numpy()].tolist()
-        return bool(self.other_units or (self.inverted and self.scaling.crop == "foreground"))
+            inverted = is_on_foreground(images, scaling)
+        self.inverted += rows[inverted & ~other_units & ~blank & ~faint].tolist()
+        return bool(self.other_units or (self.inverted and scaling.crop == "foreground"))
 
     def finish(self, n: int) -> None:
-        """Raise and warn for what was found among `n` samples."""
-        least, greatest = known_range(self.scaling)
+        """Raise and warn for what was found among `n` samples; in training, all there are."""
+        if self.training:
+            levels = np.concatenate(self.levels)
+            seen = _refuse_mixed(self.store, levels)
+            if self.scaling.unit is None:
+                self.inverted += _other_polarity(seen, levels).tolist()
+        least, greatest = self.scaling.known_range
         if self.other_units:
             low, high = self.ranges[self.other_units[0]]
             names, rows = self.store.named(np.array(self.other_units))
@@ -259,12 +282,22 @@ class Judge:
             )
 
 
-def known_range(scaling: InputScaling) -> tuple[float, float]:
-    """Return the least and the greatest level of background and foreground that are known."""
-    if scaling.unit is not None:
-        return 0.0, scaling.unit
-    levels = torch.stack([scaling.offset, scaling.offset + scaling.scale])
-    return float(levels.min()), float(levels.max())
+def _where(
+    suspected: np.ndarray, images: Tensor, test: Callable[[Tensor], np.ndarray]
+) -> np.ndarray:
+    """Return which of the suspected images pass a test that looks at all pixels: (B,) bool."""
+    if suspected.any():
+        suspected[suspected] = test(images[torch.from_numpy(suspected)])
+    return suspected
+
+
+def _is_drawn(images: Tensor) -> np.ndarray:
+    return ~is_noise(images)
+
+
+def _greatest(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the greatest magnitude of each image: two (B, C) -> (B,)."""
+    return np.maximum(np.abs(low), np.abs(high)).max(1)
 
 
 def full_scale(scaling: InputScaling) -> float | None:
@@ -272,68 +305,87 @@ def full_scale(scaling: InputScaling) -> float | None:
 
     Drawings on paper span it, and most photographs do not: their background is gray.
     """
-    least, greatest = known_range(scaling)
+    least, greatest = scaling.known_range
     for full in FULL:
         if abs(greatest - full) <= 0.01 * full and abs(least) <= EVEN * full:
             return full
     return None
 
 
-def is_outside(images: Tensor, scaling: InputScaling, low: Tensor, high: Tensor) -> Tensor:
+def is_outside(
+    images: Tensor, scaling: InputScaling, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
     """Return which images have values that the known unit does not: (B, C, H, W) -> (B,) bool.
 
     Such as 10 bit or standardised ones where 0..255 is known. `low` and `high` are (B, C).
     """
     full = full_scale(scaling)
     if full is None:
-        return torch.zeros(len(images), dtype=torch.bool)
-    least, greatest = low.amin(1), high.amax(1)
+        return np.zeros(len(images), dtype=bool)
+
+    def is_far_outside(there: Tensor) -> np.ndarray:
+        above = _without_hot_pixels(there) > (1 + OUTSIDE) * full
+        return above | (_without_hot_pixels(-there) > OUTSIDE * full)
+
+    least, greatest = low.min(1), high.max(1)
     outside = (greatest > (1 + OUTSIDE) * full) | (least < -OUTSIDE * full)
-    if outside.any():
-        there = images[outside]
-        outside[outside.clone()] = (_without_hot_pixels(there) > (1 + OUTSIDE) * full) | (
-            _without_hot_pixels(-there) > OUTSIDE * full
-        )
+    outside = _where(outside, images, is_far_outside)
     values = greatest - least
     span = max(STANDARD[0] * full, STANDARD[1])
     standard = (least < -EVEN * values) & (values < span) & (full >= BEYOND_UNIT)
-    if standard.any():
-        standard[standard.clone()] = ~is_noise(images[standard])
-    return outside | standard
+    return outside | _where(standard, images, _is_drawn)
 
 
-def is_on_foreground(images: Tensor, scaling: InputScaling) -> Tensor:
+def is_on_foreground(images: Tensor, scaling: InputScaling) -> np.ndarray:
     """Return which drawings have paper like the known foreground: (B, C, H, W) -> (B,) bool.
 
     All are False unless what is known are drawings, in a usual unit.
     """
     if full_scale(scaling) is None:
-        return torch.zeros(len(images), dtype=torch.bool)
+        return np.zeros(len(images), dtype=bool)
     x = (images - scaling.offset) / scaling.scale
-    paper, is_paper = _paper(x, torch.ones(len(x), dtype=x.dtype))
+    paper, is_paper = _paper(_gray(x), np.ones(len(x)))
     return is_paper & (paper > 0.5)
 
 
-def _paper(images: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
+def _gray(images: Tensor) -> Tensor:
+    """Return the mean of the channels: (B, C, H, W) -> (B, H, W)."""
+    return images[:, 0] if images.shape[1] == 1 else images.mean(1)
+
+
+def _paper(gray: Tensor, span: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the border's median, and whether the border is of one value: two (B,)."""
-    border = border_of(images.mean(1))
-    paper = border.median(1).values
-    even = (border - paper[:, None]).abs() < EVEN * span[:, None]
-    return paper, (even.double().mean(1) >= PAPER) & (min(images.shape[2:]) >= 4)
+    border = border_of(gray).numpy()
+    paper = median(border)
+    even = np.abs(border - paper[:, None]) < EVEN * span[:, None]
+    return paper, (even.mean(1) >= PAPER) & (min(gray.shape[1:]) >= 4)
 
 
-def _other_polarity(store: Store, rows: np.ndarray) -> np.ndarray:
+def _levels(images: Tensor) -> np.ndarray:
+    """Return what tells units and polarities of a set of images apart: (B, 7).
+
+    Greatest magnitude, whether there is one value only, and of the mean of the channels the
+    least, the greatest and the mean value, the border's median, and whether that is paper.
+    """
+    low, high = images.amin((2, 3)).numpy(), images.amax((2, 3)).numpy()
+    greatest = _greatest(low, high)
+    hot = greatest > GAP * median(greatest)
+    if hot.any():
+        greatest[hot] = _without_hot_pixels(images[torch.from_numpy(hot)].abs())
+    gray = _gray(images)
+    least, most = (low, high) if low.shape[1] == 1 else (gray.amin((1, 2)), gray.amax((1, 2)))
+    least, most = np.asarray(least).reshape(-1), np.asarray(most).reshape(-1)
+    paper, is_paper = _paper(gray, most - least)
+    mean = gray.mean((1, 2)).numpy()
+    constant = (low == high).all(1)
+    return np.stack([greatest, constant, least, most, mean, paper, is_paper], 1)
+
+
+def _other_polarity(rows: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Return those of a set of drawings whose polarity most others do not have."""
-    found = []
-    for batch in _batches(store, rows):
-        images = store.take(batch)
-        gray = images.mean(1).flatten(1)
-        low, high = gray.amin(1), gray.amax(1)
-        paper, is_paper = _paper(images, high - low)
-        found.append(torch.stack([low, high, paper, gray.mean(1), is_paper.to(low.dtype)]))
-    if not found:
+    if not len(rows):
         return rows
-    low, high, paper, mean, is_paper = torch.cat(found, 1).numpy()
+    low, high, mean, paper, is_paper = levels[rows, 2:].T
     least, span = np.median(low), np.median(high) - np.median(low)
     level = (paper - least) / (span if span > 0 else 1)
     light = (level > 0.75) & (mean < paper) & (is_paper > 0)
@@ -347,47 +399,39 @@ def _other_polarity(store: Store, rows: np.ndarray) -> np.ndarray:
     return rows[other if other.sum() <= first.sum() else first]
 
 
-def is_in_other_units(images: Tensor, scaling: InputScaling, low: Tensor, high: Tensor) -> Tensor:
+def is_in_other_units(
+    images: Tensor, scaling: InputScaling, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
     """Return which images are far outside the known range: (B, C, H, W) -> (B,) bool.
 
     `low` and `high`, (B, C), are the least and greatest values, whose magnitude decides: faint and
     dark images are not far outside. A blank one is blank in all units.
     """
-    known = max(map(abs, known_range(scaling)))
-    greatest = torch.maximum(low.abs(), high.abs()).amax(1)
-    above = greatest > FAR_ABOVE * known
-    if above.any():
-        above[above.clone()] = _without_hot_pixels(images[above].abs()) > FAR_ABOVE * known
+    known = max(map(abs, scaling.known_range))
+    greatest, limit = _greatest(low, high), FAR_ABOVE * known
+    above = _where(greatest > limit, images, lambda x: _without_hot_pixels(x.abs()) > limit)
     below = _far_below(greatest, known) & (greatest > 0)
-    if below.any():
-        below[below.clone()] = ~is_noise(images[below])
-    return above | below
+    return above | _where(below, images, _is_drawn)
 
 
 def is_blank(
-    images: Tensor,
-    scaling: InputScaling,
-    low: Tensor | None = None,
-    high: Tensor | None = None,
-) -> Tensor:
+    images: Tensor, scaling: InputScaling, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
     """Return which images have no foreground: (B, C, H, W) -> (B,) bool.
 
     Nothing stands out from smoothly lit paper by more than the faintest foreground, or what does
     is noise.
     """
-    low = images.amin((2, 3)) if low is None else low
-    high = images.amax((2, 3)) if high is None else high
     contrast = scaling.contrast
-    blank = ((high - low) / contrast).amax(1) < LOW_CONTRAST
-    if blank.any():
-        there = images[blank]
-        strongest = (_unlit(there).abs().amax((2, 3)) / contrast).amax(1)
-        faint = strongest < FAINTEST[scaling.crop]
-        blank[blank.clone()] = faint | is_noise(there)
-    return blank
+
+    def is_empty(there: Tensor) -> np.ndarray:
+        strongest = (_unlit(there).abs().amax((2, 3)) / contrast).amax(1).numpy()
+        return (strongest < FAINTEST[scaling.crop]) | is_noise(there)
+
+    return _where(((high - low) / contrast.numpy()).max(1) < LOW_CONTRAST, images, is_empty)
 
 
-def is_noise(images: Tensor) -> Tensor:
+def is_noise(images: Tensor) -> np.ndarray:
     """Return which images have one value only, or pixels unlike their neighbours: (B,) bool.
 
     In white noise neighbouring pixels are not correlated; along lines and in surfaces they are.
@@ -401,7 +445,7 @@ def is_noise(images: Tensor) -> Tensor:
     correlation = torch.maximum(straight, diagonal) / (2 * power)
     chance = 1.75 / (x.shape[2] * x.shape[3]) ** 0.5  # 2.5 standard deviations
     constant = images.amax((2, 3)) == images.amin((2, 3))
-    return (constant | (correlation < max(WHITE, chance))).all(1)
+    return (constant | (correlation < max(WHITE, chance))).all(1).numpy()
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:  # two (B, C, H, W) -> (B, C)
@@ -415,83 +459,62 @@ def _unlit(images: Tensor) -> Tensor:
     """
     height, width = images.shape[2:]
     x = images.double()
+    x = x - x[..., :1, :1]  # digits, where values are large
     n_powers = 3 if height * width >= SMALL else 1
-    rows, columns = (_powers(n, n_powers) for n in (height, width))
-    surfaces = [
-        (rows[i][:, None] * columns[j]).flatten()
-        for i in range(len(rows))
-        for j in range(len(columns))
-        if i + j <= 2
-    ]
-    basis = torch.linalg.qr(torch.stack(surfaces, 1)).Q  # (pixels, surfaces)
-    flat = x.flatten(2)
-    flat = flat - flat[..., :1]  # digits, where values are large
-    return (flat - flat @ basis @ basis.T).view_as(x)
+    rows, columns = (_polynomials(n, n_powers) for n in (height, width))
+    # Products of orthonormal polynomials are orthonormal; their degree is at most 2.
+    surface = rows.T @ x @ columns  # (B, C, powers, powers)
+    degree = torch.arange(rows.shape[1])[:, None] + torch.arange(columns.shape[1])
+    return x - rows @ (surface * (degree <= 2)) @ columns.T
 
 
-def _powers(n: int, n_powers: int) -> list[Tensor]:
+def _polynomials(n: int, n_powers: int) -> Tensor:
+    """Return orthonormal polynomials of ascending degree along an axis: (n, n_powers)."""
     t = torch.linspace(-1, 1, n, dtype=torch.float64)
-    return [t**power for power in range(min(n_powers, n))]
+    return torch.linalg.qr(torch.stack([t**power for power in range(min(n_powers, n))], 1)).Q
 
 
-def _far_below(greatest: Tensor, known: float) -> Tensor:
+def _far_below(greatest: np.ndarray, known: float) -> np.ndarray:
     below = greatest <= known / FAR_BELOW
     return below | (greatest <= UNIT) if known >= BEYOND_UNIT else below
 
 
-def _without_hot_pixels(x: Tensor) -> Tensor:
+def _without_hot_pixels(x: Tensor) -> np.ndarray:
     """Return the greatest value of each image but those of a few pixels: (B, C, H, W) -> (B,)."""
     hot = 1 + x.shape[2] * x.shape[3] // HOT_PIXELS
     if hot >= x.shape[2] * x.shape[3]:
-        return x.amax((1, 2, 3))
-    return x.flatten(2).topk(hot + 1).values[..., -1].amax(1)
+        return x.amax((1, 2, 3)).numpy()
+    return x.flatten(2).topk(hot + 1).values[..., -1].amax(1).numpy()
 
 
 def _batches(
     store: Store, rows: np.ndarray, scaling: InputScaling | None = None
 ) -> Iterator[np.ndarray]:
     """Yield rows in batches that take bounded memory, also as a scaling leaves them."""
-    size = min(BATCH_SIZE, READ_VALUES // math.prod(store.input_shape))
-    if scaling is not None and scaling.working_size is not None:
-        values = math.prod((store.input_shape[0], *scaling.working_size))
-        size = min(size, SCALED_VALUES // values)
+    size = READ_BYTES // (4 * math.prod(store.input_shape))
+    if scaling is not None:
+        size = min(size, SCALED_BYTES // (4 * math.prod(scaling.output_shape)))
     size = max(1, size)
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def _magnitudes(store: Store) -> tuple[np.ndarray, np.ndarray]:
-    """Return each image's greatest magnitude, and whether it has one value only: two (n,)."""
-    greatest, constant = [], []
-    for batch in _batches(store, np.arange(len(store))):
-        images = store.take(batch)
-        low, high = images.amin((2, 3)), images.amax((2, 3))
-        of_batch = torch.maximum(low.abs(), high.abs()).amax(1).double()
-        hot = of_batch > GAP * of_batch.median()
-        if hot.any():
-            of_batch[hot] = _without_hot_pixels(images[hot].abs()).double()
-        greatest.append(of_batch)
-        constant.append((low == high).all(1))
-    return torch.cat(greatest).numpy(), torch.cat(constant).numpy()
-
-
-def _refuse_mixed(store: Store) -> np.ndarray:
+def _refuse_mixed(store: Store, levels: np.ndarray) -> np.ndarray:
     """Raise ValueRangeError if images are in two units; return those of more than one value.
 
+    `levels` are those of all images.
     Between the units must be a gap: in one, images may differ by any factor, as spectrograms do.
     """
-    greatest, constant = _magnitudes(store)
-    seen = np.flatnonzero(~constant)
+    greatest, constant = levels[:, 0], levels[:, 1]
+    seen = np.flatnonzero(constant == 0)
     order = seen[np.argsort(greatest[seen], kind="stable")]
     ratios = greatest[order[1:]] / greatest[order[:-1]]
     if not len(ratios) or ratios.max() < GAP:
         return seen
     low, high = np.split(order, [ratios.argmax() + 1])
     known = float(np.median(greatest[high]))
-    if not _far_below(torch.tensor(greatest[low[-1:]]), known).any():
+    if not _far_below(greatest[low[-1:]], known).any():
         return seen
-    low = np.concatenate(
-        [batch[~is_noise(store.take(batch)).numpy()] for batch in _batches(store, low)]
-    )
+    low = np.concatenate([batch[~is_noise(store.take(batch))] for batch in _batches(store, low)])
     if not len(low):  # blank sheets
         return seen
     few, rest = sorted((np.sort(low), np.sort(high)), key=len)

@@ -11,19 +11,21 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from .foreground import (
     DARKEST,
     FAINTEST,
     SMALLEST,
-    border_of,
     contrast,
     corrected,
+    is_faulty,
     is_uneven,
     polarity,
     thickness,
 )
+from .seen import MUCH, Seen, border_of, median
 
 FOREGROUND_SIDE = 0.8  # longer side of the foreground, as a fraction of the crop
 N_UNEVEN = 50  # unevenly lit images that are looked at, at most
@@ -32,7 +34,6 @@ CLEANED = 0.05  # part of an image that light and lines change, and specks do no
 NOISES = 7.0  # median deviations of the background: foreground is stronger
 MAX_ZOOM = 3.0  # specks are enlarged at most so much more than the whole image would be
 LARGEST_SIDE = 512  # pixels to which smaller images are enlarged at most
-LIGHTER, MUCH = 0.2, 0.2  # so much lighter than the border, in so much of the image, is paper
 BROAD = 1.2  # paper is so much broader than strokes
 RARE = 8.0  # standard deviations that the range of a feature spans, at most
 # Mean and standard deviation of ImageNet's pixels, from 0 to 1, red, green and blue.
@@ -80,28 +81,35 @@ def describe_shape(input_shape: tuple[int, ...]) -> str:
     return f"{what} and {c} channel{'s' if c > 1 else ''}"
 
 
-def resize_weights(n_in: int, n_out: int, start: Tensor, stop: Tensor) -> Tensor:
-    """Return (B, n_in, n_out) weights that resize an axis to the pixels from `start` to `stop`.
+def resizing(n_in: int, n_out: int, start: np.ndarray, stop: np.ndarray) -> sparse.csr_array:
+    """Return weights that resize an axis to the pixels from `start` to `stop` of each image.
 
     `start` and `stop` are (B,), in pixels. An output pixel is the mean over its own width, or over
     one input pixel where it is narrower: area means to shrink, linear interpolation to grow.
-    Outside the axis lies background, 0.
+    Outside the axis lies background, 0. The weights are (B * n_out, B * n_in), a block an image.
     """
-    step = ((stop - start) / n_out)[:, None, None]
-    centres = start[:, None, None] + (torch.arange(n_out, device=start.device) + 0.5) * step
-    half = step.clamp(min=1) / 2
-    pixels = torch.arange(n_in, device=start.device)[:, None]
-    overlap = torch.minimum(centres + half, pixels + 1) - torch.maximum(centres - half, pixels)
-    return overlap.clamp(min=0) / (2 * half)
+    step = ((stop - start) / n_out)[:, None, None]  # (B, 1, 1)
+    centres = start[:, None, None] + (np.arange(n_out)[:, None] + 0.5) * step
+    half = np.maximum(step, 1) / 2
+    first = np.floor(centres - half)  # of the input pixels that an output pixel covers
+    pixels = first + np.arange(math.ceil(2 * half.max(initial=0)) + 1)  # (B, n_out, most)
+    overlap = np.minimum(centres + half, pixels + 1) - np.maximum(centres - half, pixels)
+    weights = overlap.clip(min=0) / (2 * half)
+    weights[(pixels < 0) | (pixels >= n_in)] = 0
+    columns = pixels.clip(0, n_in - 1) + n_in * np.arange(len(start))[:, None, None]
+    ends = np.arange(0, weights.size + 1, weights.shape[2])
+    shape = len(start) * n_out, len(start) * n_in
+    return sparse.csr_array(
+        (weights.ravel().astype(np.float32), columns.ravel().astype(np.int32), ends), shape=shape
+    )
 
 
-def foreground_extent(is_foreground: Tensor) -> tuple[Tensor, Tensor]:
+def extent_of(is_foreground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the first foreground pixel and one past the last: (B, n) bool -> two (B,)."""
     n = is_foreground.shape[1]
-    start = is_foreground.int().argmax(1)
-    stop = n - is_foreground.flip(1).int().argmax(1)
+    start, stop = is_foreground.argmax(1), n - is_foreground[:, ::-1].argmax(1)
     empty = ~is_foreground.any(1)
-    return start.masked_fill(empty, 0).double(), stop.masked_fill(empty, n).double()
+    return np.where(empty, 0, start), np.where(empty, n, stop)
 
 
 def evenly_spaced(n: int, n_most: int) -> np.ndarray:
@@ -110,22 +118,9 @@ def evenly_spaced(n: int, n_most: int) -> np.ndarray:
 
 
 def _sample(store: Store, n_most: int = 1000) -> Tensor:
-    """Return evenly spaced samples, float64, at most `n_most` and within 160 MB."""
+    """Return evenly spaced samples, at most `n_most` and within 20 million numbers."""
     n_samples = min(n_most, max(8, 20_000_000 // math.prod(store.input_shape)))
-    return store.take(evenly_spaced(len(store), n_samples)).double()
-
-
-def _own_background(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each scaled image's border median, and whether the border is foreground.
-
-    It is where the median is nearer to 1 than to 0 and above the mean of the whole image: on
-    paper as dark as foreground, what is drawn is darker still. It is too where much of the image
-    is lighter: strokes along the border, partly cut off. (B, C, H, W) -> two (B, C, 1, 1).
-    """
-    background = border_of(x).median(-1).values[..., None, None]
-    dark = (background > 0.5) & (x.mean((2, 3), keepdim=True) < background - 1e-3)
-    lighter = (x < background - LIGHTER).to(x.dtype).mean((2, 3), keepdim=True) > MUCH
-    return background, dark | (lighter & (background > LIGHTER))
+    return store.take(evenly_spaced(len(store), n_samples))
 
 
 def _has_paper_border(sample: Tensor) -> Tensor:
@@ -133,13 +128,14 @@ def _has_paper_border(sample: Tensor) -> Tensor:
 
     Frames and thick drawings that are cut tightly are not. They are kept if nearly all are so.
     """
-    gray = sample.mean(1)
-    middle = ((gray.amax((1, 2)) + gray.amin((1, 2))) / 2)[:, None]
+    gray = sample[:, 0] if sample.shape[1] == 1 else sample.mean(1)
+    middle = ((gray.amax((1, 2)) + gray.amin((1, 2))) / 2).numpy()[:, None]
     most, border = (
-        (pixels > middle).double().mean(1) > 0.5 for pixels in (gray.flatten(1), border_of(gray))
+        np.count_nonzero(pixels.numpy() > middle, 1) > pixels.shape[1] / 2
+        for pixels in (gray.flatten(1), border_of(gray))
     )
     paper = most == border
-    return paper if paper.double().mean() > MUCH else torch.ones_like(paper)
+    return torch.from_numpy(paper if paper.mean() > MUCH else np.ones_like(paper))
 
 
 def _black(offset: Tensor, scale: Tensor) -> Tensor:
@@ -160,11 +156,11 @@ def _correct_uneven(sample: Tensor, heavier: Tensor, extent: Tensor) -> None:
     if not len(uneven):
         return
     some = uneven[:: math.ceil(len(uneven) / N_UNEVEN)]
-    contrasts = contrast(sample[some])
+    contrasts = contrast(sample[some]).double()
     paper = ~contrasts.isnan().any(1)
     if paper.float().mean() > 0.5:  # the others are alike
         heavier[uneven], extent[uneven] = 0, torch.nan
-    heavier[some[paper]] = polarity(sample[some[paper]]) * sample.shape[1]
+    heavier[some[paper]] = polarity(sample[some[paper]]).double() * sample.shape[1]
     extent[some[paper]] = contrasts[paper]
 
 
@@ -192,6 +188,7 @@ def learn_scaling(store: Store) -> tuple[Tensor, Tensor]:
         If the values are too large for float64.
     """
     sample = _sample(store)
+    sample = sample if sample.ndim == 4 else sample.double()
     if sample.ndim == 2:
         offset, scale = sample.mean(0), sample.std(0, correction=0)
         scale = torch.maximum(scale, (sample.amax(0) - sample.amin(0)) / RARE)
@@ -204,17 +201,17 @@ def learn_scaling(store: Store) -> tuple[Tensor, Tensor]:
             )
         )
     else:
-        papers = border_of(sample[_has_paper_border(sample)])
-        offset = papers.movedim(1, 0).flatten(1).median(1).values
+        papers = border_of(sample)[_has_paper_border(sample)]
+        offset = papers.movedim(1, 0).flatten(1).median(1).values.double()
         heavier = (sample.mean((2, 3)) - offset).sum(1)  # (B,)
         high, low = sample.amax((2, 3)) - offset, offset - sample.amin((2, 3))
         extent = torch.maximum(high, low)  # (B, C)
         _correct_uneven(sample, heavier, extent)
         sign = 1.0 if heavier.sum() >= 0 else -1.0
-        extent = extent.masked_fill(
-            extent < extent.nan_to_num(0).amax(0) / 8, torch.nan
-        )  # noise on a blank
-        scale = sign * extent.nanquantile(0.9, 0, interpolation="lower")
+        noise = extent < extent.nan_to_num(0).amax(0) / 8  # on a blank
+        ordered = extent.masked_fill(noise, torch.nan).sort(0).values  # NaN comes last
+        ninth = (0.9 * (ordered.isfinite().sum(0) - 1)).clamp(min=0).long()
+        scale = sign * ordered.gather(0, ninth[None])[0]
         offset, scale = offset[:, None, None], scale[:, None, None]
     if not (offset.isfinite().all() and scale.isfinite().all()):
         raise ValueError(
@@ -310,12 +307,21 @@ class InputScaling:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Scale, crop and resize: (B, C, H, W) or (B, D), floating -> float32."""
+        return self.shown(self.seen(x))
+
+    def seen(self, x: Tensor) -> Seen:
+        """Return images, of which what checks and cropping ask is then found once."""
+        return Seen(x, self.offset, self.scale)
+
+    def shown(self, seen: Seen) -> Tensor:
+        """Scale, crop and resize what is seen: -> (B, C, H, W) or (B, D), float32."""
+        x = seen.images
         if self.crop == "foreground":
-            return self._cropped(self._scaled(x))
+            return self._cropped(seen)
         if self.size != self.working_size:
             rows, columns = self._resizing
-            return rows @ self._shifted(x).float() @ columns
-        return self._scaled(x)
+            return rows @ (x - self.offset.to(x.dtype)).float() @ columns
+        return seen.scaled
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -323,11 +329,19 @@ class InputScaling:
         shape = tuple(self.offset.shape)
         return shape if self.working_size is None else (shape[0], *self.working_size)
 
-    @property
+    @cached_property
     def contrast(self) -> Tensor:
         """Differences of background and foreground that are known: (C,)."""
         scale = self.scale.abs().flatten()
         return scale if self.unit is None else torch.full_like(scale, self.unit)
+
+    @cached_property
+    def known_range(self) -> tuple[float, float]:
+        """The least and the greatest level of background and foreground that are known."""
+        if self.unit is not None:
+            return 0.0, self.unit
+        levels = torch.stack([self.offset, self.offset + self.scale])
+        return float(levels.min()), float(levels.max())
 
     def learned_again(self, store: Store) -> "InputScaling":
         """Return the scaling for the units, polarity and size of other images."""
@@ -352,32 +366,53 @@ class InputScaling:
         rows, columns = map(_whole_axis, self.size, self.working_size)
         return (rows.T / self.scale).float().contiguous(), columns.float()
 
-    def _shifted(self, x: Tensor) -> Tensor:
-        # In the precision of x: large float64 offsets would cost float32's digits.
-        return x - self.offset.to(x.dtype)
+    @cached_property
+    def _black(self) -> Tensor:
+        return _black(self.offset, self.scale)
 
-    def _scaled(self, x: Tensor) -> Tensor:
-        return (self._shifted(x) / self.scale.to(x.dtype)).float()
-
-    def is_inverted(self, x: Tensor) -> Tensor:
-        """Return which images appear to have inverted polarity: (B, C, H, W) -> (B,) bool.
+    def is_inverted(self, seen: Seen) -> np.ndarray:
+        """Return which images appear to have inverted polarity: (B,) bool.
 
         Their border is dark, as is that of a drawing that is cut tightly, but what is light, their
         strokes, is narrower than what is dark.
         """
-        x = self._scaled(x).mean(1, keepdim=True)
-        background, border_is_foreground = _own_background(x)
-        inverted = (border_is_foreground & (background > 0.5)).flatten()
-        seen, paper = x[inverted, 0], background[inverted, 0]
-        light = seen < (paper + seen.amin((1, 2), keepdim=True)) / 2
+        if seen.border.shape[1] > 1:
+            seen = Seen.of_scaled(seen.gray)
+        inverted = (seen.border_is_foreground & (seen.background > 0.5))[:, 0]
+        if not inverted.any():
+            return inverted
+        seen = seen.at(inverted)
+        x, paper = seen.scaled, torch.from_numpy(seen.background)[:, :, None]
+        light = x[:, 0] < (paper + x[:, 0].amin((1, 2), keepdim=True)) / 2
         broad = thickness(~light) > BROAD * thickness(light)
         # A shadow leaves some light, and the drawing is darker still.
-        lit = (paper < DARKEST * _black(self.offset, self.scale).mean()).flatten()
-        shaded = lit & is_uneven(x[inverted]) & (polarity(x[inverted]) > -0.01)
-        inverted[inverted.clone()] = broad & ~shaded
+        lit = (paper < DARKEST * self._black.mean()).flatten()
+        shaded = lit & is_uneven(x) & (polarity(x) > -0.01)
+        inverted[inverted] = (broad & ~shaded).numpy()
         return inverted
 
-    def _cropped(self, x: Tensor) -> Tensor:
+    def _cropped(self, seen: Seen) -> Tensor:
+        """Centre the foreground's bounding box, after what is not foreground was taken out."""
+        faulty = is_faulty(seen)
+        if not faulty.any():
+            return self._boxed(seen)
+        as_given = seen.at(faulty).scaled
+        x = corrected(as_given, self._black)
+        changes = (x.numpy() != as_given.numpy()).mean((1, 2, 3))
+        changed = changes > 0
+        if not changed.any():
+            return self._boxed(seen)
+        faulty[faulty] = changed
+        of_faulty = self._boxed(
+            Seen.of_scaled(x[torch.from_numpy(changed)]), changes[changed] > CLEANED
+        )
+        boxed = of_faulty.new_empty(len(seen), *of_faulty.shape[1:])
+        boxed[torch.from_numpy(faulty)] = of_faulty
+        if not faulty.all():
+            boxed[torch.from_numpy(~faulty)] = self._boxed(seen.at(~faulty))
+        return boxed
+
+    def _boxed(self, seen: Seen, cleaned: np.ndarray | None = None) -> Tensor:
         """Centre the foreground's bounding box, its longer side `FOREGROUND_SIDE` of the result.
 
         Place and size of a drawing then do not matter, nor how light its paper is: each image has
@@ -385,38 +420,58 @@ class InputScaling:
         more, but at most a half, where the background is noisy, and by a half where light or lines
         were taken out, which leaves traces.
         """
-        working_size = self.working_size or x.shape[2:]
-        as_given, x = x, corrected(x, _black(self.offset, self.scale))
-        cleaned = (x != as_given).float().mean((1, 2, 3), keepdim=True) > CLEANED
-        background, border_is_foreground = _own_background(x)
-        x = x - background.masked_fill(border_is_foreground, 0)  # a drawing that fills its image
-        strongest, weakest = x.amax((1, 2, 3), keepdim=True), x.amin((1, 2, 3), keepdim=True)
-        light = (strongest < FAINTEST) & (weakest < -FAINTEST)  # on a shade that fills its image
-        x, strongest = torch.where(light, -x, x), torch.where(light, -weakest, strongest)
-        x = x / strongest.masked_fill((strongest < FAINTEST) | (strongest > 0.5), 1)
-        noise = border_of(x).abs().median(-1).values[..., None, None]  # (B, C, 1, 1)
-        least = (NOISES * noise).clamp(*LEAST_FOREGROUND).masked_fill(cleaned, LEAST_FOREGROUND[1])
-        is_foreground = (x > least).any(1)
-        extents = (
-            foreground_extent(is_foreground.any(2)),
-            foreground_extent(is_foreground.any(1)),
+        background = np.where(seen.border_is_foreground, 0, seen.background)  # else it fills all
+        rows, columns, border = (
+            of - background[:, :, None]
+            for of in (seen.row_maxima, seen.column_maxima, seen.border)
         )
-        sides = list(zip(x.shape[2:], working_size, strict=True))
+        strongest, weakest = rows.max((1, 2)), (seen.minima - background).min(1)
+        light = (strongest < FAINTEST) & (weakest < -FAINTEST)  # on a shade that fills its image
+        if light.any():
+            x, own = seen.at(light).scaled, background[light][:, :, None]
+            rows[light], columns[light] = own - x.amin(3).numpy(), own - x.amin(2).numpy()
+        strongest = np.where(light, -weakest, strongest)
+        faint = (strongest >= FAINTEST) & (strongest <= 0.5)
+        divisor = np.where(faint, strongest, 1)[:, None, None]
+        noise = median(np.abs(border) / divisor)  # (B, C)
+        least = (NOISES * noise).clip(*LEAST_FOREGROUND)[:, :, None]
+        if cleaned is not None:
+            least[cleaned] = LEAST_FOREGROUND[1]
+        extents = [extent_of((of / divisor > least).max(1)) for of in (rows, columns)]
+        divisor[light] *= -1
+        return self._resized(seen, extents, background, divisor[..., None])
+
+    def _resized(
+        self,
+        seen: Seen,
+        extents: list[tuple[np.ndarray, np.ndarray]],
+        background: np.ndarray,
+        divisor: np.ndarray,
+    ) -> Tensor:
+        """Resize boxes about the foreground to (x - background) / divisor.
+
+        `extents` are the first row of the foreground and one past the last, and the columns;
+        `background` is (B, C) and `divisor` (B, 1, 1, 1).
+        """
+        n, channels, *shape = seen.pixels.shape
+        sides = list(zip(shape, self.working_size or shape, strict=True))
         whole = min(n_out / n_in for n_in, n_out in sides)
-        fits = [
-            n_out / (stop - start)
-            for (start, stop), (_, n_out) in zip(extents, sides, strict=True)
-        ]
-        zoom = (FOREGROUND_SIDE * torch.minimum(fits[0], fits[1])).clamp(max=MAX_ZOOM * whole)
-        weights = []
-        for (start, stop), (n_in, n_out) in zip(extents, sides, strict=True):
-            middle, half = (start + stop) / 2, n_out / (2 * zoom)
-            weights.append(resize_weights(n_in, n_out, middle - half, middle + half).float())
-        return weights[0].mT[:, None] @ x @ weights[1][:, None]
+        fits = [n_out / (b - a) for (a, b), (_, n_out) in zip(extents, sides, strict=True)]
+        zoom = (FOREGROUND_SIDE * np.minimum(*fits)).clip(max=MAX_ZOOM * whole)
+        offset, scale = seen.affine
+        level = (offset + scale * background)[:, :, None, None]
+        x = seen.pixels.numpy(force=True) - level  # background is 0, also outside of the image
+        for (a, b), (n_in, n_out) in zip(extents, sides, strict=True):
+            middle, half = (a + b) / 2, n_out / (2 * zoom)
+            start, stop = (np.repeat(edge, channels) for edge in (middle - half, middle + half))
+            x = resizing(n_in, n_out, start, stop) @ x.reshape(n * channels * n_in, -1)
+            x = x.reshape(n * channels, n_out, -1).swapaxes(1, 2)  # rows, then columns
+        return torch.from_numpy(x.reshape(n, channels, *self.working_size or shape)) / (
+            torch.from_numpy(scale * divisor)
+        )
 
 
 def _whole_axis(n_in: int, n_out: int) -> Tensor:
     """Return (n_in, n_out) weights that resize a whole axis, repeating its ends."""
-    start, stop = torch.tensor([[0.0], [n_in]], dtype=torch.float64)
-    weights = resize_weights(n_in, n_out, start, stop)[0]
-    return weights / weights.sum(0)
+    weights = resizing(n_in, n_out, np.zeros(1), np.full(1, n_in)).toarray().T
+    return torch.from_numpy(weights.astype(np.float64) / weights.sum(0))

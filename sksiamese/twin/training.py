@@ -30,6 +30,7 @@ from .losses import LossFunction, TwinLoss
 from .network import TwinNetwork
 from .optimizers import OPTIMIZERS
 from .scaling import Store, evenly_spaced
+from .sharing import SharedGradients, Team
 from .state import restore_net, state_of_net
 
 History = list[dict[str, Any]]
@@ -38,10 +39,11 @@ History = list[dict[str, Any]]
 class TwinNet(NeuralNet):
     """skorch's training loop over our batches.
 
-    It differs from stock skorch in five ways. Batches come from ``batches.epoch(number)``, a pure
+    It differs from stock skorch in six ways. Batches come from ``batches.epoch(number)``, a pure
     function of the epoch, and hold images and pairs of different lengths. Logits may be computed
     in bfloat16. Every callback is told of an epoch before one of them stops the training. Ctrl-C
     is not swallowed, so it ends a grid search too. Checkpoints hold the state of all of it.
+    Several processes may share the work.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class TwinNet(NeuralNet):
         bfloat16: bool = False,
         checkpoints: Checkpoints | None = None,
         global_generators: bool = False,
+        team: Team | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.bfloat16 = bfloat16
         self.checkpoints = checkpoints
         self.global_generators = global_generators
+        self.team = team
         self.begun_: dict[str, Any] | None = None  # how far a checkpoint's epoch is
 
     def get_iterator(self, dataset: Batches, training: bool = False) -> Batches:
@@ -67,7 +71,9 @@ class TwinNet(NeuralNet):
         x = {name: tensor.to(self.device) for name, tensor in x.items()}
         device = torch.device(self.device).type
         with torch.autocast(device, torch.bfloat16, enabled=self.bfloat16):
-            return self.module_(**x).float()
+            if self.team is None:
+                return self.module_(**x).float()
+            return self.team.logits(self.module_, **x).float()
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
         """Tell every callback, and only then stop for those that ask for it."""
@@ -194,6 +200,8 @@ class TrainingOptions:
         Description of a progress bar; None shows none.
     global_generators : bool
         Whether layers may draw from torch's global generators, whose states checkpoints then hold.
+    team : Team or None
+        The processes that share the work, of which this is one.
     """
 
     loss: str | LossFunction = "both"
@@ -209,6 +217,7 @@ class TrainingOptions:
     net_params: dict[str, Any] = field(default_factory=dict)
     progress: str | None = None
     global_generators: bool = False
+    team: Team | None = None
 
 
 def train(
@@ -303,6 +312,8 @@ def _build_net(
         ("average", average),
         ("finite", FiniteLoss()),
     ]
+    if options.team is not None:
+        own.insert(0, ("share", SharedGradients(options.team)))
     if not any(isinstance(callback, LRScheduler) for callback in unnamed(options.callbacks)):
         own.append(("schedule", CosineSchedule(options.max_iter * batches.n_batches)))
     if validator is not None:
@@ -327,6 +338,7 @@ def _build_net(
             "bfloat16": options.bfloat16,
             "checkpoints": checkpoints,
             "global_generators": options.global_generators,
+            "team": options.team,
             "train_split": None,
             "verbose": 0,
             "callbacks__print_log": None,

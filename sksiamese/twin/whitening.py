@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,11 +11,42 @@ from .heads import GAIN, Whitened
 
 LEAST_CLASSES = 3
 N_NEWTON = 50
+BLOCK_ROWS = 1024
+LARGEST = 25_000_000  # numbers in the features of a training set: of a larger one, some samples
+LEAST_ROWS = 4  # are drawn, so many for each feature at least,
+LEAST_OF_CLASS = 20  # and so many of a class that has them
 
 
 def knows_scatter(classes: Tensor) -> bool:
     """Return whether there are enough classes of two samples or more, which alone have scatter."""
     return int((torch.bincount(classes) > 1).sum()) >= LEAST_CLASSES
+
+
+def rows_to_whiten(classes: np.ndarray, n_numbers: int, n_features: int) -> np.ndarray:
+    """Return rows of samples whose features can be held at once: all, or some, drawn at random.
+
+    Where there are more classes than the scatter within them needs, most samples of some classes
+    say more of it than few samples of all.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n,)
+        Integers from 0.
+    n_numbers : int
+        Numbers that the encoder makes of a sample.
+    n_features : int
+        Numbers that are whitened.
+    """
+    most = max(LARGEST // n_numbers, LEAST_ROWS * n_features)
+    if len(classes) <= most:
+        return np.arange(len(classes))
+    rng = np.random.default_rng(0)
+    n_classes = int(classes.max()) + 1
+    rows = rng.permutation(len(classes))
+    rows = rows[np.argsort(rng.permutation(n_classes)[classes[rows]], kind="stable")]
+    first = np.flatnonzero(np.diff(classes[rows], prepend=-1))
+    place = np.arange(len(rows)) - np.repeat(first, np.diff(first, append=len(rows)))
+    return np.sort(rows[place < max(LEAST_OF_CLASS, most // n_classes)][:most])
 
 
 def whitening(
@@ -50,32 +82,35 @@ def whitening(
     unchanged = torch.eye(n_features) if known is None else known
     if not knows_scatter(classes):
         return torch.zeros(n_features), unchanged
-    features, counts = features.double(), torch.bincount(classes)
+    within, counts = features.to(torch.float64, copy=True), torch.bincount(classes)
     means = torch.zeros(len(counts), n_features, dtype=torch.float64)
-    means.index_add_(0, classes, features).div_(counts[:, None])
-    within = features - means[classes]
+    means.index_add_(0, classes, within).div_(counts[:, None])
+    # In place and by blocks: there may be much of it.
+    for block, of_block in zip(within.split(BLOCK_ROWS), classes.split(BLOCK_ROWS), strict=True):
+        block -= means[of_block]
     if known is None:
         kinds = within.split([*widths, n_features - sum(widths)], 1)
         spread = torch.cat([_spread(part) for part in kinds])
-        within = within / spread
+        within /= spread
     else:
         within = within @ known.double()
-    level = within.square().mean()  # tr(S) / D
+    level = within.norm().square() / within.numel()  # tr(S) / D
     if not level > 0:
         return means.mean(0).float(), unchanged
-    root = _inverse_root(within / (len(within) * level).sqrt())
+    within /= (len(within) * level).sqrt()
+    root = _inverse_root(within)
     root = root / spread[:, None] if known is None else known.double() @ root
     return means.mean(0).float(), root.float().contiguous()
 
 
-def reduced(projection: Tensor, projected: Tensor, n_components: int) -> Tensor:
+def reduced(projection: Tensor, features: Tensor, mean: Tensor, n_components: int) -> Tensor:
     """Return a projection to the directions in which samples, at unit length, differ most.
 
-    (D, D), the samples' (n, D), -> (D, n_components).
+    (D, D), the samples' (n, D), (D,) -> (D, n_components).
     """
     if projection.shape[1] <= n_components:
         return projection
-    units = F.normalize(projected.double(), dim=1)
+    units = F.normalize(((features - mean) @ projection).double(), dim=1)
     directions = torch.linalg.eigh(units.T @ units)[1][:, -n_components:]
     return (projection.double() @ directions).float()
 
@@ -96,7 +131,7 @@ def _inverse_root(a: Tensor) -> Tensor:
 
 def _spread(within: Tensor) -> Tensor:
     """Return the root of the trace of a kind's scatter, once for each feature; 1 if it is 0."""
-    spread = within.square().sum(1).mean().sqrt().expand(within.shape[1])
+    spread = (within.norm() / len(within) ** 0.5).expand(within.shape[1])
     return torch.where(spread > 0, spread, 1.0)
 
 

@@ -182,8 +182,9 @@ def gradients_network(kinds, gain):
     values, vectors = torch.linalg.eigh(scatter + level * torch.eye(len(scatter)))
     projection = (vectors * values.rsqrt()) @ vectors.T
     n_least = min(map(len, features))
-    projected = (torch.cat([rows[:n_least] for rows in features]) - mean) @ projection
-    whiten(head, mean.float(), reduced(projection.float(), projected, N_COMPONENTS))
+    known = torch.cat([rows[:n_least] for rows in features]).float()
+    mean, projection = mean.float(), projection.float()
+    whiten(head, mean, reduced(projection, known, mean, N_COMPONENTS))
     set_line(head, gain, 0.0)
     return TwinNetwork(encoder, head).eval().requires_grad_(False)
 
