@@ -304,9 +304,8 @@ class Fitted:
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
         """Yield some queries, their calibrated logits, and of which classes these are."""
         assert self.support is not None
-        for part in self.support.parts(queries):
-            logits, places = self.support.best_logits(self.comparer, part, aggregation, exact)
-            yield part, self._calibrated(logits), places
+        found = self.support.best_logits(self.comparer, queries, aggregation, exact)
+        return ((part, self._calibrated(logits), places) for part, logits, places in found)
 
     def _greatest(
         self,

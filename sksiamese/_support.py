@@ -314,21 +314,20 @@ class SupportSet:
         check_choice(aggregation, "aggregation", AGGREGATIONS)
         if self._compares_prototypes(aggregation):
             return comparer.logits(queries, self._prototypes.embeddings)
-        logits = [self._logits(comparer, part) for part in self.parts(queries)]
+        logits = [self._logits(comparer, part) for part in self._few(queries)]
         return np.concatenate([self.combined(part, aggregation) for part in logits])
 
     def _compares_prototypes(self, aggregation: str) -> bool:
         return aggregation == "prototype" and len(self) > len(self.classes)
 
-    def parts(self, queries: np.ndarray) -> Iterator[np.ndarray]:
+    def _few(self, queries: np.ndarray) -> Iterator[np.ndarray]:
         """Yield queries, as many at a time as their logits with all exemplars can be held."""
-        size = max(1, min(BLOCK_ROWS, BLOCK_LOGITS // len(self)))
-        return (queries[start : start + size] for start in range(0, len(queries), size))
+        return _parts(queries, max(1, min(BLOCK_ROWS, BLOCK_LOGITS // len(self))))
 
     def best_logits(
         self, comparer: Comparer, queries: np.ndarray, aggregation: str, exact: bool = False
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return logits with the classes that are most like each query, or with all.
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+        """Yield some queries, and their logits with the classes most like each, or with all.
 
         Parameters
         ----------
@@ -340,27 +339,33 @@ class SupportSet:
             Compare each query with all exemplars. Otherwise, where there are at least `SEARCHED`,
             a `Searchable` comparer shortlists `SHORTLIST` of them.
 
-        Returns
-        -------
-        logits : ndarray of shape (n_queries, n), float32
+        Yields
+        ------
+        part : ndarray of shape (n_part, ...)
+            Queries.
+        logits : ndarray of shape (n_part, n), float32
             Before calibration.
-        places : ndarray of shape (n_queries, n), or None
+        places : ndarray of shape (n_part, n), or None
             Places of these classes among `classes`, in order; None: all classes.
         """
         check_choice(aggregation, "aggregation", AGGREGATIONS)
         check_bool(exact, "exact")
         means = self._compares_prototypes(aggregation)
         blocks = (self._prototypes,) if means else self.blocks
-        found = None
-        if not exact and (means or aggregation == "max" or len(self) == len(self.classes)):
-            found = _shortlisted(comparer, queries, blocks, SHORTLIST)
-        if found is None:
-            return self.class_logits(comparer, queries, aggregation), None
-        places = found if means else self._sorted[1][found]
-        order = np.argsort(places, axis=1, kind="stable")
-        found = np.take_along_axis(found, order, axis=1)
-        logits = _logits_of(comparer, queries, blocks, found)
-        return logits, np.take_along_axis(places, order, axis=1)
+        decided_by_one = means or aggregation == "max" or len(self) == len(self.classes)
+        for part in _parts(queries, BLOCK_ROWS):
+            rows = None
+            if decided_by_one and not exact:
+                rows = _shortlisted(comparer, part, blocks, SHORTLIST)
+            if rows is None:
+                for few in self._few(part):
+                    yield few, self.class_logits(comparer, few, aggregation), None
+                continue
+            places = rows if means else self._sorted[1][rows]
+            order = np.argsort(places, axis=1, kind="stable")
+            rows = np.take_along_axis(rows, order, axis=1)
+            logits = _logits_of(comparer, part, blocks, rows)
+            yield part, logits, np.take_along_axis(places, order, axis=1)
 
     def combined(self, values: np.ndarray, aggregation: str) -> np.ndarray:
         """Return values of classes, means or, with "max", greatest: (..., n) -> (..., n_classes).
@@ -403,11 +408,10 @@ class SupportSet:
         check_bool(exact, "exact")
         found = []
         n_shortlist = max(SHORTLIST, 2 * n_neighbors)
-        for part in self.parts(queries):
+        for part in _parts(queries, BLOCK_ROWS):
             rows = None if exact else _shortlisted(comparer, part, self.blocks, n_shortlist)
             if rows is None:
-                parts = [comparer.distances(part, block.embeddings) for block in self.blocks]
-                found.append(_smallest(_joined(parts, axis=1), n_neighbors))
+                found += [self._nearest(comparer, few, n_neighbors) for few in self._few(part)]
                 continue
             assert isinstance(comparer, Searchable)
             rows.sort(axis=1)
@@ -415,6 +419,16 @@ class SupportSet:
             distances, places = _smallest(comparer.distances_of(logits), n_neighbors)
             found.append((distances, np.take_along_axis(rows, places, axis=1)))
         return _joined([d for d, _ in found]), _joined([i for _, i in found])
+
+    def _nearest(
+        self, comparer: Comparer, queries: np.ndarray, n: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        parts = [comparer.distances(queries, block.embeddings) for block in self.blocks]
+        return _smallest(_joined(parts, axis=1), n)
+
+
+def _parts(queries: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    return (queries[start : start + size] for start in range(0, len(queries), size))
 
 
 def _shortlisted(

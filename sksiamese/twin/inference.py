@@ -231,7 +231,7 @@ class NeuralComparer:
             own = found[0].to(keys.dtype)
             scores, rows, first = [], [], 0
             for part in keys.split(max(n, BLOCK_SCORES // len(own))):
-                top = (own @ part.T).float().topk(min(n, len(part)), sorted=False)
+                top = _products(own, part).topk(min(n, len(part)), sorted=False)
                 scores.append(top.values)
                 rows.append(top.indices + first)
                 first += len(part)
@@ -244,6 +244,14 @@ class NeuralComparer:
         if not embeddings.flags.writeable:  # torch warns of these, and nothing is written
             embeddings = np.asarray(_Writable(embeddings))
         return torch.from_numpy(embeddings).to(self.device)
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    """Return the dot products of all pairs: (A, D), (B, D) -> (A, B) float32."""
+    if len(a) > 8 or a.dtype != torch.float32:
+        return (a @ b.T).float()
+    several = a if len(a) > 1 else a.expand(2, -1)  # with one vector, MKL uses one thread
+    return (b @ several.T).T[: len(a)].contiguous()
 
 
 class _Writable:
