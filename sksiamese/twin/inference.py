@@ -250,7 +250,7 @@ def _products(a: Tensor, b: Tensor) -> Tensor:
     """Return the dot products of all pairs: (A, D), (B, D) -> (A, B) float32."""
     if len(a) > 8 or a.dtype != torch.float32:
         return (a @ b.T).float()
-    several = a if len(a) > 1 else a.expand(2, -1)  # with one vector, MKL uses one thread
+    several = a if len(a) > 1 else a.repeat(2, 1)  # with one vector, MKL uses one thread
     return (b @ several.T).T[: len(a)].contiguous()
 
 
