@@ -101,8 +101,9 @@ def predict_ratios(n_rounds, data, **classifiers):
 def start_seconds(n_rounds):
     """Return medians of what a new process takes to import, and to give its first answers."""
     code = """
-import time
+import gc, time
 import numpy as np, sklearn.linear_model, torch
+gc.collect()  # of their objects, which would else fall into either time
 X = np.full((2, 105, 105), 255, dtype=np.uint8)
 X[0, 20:80, 50], X[1, 50, 20:80] = 0, 0
 times = [time.perf_counter()]
