@@ -787,3 +787,26 @@ def test_open_world_measures_rejection_and_calibration(tmp_path):
     assert len(curve["predicted"]) == len(curve["observed"]) <= 15
     assert curve["error"] < record["uncalibrated"]["error"] + 0.05
     assert_is_drawn(tmp_path / "reliability.png")
+
+
+def test_galleries_searches_as_its_peers_do(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import galleries
+
+    found = galleries.search(n_exemplars=3000, n_queries=4, n_rounds=1)  # asserts equal answers
+    assert found["exemplars"] == 3000
+    assert {found[peer]["rounds"] for peer in ("numpy", "scikit-learn")} == {1}
+    page = (ROOT / "docs/galleries.md").read_text()
+    for line in galleries.page(committed("galleries")):
+        assert line in page
+
+
+def test_peers_speed_gives_the_labels_of_the_loop_over_pairs(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import peers_speed
+
+    ratio = peers_speed.trial_ratio(load_pretrained("omniglot"), 1)  # asserts equal answers
+    assert ratio["ratio"] == pytest.approx(ratio["ours_ms"] / ratio["theirs_ms"])
+    page = (ROOT / "docs/peers.md").read_text()
+    for line in peers_speed.page(committed("peers_speed")):
+        assert line in page
