@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, cast
 
@@ -324,7 +324,8 @@ def _encoded(fit: _Fit) -> _Fit:
             features = encode(network, *fit.seen, params.device)
         else:
             cached = as_memory(params.memory).cache(_cached_features, ignore=IGNORED)
-            deciding = (network.encoder, getattr(store, "X", store), vars(fit.scaling))
+            scaling = {each.name: getattr(fit.scaling, each.name) for each in fields(fit.scaling)}
+            deciding = (network.encoder, getattr(store, "X", store), scaling)
             features = torch.from_numpy(
                 cached(described(deciding), network, *fit.seen, params.device)
             )
