@@ -122,7 +122,7 @@ def memory(pid):
     except OSError:
         return {}
     return {
-        name: int(found[1]) // 1000
+        name: 1024 * int(found[1]) // 10**6
         for name in ("RssAnon", "RssFile", "VmHWM")
         if (found := re.search(rf"{name}:\s+(\d+) kB", text))
     }
