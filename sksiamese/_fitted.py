@@ -282,6 +282,9 @@ class Fitted:
                 f"unknown_label={unknown_label!r} needs rejection_threshold_, which has not been "
                 "learned. Call calibrate(X, y) with classes not used in training."
             )
+        unknown = None
+        if unknown_label is not None:
+            unknown = check_unknown_label(unknown_label, self.classes)
         answers = []
         parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]]
         if logits is None:
@@ -293,8 +296,7 @@ class Fitted:
             if places is not None:
                 best = np.take_along_axis(places, best[:, None], axis=1)[:, 0]
             answers.append(self.classes[best])
-            if unknown_label is not None:
-                unknown = check_unknown_label(unknown_label, self.classes)
+            if unknown is not None:
                 scores = self._greatest(part, values, places, aggregation)
                 answers[-1] = np.where(scores >= self.rejection_threshold, answers[-1], unknown)
         return np.concatenate(answers)
