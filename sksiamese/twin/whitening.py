@@ -1,6 +1,7 @@
 """Whitening: what `Whitened` learns in closed form from features of the training classes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -78,29 +79,47 @@ def whitening(
     projection : Tensor of shape (D, D), or of `known`, float32
         ``(features - mean) @ projection``.
     """
-    n_features = features.shape[1]
+    n, n_features = features.shape
     unchanged = torch.eye(n_features) if known is None else known
     if not knows_scatter(classes):
         return torch.zeros(n_features), unchanged
-    within, counts = features.to(torch.float64, copy=True), torch.bincount(classes)
-    means = torch.zeros(len(counts), n_features, dtype=torch.float64)
-    means.index_add_(0, classes, within).div_(counts[:, None])
-    # In place and by blocks: there may be much of it.
-    for block, of_block in zip(within.split(BLOCK_ROWS), classes.split(BLOCK_ROWS), strict=True):
-        block -= means[of_block]
+    means = _class_means(features, classes)
+    # Of many samples only the scatter is held, of few only what they differ by.
+    few = 2 * n <= unchanged.shape[1]
+    blocks = _within(features, classes, means)
+    held = torch.cat(list(blocks)) if few else cast(Tensor, sum(x.T @ x for x in blocks))
     if known is None:
-        kinds = within.split([*widths, n_features - sum(widths)], 1)
-        spread = torch.cat([_spread(part) for part in kinds])
-        within /= spread
+        squares = held.square().sum(0) if few else held.diagonal()
+        spread = _spreads(squares / n, [*widths, n_features - sum(widths)])
+        held = held / spread if few else held / spread / spread[:, None]
     else:
-        within = within @ known.double()
-    level = within.norm().square() / within.numel()  # tr(S) / D
+        turn = known.double()
+        held = held @ turn if few else turn.T @ held @ turn
+    level = (held.square().sum() if few else held.trace()) / held.shape[1]  # n tr(S) / D
     if not level > 0:
         return means.mean(0).float(), unchanged
-    within /= (len(within) * level).sqrt()
-    root = _inverse_root(within)
-    root = root / spread[:, None] if known is None else known.double() @ root
+    root = _root_of_few(held / level.sqrt()) if few else _root(held / level)
+    root = root / spread[:, None] if known is None else turn @ root
     return means.mean(0).float(), root.float().contiguous()
+
+
+def _class_means(features: Tensor, classes: Tensor) -> Tensor:
+    """Return the mean of each class, float64."""
+    counts = torch.bincount(classes)
+    means = torch.zeros(len(counts), features.shape[1], dtype=torch.float64)
+    for block, of_block in _blocks(features, classes):
+        means.index_add_(0, of_block, block)
+    return means / counts[:, None]
+
+
+def _within(features: Tensor, classes: Tensor, means: Tensor) -> Iterator[Tensor]:
+    """Yield by how much samples differ from the means of their classes, some at a time."""
+    return (block - means[of_block] for block, of_block in _blocks(features, classes))
+
+
+def _blocks(features: Tensor, classes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    parts = zip(features.split(BLOCK_ROWS), classes.split(BLOCK_ROWS), strict=True)
+    return ((block.double(), of_block) for block, of_block in parts)
 
 
 def reduced(projection: Tensor, features: Tensor, mean: Tensor, n_components: int) -> Tensor:
@@ -115,23 +134,27 @@ def reduced(projection: Tensor, features: Tensor, mean: Tensor, n_components: in
     return (projection.double() @ directions).float()
 
 
-def _inverse_root(a: Tensor) -> Tensor:
-    """Return a P with P P' = (A'A + I)^-1: (n, D) -> (D, D)."""
-    n, n_features = a.shape
-    identity = torch.eye(n_features, dtype=a.dtype)
-    if 2 * n > n_features:
-        lower = torch.linalg.cholesky(a.T @ a + identity)
-        return torch.linalg.solve_triangular(lower, identity, upper=False).T
+def _root(scatter: Tensor) -> Tensor:
+    """Return a P with P P' = (S + I)^-1: (D, D) -> (D, D)."""
+    identity = torch.eye(len(scatter), dtype=scatter.dtype)
+    lower = torch.linalg.cholesky(scatter + identity)
+    return torch.linalg.solve_triangular(lower, identity, upper=False).T
+
+
+def _root_of_few(a: Tensor) -> Tensor:
+    """Return a P with P P' = (A'A + I)^-1, in less time for small n: (n, D) -> (D, D)."""
     # With A A' = U diag(l) U', it is I - A'U diag(1 / (s (s + 1))) U'A, s^2 = 1 + l.
     eigenvalues, vectors = torch.linalg.eigh(a @ a.T)
     s = (1 + eigenvalues.clamp(min=0)).sqrt()
     turned = vectors.T @ a
+    identity = torch.eye(a.shape[1], dtype=a.dtype)
     return identity - turned.T @ (turned / (s * (s + 1))[:, None])
 
 
-def _spread(within: Tensor) -> Tensor:
-    """Return the root of the trace of a kind's scatter, once for each feature; 1 if it is 0."""
-    spread = (within.norm() / len(within) ** 0.5).expand(within.shape[1])
+def _spreads(variances: Tensor, widths: Sequence[int]) -> Tensor:
+    """Return the root of the trace of each kind's scatter, once for each feature; 1 if it is 0."""
+    kinds = variances.split(list(widths))
+    spread = torch.cat([kind.sum().sqrt().expand(len(kind)) for kind in kinds])
     return torch.where(spread > 0, spread, 1.0)
 
 
