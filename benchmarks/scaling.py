@@ -1,4 +1,4 @@
-"""Measure labelling by the million: images a second, and the memory of labelling and training.
+"""Measure by the million: images a second, memory, and how time grows with the size of a support.
 
     python benchmarks/scaling.py                # all; 20 GB of training images in a sparse file
     python benchmarks/scaling.py --parts train  # measures one part again, keeps the others
@@ -9,6 +9,7 @@ are pages of files that the system can take back, mapped images among them.
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -29,6 +30,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 SIZES = (10**4, 10**6, 10**9)
 WAY = 20
 SIDE = 512  # of training images in the sparse file
+WIDTH = 128  # of the embeddings in supports of growing size
+LARGE = 10**4  # of which on an exponent is learned: below, calls take a time of their own
 
 
 def main():
@@ -39,6 +42,7 @@ def main():
     parser.add_argument("--files", type=int, default=10**5, help="to label by the command")
     parser.add_argument("--gigabytes", type=float, default=20.0, help="of training images")
     parser.add_argument("--few", type=int, default=1000, help="training images for comparison")
+    parser.add_argument("--exemplars", type=int, default=10**6, help="in the largest support")
     parser.add_argument("--folder", help="where to write the images; default: a temporary folder")
     parser.add_argument("--child", nargs="+", metavar="WORK", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -70,6 +74,49 @@ def label(args, folder):
 
 def train(args, folder):
     return [trained(folder, n) for n in (args.few, int(args.gigabytes * 1e9) // SIDE**2)]
+
+
+def growth(args, folder):
+    """Return the seconds of each call for supports of growing size, and the exponent of each."""
+    sizes = [10**power for power in range(2, 7) if 10**power <= args.exemplars]
+    found = [grown(size) for size in sizes]
+    seconds = {name: [row[name] for row in found] for name in found[0]}
+    return {"sizes": sizes, "seconds": seconds}
+
+
+def grown(n, n_rounds=5):
+    """Return the median seconds of calls on a support of `n` embeddings, a class each."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, WIDTH)).astype(np.float32)
+    clf = SiameseOneShotClassifier(max_iter=1, random_state=0, head_params={"n_components": WIDTH})
+    clf.fit(X, np.arange(200) // 4)
+    exemplars = rng.normal(size=(n, WIDTH)).astype(np.float32)
+    exemplars /= np.linalg.norm(exemplars, axis=1, keepdims=True)
+    new = itertools.count(n)
+    calls = {
+        "set_support": lambda: clf.set_support(exemplars, np.arange(n), embedded=True),
+        "predict": lambda: clf.predict(X[:1]),
+        "kneighbors": lambda: clf.kneighbors(X[:1]),
+        "add_support": lambda: clf.add_support(exemplars[:1], [next(new)], embedded=True),
+        "add_support, predict": lambda: calls["add_support"]() and calls["predict"](),
+    }
+    return {name: median_seconds(call, n_rounds) for name, call in calls.items()}
+
+
+def median_seconds(call, n_rounds):
+    seconds = []
+    for _ in range(1 + n_rounds):  # the first derives what the others use
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[1:]))
+
+
+def exponent(sizes, seconds):
+    """Return the slope of the logarithms, from `LARGE` on."""
+    sizes, seconds = np.log(sizes), np.log(seconds)
+    large = sizes >= min(np.log(LARGE), sizes[-2])
+    return np.polyfit(sizes[large], seconds[large], 1)[0]
 
 
 def rates(threads, n):
@@ -195,7 +242,14 @@ def train_on(path):
 
 def write_page(found, page=PAGE):
     """Write the figures between the marks of the page."""
-    fill_page(page, {"cost": cost_lines(found), "memory": memory_lines(found)})
+    fill_page(
+        page,
+        {
+            "cost": cost_lines(found),
+            "memory": memory_lines(found),
+            "growth": growth_lines(found["growth"]),
+        },
+    )
 
 
 def cost_lines(found):
@@ -229,6 +283,15 @@ def memory_lines(found):
         yield f"| {name} | {above[0]:,} | {above[1]:,} | {row['seconds']:,.0f} |"
 
 
+def growth_lines(found):
+    sizes, seconds = found["sizes"], found["seconds"]
+    yield "| ms, one query | " + " | ".join(f"{n:,}" for n in sizes) + " | exponent |"
+    yield "| --- " * (2 + len(sizes)) + "|"
+    for name, row in seconds.items():
+        times = " | ".join(f"{1000 * one:.3g}" for one in row)
+        yield f"| `{name}` | {times} | {exponent(sizes, row):.2f} |"
+
+
 def duration(seconds):
     """Return seconds in a unit that suits them."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
@@ -238,7 +301,13 @@ def duration(seconds):
 
 
 CHILDREN = {"rates": print_rates, "train": train_on}
-PARTS = {"interpreter": interpreter, "speed": speed, "label": label, "train": train}
+PARTS = {
+    "interpreter": interpreter,
+    "speed": speed,
+    "growth": growth,
+    "label": label,
+    "train": train,
+}
 
 if __name__ == "__main__":
     main()

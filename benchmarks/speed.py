@@ -7,11 +7,15 @@
   float32. The estimator encodes in two calls, with batch-norm fused into the convolutions, in the
   precision "auto", and in float32 for predict_float32 and pretrained_float32. pretrained is the
   network "symbols", which also scales its input anew in `set_support`.
+- predict_parts, pretrained_parts: of the time of the same calls, the percentage that is spent in
+  the encoder, in the head that makes embeddings, in reading, checking and scaling images, and in
+  learning the scaling of the exemplars, as a pretrained network does.
 - start: seconds of `load_pretrained`, `set_support` and the first `predict` in a new process, and
   of the import of sksiamese after torch and scikit-learn.
 - pack: the fused encoder of the pretrained network with its weights in oneDNN's order, relative to
   `fuse_conv_bn_eval` alone, for one image and for 40.
-- step: a training step of `fit` on prepared batches, relative to a hand-written torch loop.
+- step: a training step of `fit` on prepared batches, relative to a hand-written torch loop, in
+  runs of 100 steps.
 - growing: `add_support` with one exemplar of a new class, in a support of 10,000, relative to
   embedding the exemplar by `transform`.
 - large_support: `predict` of one query against 10,000 exemplars, with the weighted L1 head,
@@ -22,6 +26,8 @@
 """
 
 import argparse
+import collections
+import contextlib
 import copy
 import itertools
 import math
@@ -31,6 +37,7 @@ import subprocess
 import sys
 import time
 import warnings
+from unittest import mock
 
 import numpy as np
 import torch
@@ -41,6 +48,7 @@ from sksiamese import SiameseOneShotClassifier, load_pretrained
 from sksiamese.augmentation import AUGMENTATIONS
 from sksiamese.datasets import load_omniglot_minimal
 from sksiamese.exceptions import DuplicateExemplarWarning
+from sksiamese.twin import inference
 from sksiamese.twin.batches import ClassBatches
 from sksiamese.twin.encoders import can_pack, fuse, pack
 from sksiamese.twin.losses import TwinLoss
@@ -96,6 +104,68 @@ def predict_ratios(n_rounds, data, **classifiers):
         clf.set_params(precision="float32")
         ratios[f"{name}_float32"] = predict_ratio(clf, data, n_rounds)
     return ratios
+
+
+class Stopwatch:
+    """Functions and generators that are timed: seconds by name."""
+
+    def __init__(self):
+        self.seconds = collections.Counter()
+
+    @contextlib.contextmanager
+    def running(self, name):
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+    def function(self, name, function):
+        def timed(*args, **kwargs):
+            with self.running(name):
+                return function(*args, **kwargs)
+
+        return timed
+
+    def generator(self, name, function):
+        def timed(*args, **kwargs):
+            values, end = function(*args, **kwargs), object()
+            while True:
+                with self.running(name):
+                    value = next(values, end)
+                if value is end:
+                    return
+                yield value
+
+        return timed
+
+
+def parts(clf, data, n_rounds):
+    """Return the percentages of `set_support` and `predict` that are spent in each part."""
+    run = data.runs[0]
+    clf = copy.copy(clf).set_params(precision="auto")
+    clf.set_support(run.support_images, run.support_labels)  # by the network in this precision
+    watch = Stopwatch()
+    with contextlib.ExitStack() as stack:
+        reading = watch.generator("reading", inference.scaled_batches)
+        stack.enter_context(mock.patch.object(inference, "scaled_batches", reading))
+        members = members_of(clf.fitted_.comparer.fused)
+        timed = [
+            *(("encoder", member.encoder, "forward") for member in members),
+            *(("head", member.head, "embed") for member in members),
+            ("adapting", inference.NeuralComparer, "adapted_to"),
+        ]
+        for name, owner, method in timed:
+            function = watch.function(name, getattr(owner, method))
+            stack.enter_context(mock.patch.object(owner, method, function))
+        for round_ in range(n_rounds + 3):
+            if round_ == 3:  # the first rounds warm up
+                watch.seconds.clear()
+            with watch.running("all"):
+                clf.set_support(run.support_images, run.support_labels)
+                clf.predict(run.query_images)
+    whole = watch.seconds.pop("all")
+    return {name: 100 * seconds / whole for name, seconds in watch.seconds.items()}
 
 
 def start_seconds(n_rounds):
@@ -260,14 +330,17 @@ def large_support_ratios(clf, data, n_rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=20, help="training steps in a round")
+    parser.add_argument("--steps", type=int, default=100, help="training steps in a round")
     parser.add_argument("--exemplars", type=int, default=10_000, help="in the large support")
     args = parser.parse_args()
     data = load_omniglot_minimal()
     clf = SiameseOneShotClassifier(max_iter=1, random_state=0)
     clf.fit(data.images, data.target, data.alphabets)
+    pretrained = load_pretrained()
     result = {
-        **predict_ratios(8 * args.rounds, data, predict=clf, pretrained=load_pretrained()),
+        **predict_ratios(8 * args.rounds, data, predict=clf, pretrained=pretrained),
+        "predict_parts": parts(clf, data, 8 * args.rounds),
+        "pretrained_parts": parts(pretrained, data, 8 * args.rounds),
         "start": start_seconds(1 + args.rounds // 3),
         **pack_ratios(8 * args.rounds),
     }
