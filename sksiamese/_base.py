@@ -45,6 +45,7 @@ from .twin.inference import NeuralComparer
 from .twin.network import Network, members_of
 from .twin.reading import check_exemplars
 from .twin.scaling import describe_shape
+from .twin.search import SEARCHES, import_faiss
 from .twin.sharing import device_of
 
 T = TypeVar("T")
@@ -92,7 +93,7 @@ def n_features_out_of(fitted: Fitted) -> int | None:
 
 
 def fitted_of(estimator: Any) -> Fitted:
-    """Return what the estimator has learned, to be used on its `device` in its `precision`.
+    """Return what the estimator has learned, for its `device`, `precision` and `search`.
 
     Raises
     ------
@@ -100,6 +101,8 @@ def fitted_of(estimator: Any) -> Fitted:
         Before `fit`.
     ValueError
         If torch does not have the device here.
+    ImportError
+        If faiss is to search and is not installed.
     """
     weights = getattr(estimator, "weights", None)
     if weights is not None and "fitted_" not in vars(estimator):
@@ -120,7 +123,16 @@ def fitted_of(estimator: Any) -> Fitted:
     check_device(estimator.device)
     device = device_of(estimator.device)
     bfloat16 = computes_in_bfloat16(estimator.precision, device)
-    return replace(fitted, comparer=comparer.to(device, bfloat16))
+    search = getattr(estimator, "search", "auto")  # a verifier has no support to search
+    check_search(search)
+    return replace(fitted, comparer=comparer.to(device, bfloat16, search))
+
+
+def check_search(search: Any) -> None:
+    """Raise ValueError unless it is known, and ImportError if its library is not installed."""
+    check_choice(search, "search", SEARCHES)
+    if search == "faiss":
+        import_faiss()
 
 
 def supported(estimator: Any) -> Fitted:
@@ -289,6 +301,7 @@ def check_network_params(estimator: Any) -> LearningParams:
 def check_answer_params(estimator: Any) -> None:
     """Raise ValueError or TypeError for parameters that no classifier can answer by."""
     check_choice(estimator.aggregation, "aggregation", AGGREGATIONS)
+    check_choice(getattr(estimator, "search", "auto"), "search", SEARCHES)
     rate = estimator.false_acceptance_rate
     check_number(rate, "false_acceptance_rate", float, 0, 1, "neither")
 

@@ -26,6 +26,7 @@ from ._base import (
     change_support,
     check_classifier_params,
     check_groups_arrived,
+    check_search,
     checked_params,
     clear_support,
     embed,
@@ -44,6 +45,7 @@ from ._base import (
 )
 from ._callbacks import CallbackSupportMixin, with_callbacks
 from ._fitted import Fitted
+from ._onnx import write_onnx
 from ._params import check_n_neighbors
 from ._persistence import read_fitted, write_fitted
 from ._start import start_of
@@ -183,6 +185,11 @@ class SiameseOneShotClassifier(
     aggregation : {"mean", "max", "prototype"}, default="prototype"
         How several exemplars of a class make one logit: the mean or maximum of their logits, or
         the logit with the mean of their embeddings. "max" suits many dissimilar exemplars.
+    search : {"auto", "faiss"}, default="auto"
+        How the exemplars most like a query are found among many. "auto": by a product of matrices
+        with all of them. "faiss", for 100,000 and more: by an approximate index, which looks at an
+        eighth of them, so that a few answers differ; it needs
+        ``pip install 'sksiamese[faiss]'``. See ``docs/galleries.md``.
     unknown_label : label or None, default=None
         Label that `predict` returns for queries that seem to be of no class in the support, those
         whose `score_samples` is below `rejection_threshold_`. If given, `fit` holds out some
@@ -251,10 +258,10 @@ class SiameseOneShotClassifier(
         stopping, one_shot_accuracy. Empty for a network that is known in closed form.
     n_iter_ : int
         Number of epochs of the network that was trained longest.
-    held_out_classes_ : ndarray
+    held_out_classes_ : ndarray of shape (n_held_out_classes,)
         Labels of the classes that early stopping and calibration held out, without those that
         also occur in a group used in training. Present if classes were held out.
-    held_out_groups_ : ndarray
+    held_out_groups_ : ndarray of shape (n_held_out_groups,)
         Groups that early stopping and calibration held out. Present if groups were held out.
     rejection_threshold_ : float
         `score_samples` below which `predict` returns `unknown_label`. Present after calibration.
@@ -262,7 +269,7 @@ class SiameseOneShotClassifier(
         Shape of one sample: (C, H, W), (channels, length) of series, or (D,).
     n_features_in_ : int
         Number of values in one sample.
-    feature_names_in_ : ndarray of str
+    feature_names_in_ : ndarray of shape (n_features,), object
         Names of the columns of X in `fit`. Present if X had only string column names.
     fitted_ : Fitted
         Everything that was learned, as one immutable value.
@@ -291,6 +298,20 @@ class SiameseOneShotClassifier(
     array([10, 11, 12, 13, 14])
     >>> clf.predict_proba(X[new]).shape
     (40, 5)
+    >>> clf.decision_function(X[new]).shape  # a logit for each class
+    (40, 5)
+    >>> clf.score(X[new], y[new]) > 0.8
+    True
+    >>> distances, exemplars = clf.kneighbors(X[new], n_neighbors=2)
+    >>> clf.match(X[new][1::8]).shape  # each query is of a different class
+    (5,)
+    >>> clf.score_samples(X[new]).shape  # how likely each is of any of the classes
+    (40,)
+    >>> clf.similarity(X[:4], X[4:6]).shape  # logits of all pairs, without the support
+    (4, 2)
+    >>> clf.pair_proba(X[:4], X[4:8]).shape  # probability of the same class, row by row
+    (4,)
+    >>> clf = clf.clear_support()
     """
 
     # What was learned is read from `fitted_`, which is replaced in one assignment.
@@ -337,6 +358,7 @@ class SiameseOneShotClassifier(
         validation_fraction: float = 0.2,
         n_iter_no_change: int = 10,
         aggregation: str = "prototype",
+        search: str = "auto",
         unknown_label: Any = None,
         false_acceptance_rate: float = 0.05,
         weights: str | PathLike | None = None,
@@ -376,6 +398,7 @@ class SiameseOneShotClassifier(
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.aggregation = aggregation
+        self.search = search
         self.unknown_label = unknown_label
         self.false_acceptance_rate = false_acceptance_rate
         self.weights = weights
@@ -412,8 +435,8 @@ class SiameseOneShotClassifier(
         groups : array-like of shape (n,) or None, default=None
             Group of each sample, such as its alphabet. Different pairs are drawn inside a group,
             and a label that occurs in two groups is two classes. Only with labels. In
-            `cross_val_score` and `GridSearchCV`, ``groups=`` alone goes to the splitter and not
-            here; see ``docs/cross_validation.md``.
+            ``cross_val_score`` and ``GridSearchCV``, ``groups=`` alone goes to the splitter and
+            not here; see ``docs/cross_validation.md``.
 
         Returns
         -------
@@ -433,6 +456,8 @@ class SiameseOneShotClassifier(
             If a parameter or argument cannot be used. The estimator is then unchanged.
         OSError
             If the file of `weights` cannot be read. The estimator is then unchanged.
+        ImportError
+            If ``search="faiss"`` and faiss is not installed. The estimator is then unchanged.
         DivergedError
             If the training loss is not finite. The estimator is then unchanged.
         KeyboardInterrupt
@@ -463,6 +488,7 @@ class SiameseOneShotClassifier(
         2
         """
         params = checked_params(self)
+        check_search(self.search)
         check_groups_arrived(self, groups)
         start = start_of(self, params)
         store, names = read_training(self, X, start)
@@ -595,7 +621,7 @@ class SiameseOneShotClassifier(
 
         Parameters
         ----------
-        labels : label, or array-like or set of labels
+        labels : label, array-like of shape (n_labels,) or set
             Classes to remove.
 
         Returns
@@ -1153,6 +1179,7 @@ class SiameseOneShotClassifier(
         See Also
         --------
         load : Read the file.
+        export_onnx : Write ONNX graphs, to run without Python.
 
         Examples
         --------
@@ -1164,6 +1191,58 @@ class SiameseOneShotClassifier(
         ...     clf = SiameseOneShotClassifier.load(f"{folder}/network.safetensors")
         """
         write_fitted(path, self, fitted_of(self), check_classifier_params, half, support)
+
+    def export_onnx(self, path: str | PathLike) -> None:
+        """Write the fitted estimator as ONNX graphs and JSON, to run without Python.
+
+        The folder holds ``embed.onnx``, from raw samples to embeddings, ``compare.onnx``, from
+        embeddings to logits, ``cells.onnx`` if a head compares cells, the embeddings of the
+        support, and ``model.json``: labels, calibration, the rejection threshold and the input
+        scaling, which is part of the graph. ``docs/export.md`` has the steps of a program that
+        reads it.
+
+        The graphs compute in float32. They agree with the estimator to 1e-5, with
+        ``precision="float32"``, unless the estimator corrects an image: with
+        ``crop="foreground"``, it takes uneven light, ruled lines and specks out first, which no
+        graph does.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Folder to write. Its parent directory must exist. The folder of an earlier export is
+            replaced as a whole, once everything is written.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted. Without a support, only the network is written.
+        ImportError
+            If onnx or onnxscript is not installed: ``pip install 'sksiamese[onnx]'``.
+        ValueError
+            If torch cannot export the encoder.
+        OSError
+            If the folder cannot be written, or holds other files. It is then unchanged.
+
+        See Also
+        --------
+        save : Write a file that `load` reads.
+
+        Examples
+        --------
+        >>> import json, tempfile
+        >>> from pathlib import Path
+        >>> from sklearn.datasets import load_iris
+        >>> from sksiamese import SiameseOneShotClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = SiameseOneShotClassifier(max_iter=2, random_state=0).fit(X, y)
+        >>> clf = clf.set_support(X[::50], y[::50])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     clf.export_onnx(f"{folder}/iris")
+        ...     about = json.loads(Path(folder, "iris", "model.json").read_text())
+        >>> about["support"]["labels"]
+        [0, 1, 2]
+        """
+        write_onnx(path, fitted_of(self), self.aggregation, self.unknown_label)
 
     @classmethod
     def load(cls, path: str | PathLike, *, encoder: Any = None) -> SiameseOneShotClassifier:

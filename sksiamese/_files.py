@@ -5,6 +5,7 @@ import errno
 import mmap
 import os
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -72,6 +73,35 @@ def open_atomically(path: Any) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(part)
+    _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Make a folder to write files into, which becomes `path` at the end of the block.
+
+    A folder that is there is replaced as a whole. If the block raises, or the new folder cannot
+    take its place, the old one is unchanged.
+    """
+    part = path.with_name(f"{PART}{secrets.token_hex(8)}-{path.name[:32]}")
+    before = part.with_name(f"{part.name}-before")
+    part.mkdir()
+    try:
+        yield part
+        for file in part.iterdir():
+            with open(file, "rb+") as written:
+                os.fsync(written.fileno())
+        if path.exists():
+            os.replace(path, before)
+        try:
+            os.replace(part, path)
+        except OSError:
+            if before.exists():
+                os.replace(before, path)
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
     _sync_folder(path.parent)
 
 

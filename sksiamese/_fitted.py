@@ -200,7 +200,7 @@ class Fitted:
         assert self.support is not None
         of_classes = self.support.combined(self._levels_of_exemplars, aggregation)
         of_classes = of_classes if places is None else of_classes[places]
-        levels = self._levels(queries)[:, None] + of_classes
+        levels = self.levels(queries)[:, None] + of_classes
         return logits - np.float32(self.calibration[0] / 2) * levels
 
     @functools.cached_property
@@ -208,10 +208,10 @@ class Fitted:
         assert self.support is not None
         by = self.level_weights
         return np.concatenate(
-            [block.derived("levels", by, self._levels) for block in self.support.blocks]
+            [block.derived("levels", by, self.levels) for block in self.support.blocks]
         )
 
-    def _levels(self, embeddings: np.ndarray) -> np.ndarray:
+    def levels(self, embeddings: np.ndarray) -> np.ndarray:
         """Return how much each sample is like others, as a logit before calibration: (n,)."""
         if self.level_weights is None:
             return np.zeros(len(embeddings), np.float32)
@@ -418,7 +418,7 @@ class Fitted:
         i, j, same = make_pairs(classes, groups, N_PAIRS, random_state=0).T
         pairs, drawn = np.unique(np.stack([i, j]), axis=1, return_inverse=True)
         logits = plain.pair_logits(embeddings, embeddings, *pairs)[drawn.ravel()]
-        levels = self._levels(embeddings) / 2
+        levels = self.levels(embeddings) / 2
         unknown, n_classes = plain._scores_of_unknown(embeddings, levels, classes, groups)
         a, b = _pair_of_each_class(classes, groups)
         genuine = plain.pair_logits(embeddings, embeddings, a, b) - levels[a] - levels[b]

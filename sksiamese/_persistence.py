@@ -25,7 +25,7 @@ from ._learning import lent_generator, neural
 from ._modelfile import read_model_file, short_of, write_model_file
 from ._params import LearningParams, check_shape, check_target, several
 from ._scaling import build_scaling
-from ._support import SupportSet
+from ._support import Block, SupportSet
 from ._values import (
     read_fields,
     read_labels,
@@ -39,9 +39,11 @@ from .programs import N_POINTS, pack, unpack
 from .twin.inference import NeuralComparer
 from .twin.network import TwinEnsemble, TwinNetwork, members_of
 from .twin.scaling import FULL
+from .twin.search import Cells
 
 FORMAT = "sksiamese 3"
 SUPPORT = "support."  # begins the names of its arrays
+MEANS = "means."  # among these, of how an index divides the means of classes
 Arrays = dict[str, np.ndarray]
 _OF_MEMBER = re.compile(r"network\.members\.(\d{1,4})\.")
 
@@ -69,7 +71,9 @@ def write_fitted(
         if is_programs:
             own = pack(programs_of(fitted.support))
         else:
-            own = {"embeddings": fitted.support.embeddings}
+            own = {"embeddings": fitted.support.embeddings, **_written_cells(fitted.support)}
+            if len(own) > 1:
+                about["blocks"] = [len(block) for block in fitted.support.blocks]
         arrays |= {SUPPORT + name: array for name, array in own.items()}
         about["labels"] = written_labels(fitted.support.labels)
     if fitted.level_weights is not None:
@@ -170,6 +174,7 @@ def _about(text: str) -> dict[str, Any]:
         "crop",
         "programs",
         "labels",
+        "blocks",
     }
     if ("working_size" in about) == ("programs" in about):
         raise ValueError("it has neither a network nor motor programs, or both")
@@ -254,25 +259,67 @@ def _fitted(about: dict[str, Any], arrays: Arrays, params: LearningParams | None
         comparer = _restored_network(about, values, rest, params)
         embeddings = _read_embeddings(comparer, own.pop("embeddings", None), "embeddings")
         levels = _read_embeddings(comparer, levels, "level_weights")
-        _refuse(own)
     if levels is not None:
         (values["level_weights"],) = levels
-    fitted = Fitted(comparer=comparer, support=_restored_support(about, embeddings), **values)
+    support = _restored_support(about, embeddings, {} if params is None else own)
+    fitted = Fitted(comparer=comparer, support=support, **values)
     for name, agrees in _AGREEMENTS.items():
         if not agrees(fitted, about["params"]):
             raise ValueError(f"{name} does not agree with the rest of what was learned")
     return fitted
 
 
-def _restored_support(about: dict[str, Any], embeddings: np.ndarray | None) -> SupportSet | None:
+def _restored_support(
+    about: dict[str, Any], embeddings: np.ndarray | None, arrays: Arrays
+) -> SupportSet | None:
     if embeddings is None:
-        if "labels" in about:
+        if about.keys() & {"labels", "blocks"}:
             raise ValueError("it has labels without exemplars")
+        _refuse(arrays)
         return None
     labels = read_labels(about["labels"], "labels")
     if len(labels) != len(embeddings):
         raise ValueError(f"it has {len(labels)} labels of {len(embeddings)} exemplars")
-    return SupportSet.of(embeddings, labels)
+    lengths = about.get("blocks", [len(labels)])
+    if not all(type(n) is int and n > 0 for n in lengths) or sum(lengths) != len(labels):
+        raise ValueError(f"blocks={reprlib.repr(lengths)} do not sum to {len(labels)} exemplars")
+    blocks, first = [], 0
+    for number, n in enumerate(lengths):
+        part = slice(first, first + n)
+        blocks.append(Block(embeddings[part], labels[part], _taken_cells(arrays, f"{number}.", n)))
+        first += n
+    support = SupportSet(tuple(blocks))
+    if MEANS + "places" in arrays:
+        classes = support.classes
+        support = replace(
+            support, known_means=(classes, _taken_cells(arrays, MEANS, len(classes)))
+        )
+    _refuse(arrays)
+    return support
+
+
+def _written_cells(support: SupportSet) -> Arrays:
+    """Return how indices divide the exemplars of each block, and the means of classes."""
+    known = {f"{number}.": block.cells for number, block in enumerate(support.blocks)}
+    known[MEANS] = support.cells_of_means
+    return {
+        name + part: getattr(cells, part)
+        for name, cells in known.items()
+        if cells is not None
+        for part in ("centroids", "places")
+    }
+
+
+def _taken_cells(arrays: Arrays, name: str, n: int) -> Cells | None:
+    """Remove what `_written_cells` returns of n exemplars; None if there is none."""
+    if name + "places" not in arrays:
+        return None
+    places = _take(arrays, name + "places", (n,), np.int16)
+    shape = arrays.get(name + "centroids", places).shape
+    centroids = _take(arrays, name + "centroids", shape, np.float32, np.float16)
+    if centroids.ndim != 2 or places.min() < -1 or places.max() >= len(centroids):
+        raise ValueError(f"{name}places are not of the centroids, which have shape {shape}")
+    return Cells(centroids.astype(np.float32), places)
 
 
 def _n_members(fitted: Fitted) -> int:

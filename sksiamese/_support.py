@@ -72,6 +72,18 @@ class Searchable(Protocol):
         ...
 
 
+@runtime_checkable
+class Indexing(Protocol):
+    """A searchable comparer whose keys are made sooner where it is known how they are divided.
+
+    Blocks hand that on when exemplars are added and removed.
+    """
+
+    def indexed(self, embeddings: np.ndarray, cells: Any) -> tuple[Any, Any]:
+        """Return keys, and how these are divided, of which `cells` is what is known, or None."""
+        ...
+
+
 Derived = TypeVar("Derived")
 
 
@@ -83,17 +95,21 @@ class Block:
     ----------
     embeddings : ndarray of shape (n, ...)
     labels : ndarray of shape (n,)
+    cells : object or None, default=None
+        How an index divides the exemplars, as far as that is known; ``cells.at(rows)`` is how it
+        divides those at some rows, where -1 is a new one.
     """
 
     embeddings: np.ndarray
     labels: np.ndarray
+    cells: Any = None
     _derived: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getstate__(self) -> dict[str, Any]:  # without what is derived
-        return {"embeddings": self.embeddings, "labels": self.labels}
+        return {"embeddings": self.embeddings, "labels": self.labels, "cells": self.cells}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _derived={})
@@ -105,9 +121,29 @@ class Block:
             known = self._derived[name] = by, compute(self.embeddings)
         return known[1]
 
+    def keys(self, comparer: "Searchable") -> Any:
+        """Return what `comparer` looks through to find these exemplars, computed once."""
+
+        def compute(embeddings: np.ndarray) -> Any:
+            if not isinstance(comparer, Indexing):
+                return comparer.keys(embeddings)
+            keys, vars(self)["cells"] = comparer.indexed(embeddings, self.cells)
+            return keys
+
+        return self.derived("keys", comparer, compute)
+
     def rows(self, chosen: np.ndarray) -> "Block":
         """Return the exemplars at some rows."""
-        return Block(self.embeddings[chosen], self.labels[chosen])
+        cells = None if self.cells is None else self.cells.at(chosen)
+        return Block(self.embeddings[chosen], self.labels[chosen], cells)
+
+    def joined(self, other: "Block") -> "Block":
+        """Return these exemplars and those of another block."""
+        cells = self.cells
+        if cells is not None:
+            cells = cells.at(np.r_[np.arange(len(self)), np.full(len(other), -1)])
+        embeddings = _joined([self.embeddings, other.embeddings])
+        return Block(embeddings, _joined([self.labels, other.labels]), cells)
 
 
 class PendingBlock(Block):
@@ -123,10 +159,10 @@ class PendingBlock(Block):
     """
 
     def __init__(self, embed: Callable[[], np.ndarray], labels: np.ndarray) -> None:
-        vars(self).update(_embed=embed, labels=labels, _derived={})
+        vars(self).update(_embed=embed, labels=labels, cells=None, _derived={})
 
     def __reduce__(self) -> Any:
-        return Block, (self.embeddings, self.labels)
+        return Block, (self.embeddings, self.labels, self.cells)
 
     @property
     def embeddings(self) -> np.ndarray:
@@ -153,9 +189,12 @@ class SupportSet:
     labels : ndarray of shape (n_exemplars,)
     classes : ndarray of shape (n_classes,)
         Sorted labels.
+    known_means : tuple of (ndarray, object) or None, default=None
+        Classes whose mean embeddings an index has divided before, and how; see `Block`.
     """
 
     blocks: tuple[Block, ...]
+    known_means: tuple[np.ndarray, Any] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, embeddings: np.ndarray, labels: np.ndarray) -> "SupportSet":
@@ -171,7 +210,7 @@ class SupportSet:
         return sum(map(len, self.blocks))
 
     def __getstate__(self) -> dict[str, Any]:  # without what is derived
-        return {"blocks": self.blocks}
+        return {"blocks": self.blocks, "known_means": self._known_means}
 
     @functools.cached_property
     def embeddings(self) -> np.ndarray:
@@ -208,7 +247,32 @@ class SupportSet:
         (order, first), (classes, _, counts) = self._order, self._sorted
         sums = np.add.reduceat(self.embeddings[order], first, axis=0)
         means = sums / counts.reshape(-1, *[1] * (sums.ndim - 1)).astype(sums.dtype)
-        return Block(means, classes)
+        return Block(means, classes, self.cells_of_means)
+
+    @property
+    def cells_of_means(self) -> Any:
+        """How an index divides the mean embeddings of `classes`, as far as is known; or None."""
+        known = self._known_means
+        if known is None:
+            return None
+        rows = np.minimum(np.searchsorted(known[0], self.classes), len(known[0]) - 1)
+        return known[1].at(np.where(known[0][rows] == self.classes, rows, -1))
+
+    @property
+    def _known_means(self) -> tuple[np.ndarray, Any] | None:
+        means = vars(self).get("_prototypes")
+        if means is None or means.cells is None:
+            return self.known_means
+        return means.labels, means.cells
+
+    def _known_without(self, labels: np.ndarray) -> tuple[np.ndarray, Any] | None:
+        """Return what is known of the means of classes other than these."""
+        known = self._known_means
+        if known is None:
+            return None
+        classes, cells = known
+        rows = np.where(np.isin(classes, labels), -1, np.arange(len(classes)))
+        return classes, cells.at(rows)
 
     @property
     def classes(self) -> np.ndarray:
@@ -225,10 +289,8 @@ class SupportSet:
         """
         blocks = [*self.blocks, Block(embeddings, labels.astype(self.dtype_with(labels)))]
         while len(blocks) > 1 and len(blocks[-2]) < 2 * len(blocks[-1]):
-            first, last = blocks[-2:]
-            merged = _joined([first.embeddings, last.embeddings])
-            blocks[-2:] = [Block(merged, _joined([first.labels, last.labels]))]
-        return SupportSet(tuple(blocks))
+            blocks[-2:] = [blocks[-2].joined(blocks[-1])]
+        return SupportSet(tuple(blocks), self._known_without(labels))
 
     def dtype_with(self, labels: np.ndarray) -> np.dtype:
         """Return the dtype of the labels of this support and of these.
@@ -270,8 +332,8 @@ class SupportSet:
             if keep.all():
                 blocks.append(block)
             elif keep.any():
-                blocks.append(block.rows(keep))
-        return SupportSet(tuple(blocks)) if blocks else None
+                blocks.append(block.rows(np.flatnonzero(keep)))
+        return SupportSet(tuple(blocks), self._known_without(labels)) if blocks else None
 
     def find(self, embeddings: np.ndarray, labels: np.ndarray) -> list[tuple[int, int]]:
         """Return (row, exemplar) where an exemplar has the same embedding and another label.
@@ -439,7 +501,7 @@ def _shortlisted(
         return None
     scores, rows, first = [], [], 0
     for block in blocks:
-        keys = block.derived("keys", comparer, comparer.keys)
+        keys = block.keys(comparer)
         if keys is None:
             return None
         of_block = comparer.shortlist(queries, keys, min(n, len(block)))

@@ -13,7 +13,7 @@ import sksiamese
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(sksiamese.__file__).parent
 # Modules whose name is not that of their distribution.
-DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
+DISTRIBUTIONS = {"PIL": "pillow", "faiss": "faiss-cpu", "sklearn": "scikit-learn"}
 
 
 def requirements(python="3.12", extras=()):
@@ -59,7 +59,8 @@ def imported_distributions():
 def test_requirements_are_what_the_package_imports():
     imported = imported_distributions()
     assert requirements().keys() <= imported
-    assert imported <= requirements(extras=["plot", "progress", "timm", "accelerate"]).keys()
+    extras = ["plot", "progress", "timm", "accelerate", "faiss", "onnx"]
+    assert imported <= requirements(extras=extras).keys()
 
 
 def test_constraints_oldest_pins_each_lower_bound():

@@ -91,6 +91,7 @@ BAD = [
     ("validation_fraction", 1.0, "1.0.*< 1"),
     ("n_iter_no_change", 0, "0.*>= 1"),
     ("aggregation", "median", "'median'.*'mean', 'max', 'prototype'"),
+    ("search", "annoy", "'annoy' is not known; expected one of 'auto', 'faiss'"),
     ("unknown_label", "none", "'none' is not of the type of the labels, which have dtype int"),
     ("unknown_label", [-1], r"\[-1\] is not of the type of the labels"),
     ("unknown_label", 0, "0 is also the label of a class. Use another label"),

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import model_files
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import make_features, make_table
+from helpers import classifier, make_features, make_table
 from safetensors.torch import save_file
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
@@ -1031,3 +1032,131 @@ def test_load_refuses_a_file_without_the_crop_of_its_parameters(tmp_path):
     model_files.write(path, about, arrays)
     with pytest.raises(ValueError, match="crop=None does not agree with crop='foreground'"):
         SiameseOneShotClassifier.load(path)
+
+
+# search="faiss"
+
+
+@pytest.fixture
+def indexed(monkeypatch):
+    """A function that makes a classifier with an index, and 50 embedded queries."""
+    pytest.importorskip("faiss")
+    monkeypatch.setattr("sksiamese.twin.inference.INDEXED", 500)
+    X, y = make_table()
+    clf = classifier("mlp", head="cosine", search="faiss").fit(X, y)
+    embeddings = np.random.default_rng(0).normal(size=(2550, clf.transform(X[:1]).shape[1]))
+    embeddings = embeddings.astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    queries = embeddings[2500:]
+
+    def make(n_classes=2500):
+        clf.set_support(embeddings[:2400], np.arange(2400) % n_classes, embedded=True)
+        answers_of(clf, queries)
+        return clf.add_support(embeddings[2400:2500], np.arange(2400, 2500), embedded=True)
+
+    return make, queries
+
+
+def answers_of(clf, queries):
+    """Return labels and nearest exemplars of embedded queries."""
+    fitted = clf.fitted_
+    fitted = replace(fitted, comparer=fitted.comparer.to("cpu", None, clf.search))
+    nearest = fitted.support.kneighbors(fitted.comparer, queries, 5)
+    return fitted.labels(queries, clf.aggregation), *nearest
+
+
+@pytest.mark.parametrize("n_classes", [2500, 2200])
+def test_load_takes_the_index_that_save_wrote(indexed, n_classes, monkeypatch, tmp_path):
+    """With fewer classes than exemplars, also that of their means."""
+    make, queries = indexed
+    clf = make(n_classes)
+    expected = answers_of(clf, queries)
+    clf.save(tmp_path / "a")
+    clf.save(tmp_path / "half", half=True)
+    about, arrays = model_files.read(tmp_path / "a")
+    assert about["blocks"] == [2400, 100]
+    names = {name.removeprefix("support.") for name in arrays if name.startswith("support.")}
+    means = {"means.centroids", "means.places"} if n_classes == 2200 else set()
+    assert names == {"embeddings", "0.centroids", "0.places"} | means
+    monkeypatch.setattr("faiss.Kmeans", None)
+    for path in (tmp_path / "a", tmp_path / "half"):
+        again = SiameseOneShotClassifier.load(path)
+        found = answers_of(again, queries)
+        for own, known in zip(found, expected, strict=True):
+            if path.name == "a":
+                np.testing.assert_array_equal(own, known)
+            else:
+                assert np.isclose(own, known, rtol=0.01).mean() > 0.9
+    SiameseOneShotClassifier.load(tmp_path / "a").save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "a").read_bytes()
+
+
+def test_load_of_an_index_needs_no_faiss(indexed, monkeypatch, tmp_path):
+    make, queries = indexed
+    clf = make()
+    clf.save(tmp_path / "a")
+    expected = answers_of(clf.set_params(search="auto"), queries)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    again = SiameseOneShotClassifier.load(tmp_path / "a")
+    X, _ = make_table()
+    with pytest.raises(ImportError, match="search='faiss' needs faiss: pip install"):
+        again.predict(X)
+    for own, known in zip(
+        answers_of(again.set_params(search="auto"), queries), expected, strict=True
+    ):
+        np.testing.assert_array_equal(own, known)
+
+
+def test_save_without_the_support_writes_no_index(indexed, tmp_path):
+    make, _ = indexed
+    make().save(tmp_path / "a", support=False)
+    about, arrays = model_files.read(tmp_path / "a")
+    assert "blocks" not in about
+    assert not any(name.startswith("support.") for name in arrays)
+
+
+CENTROIDS, PLACES = "support.0.centroids", "support.0.places"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda about, arrays: arrays.pop(CENTROIDS), "it lacks 0.centroids"),
+        (lambda about, arrays: arrays.pop(PLACES), "which are not of its estimator"),
+        (lambda about, arrays: arrays.update({PLACES: arrays[PLACES][1:]}), "places has shape"),
+        (lambda about, arrays: arrays.update({PLACES: arrays[PLACES] + 100}), "not of the centr"),
+        (
+            lambda about, arrays: arrays.update({PLACES: arrays[PLACES] - 2}),
+            "not of the centroids",
+        ),
+        (lambda about, arrays: arrays.update({PLACES: arrays[PLACES] * 1.0}), "dtype float64"),
+        (lambda about, arrays: arrays.update({CENTROIDS: arrays[CENTROIDS][0]}), "not of the c"),
+        (lambda about, arrays: arrays.update({CENTROIDS: arrays[CENTROIDS] * np.nan}), "has NaN"),
+        (lambda about, arrays: about.update(blocks=[2400, 99]), "do not sum to 2500"),
+        (lambda about, arrays: about.update(blocks=[2500]), "places has shape"),
+        (lambda about, arrays: about.update(blocks=[2400, 200, -100]), "do not sum to 2500"),
+        (lambda about, arrays: about.update(blocks=[2400.0, 100]), "do not sum to 2500"),
+        (lambda about, arrays: about.update(blocks=2500), "not iterable"),
+    ],
+)
+def test_load_refuses_an_index_that_is_not_of_its_exemplars(indexed, change, message, tmp_path):
+    make, _ = indexed
+    make().save(tmp_path / "a")
+    about, arrays = model_files.read(tmp_path / "a")
+    change(about, arrays)
+    model_files.write(tmp_path / "a", about, arrays)
+    with pytest.raises(ValueError, match=f"Cannot load .*{message}"):
+        SiameseOneShotClassifier.load(tmp_path / "a")
+
+
+def test_load_of_an_index_of_other_vectors_makes_another(indexed, tmp_path):
+    make, queries = indexed
+    clf = make()
+    expected = answers_of(clf, queries)
+    clf.save(tmp_path / "a")
+    about, arrays = model_files.read(tmp_path / "a")
+    arrays[CENTROIDS] = arrays[CENTROIDS][:, 1:]
+    model_files.write(tmp_path / "a", about, arrays)
+    again = SiameseOneShotClassifier.load(tmp_path / "a")
+    for own, known in zip(answers_of(again, queries), expected, strict=True):
+        np.testing.assert_array_equal(own, known)

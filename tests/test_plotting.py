@@ -18,12 +18,14 @@ from sksiamese import (
     MotorProgramClassifier,
     SiameseOneShotClassifier,
     SiameseVerifier,
+    load_pretrained,
 )
 from sksiamese.comparers import ModifiedHausdorff
 from sksiamese.datasets import load_omniglot_minimal
 from sksiamese.model_selection import one_shot_score
 from sksiamese.plotting import (
     EpisodeAccuracyDisplay,
+    MatchDisplay,
     MotorProgramDisplay,
     NeighborsDisplay,
     OneShotTrialDisplay,
@@ -415,6 +417,97 @@ def test_similarity_display_takes_a_label_for_each_image(fitted, new, labels):
         SimilarityDisplay.from_estimator(fitted, X[:5], X[:3], **{name: list(values)})
 
 
+@pytest.fixture(scope="module")
+def characters():
+    """(X, y): the 20 exemplars of an official run of Omniglot."""
+    run = load_omniglot_minimal().runs[4]
+    return run.support_images, run.support_labels
+
+
+@pytest.fixture(scope="module")
+def reader(characters):
+    """The pretrained network for characters, which is one with head="aligned"."""
+    return load_pretrained("omniglot").set_support(*characters)
+
+
+def overlays(display):
+    """Return the heat over both images, as drawn: (h, w, 4) each."""
+    return [np.asarray(layer.get_array()) for layer in rendered(display).ax_.images[1::2]]
+
+
+def test_match_display_shows_parts_that_sum_to_the_logit(reader, characters):
+    X, _ = characters
+    display = MatchDisplay.from_estimator(reader, X[0], X[1])
+    pair = copy.copy(reader).set_support(X[1:2], ["other"])
+    (distance,), _ = pair.kneighbors(X[:1], 1)
+    logit = reader.network_.head.bias.item() - distance[0]
+    assert display.cell_logits.sum() == pytest.approx(logit, abs=1e-5)
+    assert texts(rendered(display).ax_) == [
+        "query",
+        "exemplar",
+        f"logit {logit:.1f}: sum of all cells",
+    ]
+
+
+def test_match_display_is_blue_where_images_match_and_orange_elsewhere(reader, characters):
+    X, _ = characters
+    for other, matches in ((X[0], True), (X[1], False)):
+        for heat in overlays(MatchDisplay.from_estimator(reader, X[0], other)):
+            is_blue = heat[..., 2] > heat[..., 0]
+            weight = heat[..., 3]
+            assert (weight[is_blue].sum() > weight[~is_blue].sum()) == matches
+
+
+def test_match_display_draws_heat_where_the_strokes_are(reader, characters):
+    X, _ = characters
+    drawing = np.full((2, 150, 180), 255, np.uint8)  # at other places of larger images
+    drawing[0, :105, :105], drawing[1, 45:, 75:] = X[0], X[0]
+    clf = copy.copy(reader).set_support(drawing, ["upper left", "lower right"])
+    display = MatchDisplay.from_estimator(clf, *drawing)
+    for image, heat in zip(drawing, overlays(display), strict=True):
+        assert heat.shape[:2] == image.shape
+        warm, dark = (np.argwhere(where) for where in (heat[..., 3] > 0, image < 128))
+        assert np.abs(warm.mean(axis=0) - dark.mean(axis=0)).max() < 10
+        assert (warm.min(axis=0) <= dark.min(axis=0)).all()
+        assert (np.ptp(warm, axis=0) < 1.6 * np.ptp(dark, axis=0).max()).all()
+
+
+def test_match_display_joins_cells_that_match_best(reader, characters):
+    X, _ = characters
+    display = MatchDisplay.from_estimator(reader, X[0], X[0], n_lines=3)
+    lines = [line for line in display.ax_.lines if line.get_marker() == "o"]
+    assert len(lines) == 3
+    for line in lines:  # of an image with itself
+        (left, right), heights = line.get_data()
+        assert right - left == pytest.approx(1.25)
+        assert heights[0] == pytest.approx(heights[1])
+
+
+def test_match_display_shows_the_aligned_network_of_several(characters):
+    X, y = characters
+    clf = load_pretrained().set_support(X, y)
+    verifier = SiameseVerifier.from_classifier(clf)
+    display = MatchDisplay.from_estimator(verifier, X[0], X[0])
+    assert display.cell_logits.shape == (2, 5, 5)
+    assert display.cell_logits.sum() > 0
+
+
+def test_match_display_draws_into_given_axes(reader, characters):
+    X, _ = characters
+    _, ax = plt.subplots()
+    assert MatchDisplay.from_estimator(reader, X[0], X[1], ax=ax).ax_ is ax
+
+
+def test_match_display_refuses_what_compares_no_cells(fitted, new, reader, characters):
+    X, _ = new
+    with pytest.raises(ValueError, match="head='whitened', which compares no cells"):
+        MatchDisplay.from_estimator(fitted, X[0], X[1])
+    with pytest.raises(NotFittedError, match="set_support"):
+        MatchDisplay.from_estimator(load_pretrained("omniglot"), X[0], X[1])
+    with pytest.raises(ValueError, match="has images of 16x16 pixels"):
+        MatchDisplay.from_estimator(reader, characters[0][0], X[0])
+
+
 def test_from_estimator_refuses_other_estimators(fitted, new):
     X, y = new
     frozen = FrozenTwinClassifier(fitted).fit(X, y)
@@ -426,6 +519,7 @@ def test_from_estimator_refuses_other_estimators(fitted, new):
     for display, wrong, arguments, expected in (
         (TrainingCurveDisplay, (frozen, pipeline, nearest), (), "estimator of a Frozen"),
         (SimilarityDisplay, (frozen, pipeline, nearest), (X,), "estimator of a Frozen"),
+        (MatchDisplay, (frozen, pipeline, nearest), (X[0], X[1]), "estimator of a Frozen"),
         (ThresholdDisplay, (frozen, pipeline, nearest, fitted), (pairs, same), "from_classifier"),
         (EpisodeAccuracyDisplay, (verifier,), (X, y), "to_classifier"),
         (OneShotTrialDisplay, (nearest, verifier), (X, y, X[0]), "to_classifier"),
@@ -443,6 +537,7 @@ def test_from_estimator_refuses_other_estimators(fitted, new):
     ("display", "n_arguments"),
     [
         (EpisodeAccuracyDisplay, 2),
+        (MatchDisplay, 2),
         (MotorProgramDisplay, 1),
         (NeighborsDisplay, 3),
         (OneShotTrialDisplay, 3),

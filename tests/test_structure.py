@@ -39,7 +39,7 @@ LAYERS = (
     ("comparers", "_building", "_closed_form", "_scaling"),
     ("_fitted",),
     ("_learning", "_values"),
-    ("_persistence",),
+    ("_persistence", "_onnx"),
     ("_start",),
     ("_base",),
     ("_classifier", "_motor_programs"),

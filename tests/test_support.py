@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
@@ -738,3 +739,188 @@ def test_predict_holds_the_logits_of_some_queries_at_a_time(manhattan):
 def test_predict_refuses_exact_that_is_no_bool(clf, new, name):
     with pytest.raises(ValueError, match="^exact='no'; expected True or False.$"):
         getattr(clf, name)(new[0], exact="no")
+
+
+# search="faiss"
+
+
+@pytest.fixture
+def indexed(monkeypatch):
+    """A classifier with search="faiss" that makes an index of 1,200 exemplars and more.
+
+    Also, 4,000 embeddings in clusters, their labels and 100 queries.
+    """
+    pytest.importorskip("faiss")
+    monkeypatch.setattr("sksiamese.twin.inference.INDEXED", 1200)
+    X, y = make_table()
+    clf = classifier("mlp", head="cosine", search="faiss").fit(X, y)
+    rng = np.random.default_rng(0)
+    width = clf.transform(X[:1]).shape[1]
+    centres = rng.normal(size=(400, width)) + 1
+    classes = rng.permutation(np.arange(4100) % 400)
+    E = centres[classes] + 0.4 * rng.normal(size=(4100, width))
+    E = (E / np.linalg.norm(E, axis=1, keepdims=True)).astype(np.float32)
+    return clf, E[:4000], classes[:4000], E[4000:]
+
+
+@pytest.fixture
+def no_training(indexed, monkeypatch):
+    """Return a function after which k-means is an error."""
+    faiss = pytest.importorskip("faiss")
+
+    def refuse(*args, **params):
+        raise AssertionError("k-means runs again")
+
+    return lambda: monkeypatch.setattr(faiss, "Kmeans", refuse)
+
+
+def answers_of(clf, queries, exact=False):
+    """Return labels and nearest exemplars of embedded queries."""
+    fitted = clf.fitted_.comparer.to("cpu", None, clf.search)
+    support = clf.support_
+    labels = replace(clf.fitted_, comparer=fitted).labels(queries, clf.aggregation, exact=exact)
+    return labels, support.kneighbors(fitted, queries, 5, exact)[1]
+
+
+def agreement(clf, queries):
+    """Return how many labels, and how many of the nearest exemplars, are those of all compared."""
+    (labels, rows), (exact, nearest) = (answers_of(clf, queries, exact) for exact in (False, True))
+    found = (rows[:, :, None] == nearest[:, None]).any(axis=1)
+    return np.mean(labels == exact), found.mean()
+
+
+@pytest.mark.parametrize("aggregation", ["prototype", "max"])
+@pytest.mark.parametrize("n_each", [1, 2])
+def test_predict_by_faiss_agrees_with_exact(indexed, aggregation, n_each):
+    clf, E, _, queries = indexed
+    clf.set_params(aggregation=aggregation)
+    clf.set_support(E, np.arange(4000) // n_each, embedded=True)
+    same_label, same_nearest = agreement(clf, queries)
+    assert same_label > 0.97
+    assert same_nearest > 0.95
+    assert clf.support_.blocks[0].cells is not None
+
+
+def test_predict_and_kneighbors_by_faiss_take_images(indexed):
+    clf, E, y, _ = indexed
+    X, _ = make_table()
+    clf.set_support(E, np.arange(4000), embedded=True)
+    assert np.mean(clf.predict(X) == clf.predict(X, exact=True)) > 0.9
+    assert clf.kneighbors(X, 700)[1].shape == (120, 700)
+    assert clf.score_samples(X).shape == (120,)
+    with pytest.raises(ValueError, match="^search='annoy' is not known; expected one of 'auto'"):
+        clf.set_params(search="annoy").predict(X)
+
+
+@pytest.mark.parametrize("aggregation", ["prototype", "max"])
+def test_add_support_by_faiss_keeps_the_index(indexed, no_training, aggregation):
+    clf, E, _, queries = indexed
+    clf.set_params(aggregation=aggregation)
+    y = np.r_[np.arange(1000) // 2, np.arange(500, 3400), np.arange(600, 700)]
+    clf.set_support(E[:3000], y[:3000], embedded=True)
+    before = answers_of(clf, queries)
+    first = clf.support_
+    no_training()
+    for stop in (3001, 3010, 3500, 4000):
+        start = len(clf.support_)
+        clf.add_support(E[start:stop], y[start:stop], embedded=True)
+    assert min(agreement(clf, queries)) > 0.95
+    assert len(clf.support_) == 4000
+    assert agreement(clf, E[3000:])[0] > 0.97  # exemplars find themselves
+    clf.fitted_ = replace(clf.fitted_, support=first)
+    for known, now in zip(before, answers_of(clf, queries), strict=True):
+        np.testing.assert_array_equal(known, now)
+
+
+@pytest.mark.parametrize("aggregation", ["prototype", "max"])
+def test_remove_support_by_faiss_keeps_the_index(indexed, no_training, aggregation):
+    clf, E, _, queries = indexed
+    clf.set_params(aggregation=aggregation)
+    clf.set_support(E, np.arange(4000) % 3500, embedded=True)
+    answers_of(clf, queries)
+    no_training()
+    removed = np.arange(0, 3500, 5)
+    clf.remove_support(removed)
+    labels, rows = answers_of(clf, queries)
+    assert not np.isin(labels, removed).any()
+    assert rows.max() < len(clf.support_)
+    assert min(agreement(clf, queries)) > 0.95
+    clf.add_support(E[:6], np.arange(6), embedded=True)
+    assert clf.support_.blocks[0].cells is not None
+    assert (clf.support_.cells_of_means is None) == (aggregation == "max")
+    assert min(agreement(clf, queries)) > 0.95
+
+
+@pytest.mark.parametrize("aggregation", ["prototype", "max"])
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda clf: pickle.loads(pickle.dumps(clf))])
+def test_copies_by_faiss_keep_the_index(indexed, no_training, way, aggregation):
+    clf, E, _, queries = indexed
+    clf.set_params(aggregation=aggregation).set_support(E, np.arange(4000) // 2, embedded=True)
+    expected = answers_of(clf, queries)
+    clf.add_support(E[:1], [5000], embedded=True)
+    clf.remove_support([5000])
+    again = way(clf)
+    no_training()
+    for known, now in zip(expected, answers_of(again, queries), strict=True):
+        np.testing.assert_array_equal(known, now)
+
+
+def test_index_of_faiss_is_not_of_another_search(indexed, no_training):
+    clf, E, _, queries = indexed
+    clf.set_support(E, np.arange(4000), embedded=True)
+    expected = answers_of(clf, queries)
+    no_training()
+    clf.set_params(search="auto")
+    assert agreement(clf, queries) == (1, 1)
+    clf.set_params(search="faiss")
+    for known, now in zip(expected, answers_of(clf, queries), strict=True):
+        np.testing.assert_array_equal(known, now)
+
+
+def test_predict_by_faiss_in_threads_while_others_change_copies(indexed):
+    clf, E, _, queries = indexed
+    clf.set_support(E[:3000], np.arange(3000), embedded=True)
+    expected = answers_of(copy.deepcopy(clf), queries)
+
+    def work(n):
+        own = copy.copy(clf)
+        found = answers_of(own, queries)
+        own.add_support(E[3000 : 3000 + 300 * n], np.arange(3000, 3000 + 300 * n), embedded=True)
+        return found, agreement(own, queries)[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        for found, same in pool.map(work, range(1, 4)):
+            np.testing.assert_array_equal(found[0], expected[0])
+            np.testing.assert_array_equal(found[1], expected[1])
+            assert same > 0.95
+
+
+def test_predict_by_faiss_of_comparers_without_keys_compares_all(indexed):
+    _, E, _, _ = indexed
+    X, y = make_table()
+    clf = classifier("mlp", head="signed_l1", search="faiss").fit(X, y)
+    clf.set_support(np.abs(E[:, : clf.transform(X).shape[1]]), np.arange(4000), embedded=True)
+    np.testing.assert_array_equal(clf.predict(X), clf.predict(X, exact=True))
+    assert clf.support_.blocks[0].cells is None
+
+
+MISSING = r"^search='faiss' needs faiss: pip install 'sksiamese\[faiss\]'\.$"
+
+
+def test_search_by_faiss_needs_it_to_be_installed(clf, training, new, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    X, y = new
+    with pytest.raises(ImportError, match=MISSING):
+        classifier(search="faiss").fit(*training)
+    clf.search = "faiss"
+    with unchanged(clf):
+        for call in (
+            lambda: clf.set_support(X, y),
+            lambda: clf.add_support(X, y),
+            lambda: clf.predict(X),
+            lambda: clf.kneighbors(X),
+        ):
+            with pytest.raises(ImportError, match=MISSING):
+                call()
+    expected = clf.set_params(search="auto").predict(X)
+    np.testing.assert_array_equal(expected, clf.predict(X))

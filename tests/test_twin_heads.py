@@ -320,6 +320,41 @@ def test_aligned_logits_are_finite_and_at_most_the_bias(seed, scale):
     assert (head.logits(embeddings, embeddings) <= head.bias + 1e-3).all()
 
 
+@pytest.mark.parametrize(("shape", "window"), [((6, 3, 4), 1), ((4, 5, 5), 2), ((3, 2, 2), 0)])
+def test_aligned_cell_logits_sum_to_the_logit(shape, window):
+    head = build_head("aligned", shape, torch.Generator().manual_seed(0), window=window)
+    with torch.no_grad():
+        head.saliency.copy_(torch.linspace(-1, 1, shape[0]))
+    a, b = (head.embed(random_features(5, shape, seed, torch.float32)) for seed in (1, 2))
+    cells = head.cell_logits(a, b)
+    assert cells.shape == (5, 2, shape[1] * shape[2])
+    torch.testing.assert_close(cells.sum((1, 2)), head.pair_logits(a, b), rtol=0, atol=1e-5)
+    torch.testing.assert_close(cells.flip(1), head.cell_logits(b, a))
+
+
+def test_aligned_cell_logits_are_low_where_a_stroke_has_no_match():
+    features = torch.zeros(2, 2, 5, 5)
+    features[:, 0] = 1.0  # background
+    features[0, :, 1, 2] = torch.tensor([0.0, 3.0])
+    head = build_head("aligned", (2, 5, 5), torch.Generator().manual_seed(0))
+    a, b = head.embed(features).split(1)
+    own, other = head.cell_logits(a, b)[0]
+    assert own.argmin() == 1 * head.map_shape[1] + 2
+    assert own.min() < other.min()
+
+
+def test_aligned_best_matches_are_the_most_similar_cells_nearby():
+    shape, window = (6, 3, 4), 1
+    head = build_head("aligned", shape, torch.Generator().manual_seed(0), window=window)
+    a, b = (head.embed(random_features(3, shape, seed, torch.float32)) for seed in (1, 2))
+    best = head.best_matches(a, b)
+    places = torch.cartesian_prod(torch.arange(3), torch.arange(4))
+    near = (places[:, None] - places).abs().amax(2) <= window
+    cosine = a[..., :-1] @ b[..., :-1].transpose(1, 2)
+    assert torch.equal(best[:, 0], cosine.masked_fill(~near, -2).argmax(2))
+    assert torch.equal(best[:, 1], cosine.masked_fill(~near, -2).argmax(1))
+
+
 def test_aligned_embed_does_not_blow_up_what_is_next_to_nothing():
     head = build_head("aligned", (4, 3, 3), torch.Generator().manual_seed(0))
     features = random_features(5, (4, 3, 3), dtype=torch.float32)

@@ -14,7 +14,7 @@ from torch import nn
 from training_runs import ArrayStore, equal, identity_scaling, seen_network, weights
 
 from sksiamese.exceptions import InvertedImageError
-from sksiamese.twin import inference, reading
+from sksiamese.twin import inference, reading, search
 from sksiamese.twin.inference import NeuralComparer
 from sksiamese.twin.network import TwinEnsemble
 from sksiamese.twin.scaling import InputScaling, learn_scaling
@@ -151,7 +151,7 @@ def test_logits_and_pair_logits_in_blocks_are_those_of_the_whole(scene, block, m
     np.testing.assert_allclose(comparer.pair_logits(embeddings, embeddings[::-1]), pairs, **CLOSE)
 
 
-@pytest.mark.parametrize("head", ["cosine", "whitened", "aligned"])
+@pytest.mark.parametrize("head", ["cosine", "whitened", "aligned", "weighted_l1"])
 @pytest.mark.parametrize("n_members", [1, 2])
 def test_shortlist_has_the_greatest_logits(head, n_members, monkeypatch):
     members = [seen_network("conv", (1, 17, 20), head, seed) for seed in range(n_members)]
@@ -167,7 +167,7 @@ def test_shortlist_has_the_greatest_logits(head, n_members, monkeypatch):
     best = logits.argmax(axis=1)
     assert best[:5].tolist() == [100, 101, 102, 103, 104]
     assert (rows == best[:, None]).any(axis=1).all()
-    monkeypatch.setattr(inference, "BLOCK_SCORES", 7 * 30)
+    monkeypatch.setattr(search, "BLOCK_SCORES", 7 * 30)
     in_blocks, rows = comparer.shortlist(queries, keys, 20)
     np.testing.assert_allclose(np.sort(in_blocks), np.sort(scores), **CLOSE)
     assert all(len(set(row)) == 20 for row in rows.tolist())
@@ -182,7 +182,7 @@ def test_shortlist_of_a_cosine_is_exact_and_copies_nothing(head):
     exemplars /= np.linalg.norm(exemplars, axis=1, keepdims=True)
     queries = exemplars[:7] + exemplars[7:14] / 2
     keys = comparer.keys(exemplars)
-    assert np.shares_memory(keys.numpy(), exemplars)
+    assert np.shares_memory(keys.vectors.numpy(), exemplars)
     scores, rows = comparer.shortlist(queries, keys, 20)
     logits = comparer.logits(queries, exemplars)
     np.testing.assert_array_equal(np.sort(rows), np.sort(np.argsort(-logits, axis=1)[:, :20]))
@@ -190,17 +190,46 @@ def test_shortlist_of_a_cosine_is_exact_and_copies_nothing(head):
     cosines = np.take_along_axis(queries @ exemplars.T / lengths, rows, axis=1)
     np.testing.assert_allclose(scores, cosines, **CLOSE)
     shorter = comparer.keys(0.5 * exemplars)  # as means of several are
-    np.testing.assert_allclose(shorter.float(), keys, atol=4e-3)
+    np.testing.assert_allclose(shorter.vectors, keys.vectors, atol=4e-3)
 
 
-@pytest.mark.parametrize("head", ["weighted_l1", "signed_l1"])
-def test_keys_of_l1_distances_are_none(head):
-    comparer = with_scaling(seen_network("mlp", (7,), head), (7,))
-    embeddings = comparer.embed(store_of((7,)))
-    assert comparer.keys(embeddings) is None
-    mixed = TwinEnsemble([seen_network("mlp", (7,), each) for each in ("cosine", head)])
-    mixed = with_scaling(mixed.eval(), (7,))
-    assert mixed.keys(mixed.embed(store_of((7,)))) is None
+@pytest.mark.parametrize("n_queries", [1, 7, 20])
+def test_shortlist_of_a_weighted_l1_has_the_least_euclidean_distances(n_queries):
+    comparer = with_scaling(seen_network("mlp", (7,), "weighted_l1"), (7,))
+    rng = np.random.default_rng(0)
+    exemplars = rng.normal(size=(300, comparer.n_features)).astype(np.float32)
+    queries = exemplars[:n_queries] + exemplars[20 : 20 + n_queries] / 2
+    keys = comparer.keys(exemplars)
+    assert np.shares_memory(keys.vectors.numpy(), exemplars)
+    scores, rows = comparer.shortlist(queries, keys, 20)
+    squares = np.square(queries[:, None] - exemplars).sum(axis=2)
+    np.testing.assert_array_equal(np.sort(rows), np.sort(np.argsort(squares, axis=1)[:, :20]))
+    expected = (np.square(queries).sum(1, keepdims=True) - squares) / 2
+    np.testing.assert_allclose(scores, np.take_along_axis(expected, rows, 1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "heads",
+    [
+        ("signed_l1",),
+        ("signed_l1", "signed_l1"),
+        ("cosine", "signed_l1"),
+        ("cosine", "weighted_l1"),
+    ],
+)
+def test_keys_are_none_without_vectors_in_one_order(heads):
+    members = [seen_network("mlp", (7,), head) for head in heads]
+    network = members[0] if len(members) == 1 else TwinEnsemble(members)
+    comparer = with_scaling(network.eval(), (7,))
+    assert comparer.keys(comparer.embed(store_of((7,)))) is None
+
+
+def test_keys_of_several_weighted_l1_are_not_rounded():
+    """A product in bfloat16 is too coarse beside the lengths that are taken off."""
+    members = [seen_network("conv", (1, 17, 20), "weighted_l1", seed) for seed in range(2)]
+    comparer = with_scaling(TwinEnsemble(members).eval(), (1, 17, 20)).to("cpu", True)
+    keys = comparer.keys(comparer.embed(store_of((1, 17, 20))))
+    assert keys.vectors.dtype == keys.offsets.dtype == torch.float32
 
 
 def test_pair_logits_refuses_different_numbers_of_rows():

@@ -278,6 +278,42 @@ def test_crop_keeps_proportions(size):
     assert cropped.sum(1).max() == pytest.approx(10, abs=1e-4)
 
 
+def test_boxes_are_what_the_encoder_sees():
+    """A box, resized, is the crop; it may reach beyond the image."""
+    images = torch.zeros(3, 1, 30, 20)
+    images[0, :, 10:18, 4:8] = 1
+    images[1, :, 0:20, 15:20] = 1  # at the corner
+    images[2, :, 29, 0] = 1
+    scaling = cropping((30, 20), (10, 10))
+    boxes = scaling.boxes(images)
+    assert boxes[0].tolist() == [9, 19, 1, 11]
+    assert boxes[1, 0] < 0
+    assert boxes[1, 3] > 20
+    for image, box, cropped in zip(images[:, 0], boxes.numpy(), scaling(images), strict=True):
+        rows, columns = (
+            torch.from_numpy(resizing(n_in, 10, box[k : k + 1], box[k + 1 : k + 2]).toarray())
+            for n_in, k in ((30, 0), (20, 2))
+        )
+        torch.testing.assert_close(rows @ image @ columns.T, cropped[0])
+
+
+def test_boxes_are_those_of_drawings_on_uneven_paper():
+    drawing = torch.full((1, 1, 64, 64), 255.0)
+    drawing[:, :, 20:40, 25:28] = drawing[:, :, 37:40, 25:35] = 0
+    light = torch.linspace(1, 0.3, 64)[:, None]
+    scaling = InputScaling(
+        torch.full((1, 1, 1), 255.0).double(), torch.full((1, 1, 1), -255.0).double(),
+        (64, 64), (32, 32), crop="foreground",
+    )  # fmt: skip
+    clean, shaded = scaling.boxes(torch.cat([drawing, drawing * light]))
+    torch.testing.assert_close(shaded, clean, rtol=0, atol=3)
+
+
+def test_boxes_without_crop_are_whole_images():
+    scaling = image_scaling([0.0], [1.0], (6, 9), (4, 4))
+    assert scaling.boxes(torch.rand(2, 1, 6, 9)).tolist() == [[0, 6, 0, 9]] * 2
+
+
 def test_crop_enlarges_specks_at_most_three_times():
     images = torch.zeros(1, 1, 20, 20)
     images[0, 0, 7, 9] = 1

@@ -1,5 +1,6 @@
 """Displays of networks, programs and trials, in the manner of scikit-learn; need matplotlib."""
 
+from ._matches import MatchDisplay
 from ._programs import MotorProgramDisplay
 from ._scores import (
     EpisodeAccuracyDisplay,
@@ -10,6 +11,7 @@ from ._trials import NeighborsDisplay, OneShotTrialDisplay, SimilarityDisplay
 
 __all__ = [
     "EpisodeAccuracyDisplay",
+    "MatchDisplay",
     "MotorProgramDisplay",
     "NeighborsDisplay",
     "OneShotTrialDisplay",

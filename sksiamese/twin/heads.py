@@ -7,7 +7,7 @@ heads are symmetric in the two twins by construction.
 import math
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,23 @@ MOST_WHITENED = 8192  # features
 SLOW = 8.0
 
 
+class Keys(NamedTuple):
+    """Vectors that are near each other where logits are high.
+
+    Attributes
+    ----------
+    vectors : Tensor of shape (B, D)
+    gain : float, default=1.0
+        Logit that a dot product higher by 1 is worth. Unused with `euclidean`.
+    euclidean : bool, default=False
+        Whether vectors are near by their Euclidean distance; otherwise by their dot product.
+    """
+
+    vectors: Tensor
+    gain: float = 1.0
+    euclidean: bool = False
+
+
 class Comparison(Protocol):
     """What compares embeddings."""
 
@@ -43,10 +60,10 @@ class Comparison(Protocol):
         """Compare row by row: (P, ...), (P, ...) -> (P,)."""
         ...
 
-    def keys(self, embeddings: Tensor) -> tuple[Tensor, float] | None:
-        """Return vectors whose dot products are in about the order of logits: (B, ...) -> (B, D).
+    def keys(self, embeddings: Tensor) -> Keys | None:
+        """Return vectors (B, D), one for each embedding, near in about the order of logits.
 
-        Also, the logit that a dot product higher by 1 is worth. None if there are no such vectors.
+        None if there are no such vectors.
         """
         ...
 
@@ -140,9 +157,9 @@ class WeightedL1(nn.Module):
         """Compare row by row: (P, D), (P, D) -> (P,)."""
         return self.bias - (a - b).abs().sum(1)
 
-    def keys(self, embeddings: Tensor) -> None:
-        """Return None: L1 distances have no such vectors."""
-        return None
+    def keys(self, embeddings: Tensor) -> Keys:
+        """Return the embeddings: few are near by one distance and far by the other."""
+        return Keys(embeddings, euclidean=True)
 
 
 class SignedL1(nn.Module):
@@ -206,7 +223,7 @@ class SignedL1(nn.Module):
         return self.bias + (a - b).abs() @ (self.alpha * self.step)
 
     def keys(self, embeddings: Tensor) -> None:
-        """Return None: L1 distances have no such vectors."""
+        """Return None: a difference of distances has no such vectors."""
         return None
 
 
@@ -260,12 +277,12 @@ class Cosine(nn.Module):
         """Compare row by row: (P, D), (P, D) -> (P,)."""
         return self.gain * (F.cosine_similarity(a, b, dim=1, eps=TINY) - self.margin)
 
-    def keys(self, embeddings: Tensor) -> tuple[Tensor, float]:
-        """Return the embeddings, brought to length 1 if they are shorter, and the gain."""
+    def keys(self, embeddings: Tensor) -> Keys:
+        """Return the embeddings, brought to length 1 if they are shorter."""
         lengths = embeddings.norm(dim=1)
         if not ((lengths - 1).abs() < 1e-3).all():
             embeddings = F.normalize(embeddings, dim=1, eps=TINY)
-        return embeddings, self.gain.item()
+        return Keys(embeddings, self.gain.item())
 
 
 class Whitened(Cosine):
@@ -281,7 +298,7 @@ class Whitened(Cosine):
     discriminant analysis and within-class covariance normalisation [1]_; without S, it is
     SimpleShot [2]_.
 
-    A feature map is averaged to so few cells that there are at most `MOST_WHITENED` features.
+    A feature map is averaged to so few cells that there are at most ``MOST_WHITENED`` features.
 
     Parameters
     ----------
@@ -411,6 +428,7 @@ class Aligned(nn.Module):
                 f"{height * width * n_near} pairs of cells, which needs too much memory: use "
                 "smaller max_cells in encoder_params, or a smaller window."
             )
+        self.map_shape = (height, width)
         self.embedding_shape = (height * width, n_channels + 1)
         self.projection = nn.Parameter(torch.empty(channels, n_channels))
         self.saliency = nn.Parameter(torch.zeros(channels))
@@ -497,18 +515,66 @@ class Aligned(nn.Module):
         return torch.cat([self._pair_logits(x, y) for x, y in parts])
 
     def _pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
-        cosine = b[..., :-1] @ a[..., :-1].transpose(1, 2)  # (P, cells of b, cells of a)
-        cosine = cosine.gather(2, self.near.expand(len(cosine), -1, -1)).flatten(1)
-        miss_a, miss_b = self._mismatches(cosine.T).chunk(2)
-        weighted = miss_a.T * a[..., -1] + miss_b.T * b[..., -1]
+        miss_a, miss_b = self._pair_mismatches(a, b)
+        weighted = miss_a * a[..., -1] + miss_b * b[..., -1]
         return self.bias - GAIN / 2 * weighted.sum(1)
 
-    def keys(self, embeddings: Tensor) -> tuple[Tensor, float]:
+    def _pair_mismatches(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        # Those of a's cells and of b's: (P, h * w) each
+        cosine = b[..., :-1] @ a[..., :-1].transpose(1, 2)  # (P, cells of b, cells of a)
+        cosine = cosine.gather(2, self.near.expand(cosine.shape[0], -1, -1)).flatten(1)
+        miss_a, miss_b = self._mismatches(cosine.T).chunk(2)
+        return miss_a.T, miss_b.T
+
+    def cell_logits(self, a: Tensor, b: Tensor) -> Tensor:
+        r"""Return what each cell adds to the logits of pairs, row by row.
+
+        A cell of saliency :math:`w_i` and mismatch :math:`m_i` adds GAIN / 2 :math:`w_i` (margin -
+        :math:`m_i`): more than 0 where it speaks for the same class. The saliency of a map sums to
+        1, so the sum over the cells of both images is the logit.
+
+        Parameters
+        ----------
+        a, b : Tensor of shape (P, h * w, D)
+            Embeddings of the pairs.
+
+        Returns
+        -------
+        cell_logits : Tensor of shape (P, 2, h * w)
+            Those of the cells of a, and those of b.
+        """
+        mismatches = torch.stack(self._pair_mismatches(a, b), 1)
+        saliency = torch.stack([a[..., -1], b[..., -1]], 1)
+        return GAIN / 2 * saliency * (self.margin - mismatches)
+
+    def best_matches(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the cell of the other image that matches each cell best, row by row.
+
+        Parameters
+        ----------
+        a, b : Tensor of shape (P, h * w, D)
+            Embeddings of the pairs.
+
+        Returns
+        -------
+        cells : Tensor of int64 of shape (P, 2, h * w)
+            For each cell of a the number of a cell of b, and for each of b that of a cell of a.
+        """
+        cosine = a[..., :-1] @ b[..., :-1].transpose(1, 2)  # (P, cells of a, cells of b)
+        near = self.near.expand(cosine.shape[0], -1, -1)
+        counts = (self.members.sum(0) > 0).view(self.near.shape)
+        best = []
+        for own in (cosine, cosine.transpose(1, 2)):
+            found = own.gather(2, near).masked_fill(~counts, -torch.inf).argmax(2, keepdim=True)
+            best.append(near.gather(2, found).squeeze(2))
+        return torch.stack(best, 1)
+
+    def keys(self, embeddings: Tensor) -> Keys:
         """Return the vectors of all cells, side by side: (B, h * w, D) -> (B, h * w * (D - 1)).
 
-        Dot products compare each cell with the one in its place. A logit is worth about as much.
+        Dot products compare each cell with the one in its place.
         """
-        return embeddings[..., :-1].flatten(1), GAIN / len(self.near)
+        return Keys(embeddings[..., :-1].flatten(1), GAIN / len(self.near))
 
 
 class MeanHead:
@@ -535,7 +601,8 @@ class MeanHead:
             return torch.stack(list(parts), 1)
         return torch.cat([part.flatten(1) for part in parts], 1)
 
-    def _parts(self, embeddings: Tensor) -> Sequence[Tensor]:
+    def parts(self, embeddings: Tensor) -> Sequence[Tensor]:
+        """Return the embeddings of each head, (n, ...), that `joined` holds."""
         if self.alike:
             return embeddings.unbind(1)
         parts = embeddings.split([math.prod(shape) for shape in self.shapes], 1)
@@ -548,25 +615,26 @@ class MeanHead:
 
     def logits(self, a: Tensor, b: Tensor) -> Tensor:
         """Compare all pairs: (A, ...), (B, ...) -> (A, B)."""
-        parts = zip(self.heads, self._parts(a), self._parts(b), strict=True)
+        parts = zip(self.heads, self.parts(a), self.parts(b), strict=True)
         return torch.stack([head.logits(x, y) for head, x, y in parts]).sum(0) / len(self.heads)
 
     def pair_logits(self, a: Tensor, b: Tensor) -> Tensor:
         """Compare row by row: (P, ...), (P, ...) -> (P,)."""
-        parts = zip(self.heads, self._parts(a), self._parts(b), strict=True)
+        parts = zip(self.heads, self.parts(a), self.parts(b), strict=True)
         logits = [head.pair_logits(x, y) for head, x, y in parts]
         return torch.stack(logits).sum(0) / len(self.heads)
 
-    def keys(self, embeddings: Tensor) -> tuple[Tensor, float] | None:
-        """Return the keys of all heads, side by side; None if one has none."""
-        scaled = []
-        for head, part in zip(self.heads, self._parts(embeddings), strict=True):
-            found = head.keys(part)
-            if found is None:
-                return None
-            keys, gain = found
-            scaled.append(keys * math.sqrt(gain))
-        return torch.cat(scaled, 1), 1 / len(self.heads)
+    def keys(self, embeddings: Tensor) -> Keys | None:
+        """Return the keys of all heads, side by side.
+
+        None if a head has none, or if some are near by distance and others by dot product.
+        """
+        parts = zip(self.heads, self.parts(embeddings), strict=True)
+        found = [keys for head, part in parts if (keys := head.keys(part)) is not None]
+        if len(found) < len(self.heads) or len({keys.euclidean for keys in found}) > 1:
+            return None
+        vectors = torch.cat([keys.vectors * math.sqrt(keys.gain) for keys in found], 1)
+        return Keys(vectors, 1 / len(self.heads), found[0].euclidean)
 
 
 def _flat(features: Tensor, unit: bool) -> Tensor:

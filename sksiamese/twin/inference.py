@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from .encoders import can_fuse, fuse, in_bfloat16, pack
+from .heads import Keys
 from .network import Network
 from .reading import scaled_batches
 from .scaling import InputScaling, Store, describe_shape
+from .search import INDEXED, Cells, Index, Scan, divided
 
 BLOCK_ROWS = 1024  # rows that are compared with all others at once
-BLOCK_SCORES = 2**22  # numbers in a temporary
 
 # The threads that torch has used do not survive a fork, and a child that waits for them hangs.
 if hasattr(os, "register_at_fork"):
@@ -40,23 +41,39 @@ class NeuralComparer:
         Where samples are embedded and compared.
     bfloat16 : bool, default=False
         Whether convolutional encoders compute in bfloat16. Heads compute in float32.
+    search : {"auto", "faiss"}, default="auto"
+        How exemplars like a query are found among many.
     """
 
     network: Network
     scaling: InputScaling
     device: str = "cpu"
     bfloat16: bool = False
+    search: str = "auto"
 
-    def to(self, device: str | torch.device, bfloat16: bool | None = None) -> "NeuralComparer":
+    def to(
+        self,
+        device: str | torch.device,
+        bfloat16: bool | None = None,
+        search: str | None = None,
+    ) -> "NeuralComparer":
         """Return a comparer that works on `device`, in bfloat16 or not; this one if it does.
 
-        None: in the precision that this one works in.
+        None: in the precision that this one works in, and by its search.
         """
-        place = str(device), self.bfloat16 if bfloat16 is None else bfloat16
-        if place == (self.device, self.bfloat16):
+        place = (
+            str(device),
+            self.bfloat16 if bfloat16 is None else bfloat16,
+            self.search if search is None else search,
+        )
+        if place == (self.device, self.bfloat16, self.search):
             return self
-        other = replace(self, device=place[0], bfloat16=place[1])
-        return self._elsewhere.setdefault(place, other)
+        if place not in self._elsewhere:
+            other = replace(self, device=place[0], bfloat16=place[1], search=place[2])
+            if place[:2] == (self.device, self.bfloat16):
+                vars(other)["fused"] = self.fused  # where `cached_property` looks for it
+            self._elsewhere.setdefault(place, other)
+        return self._elsewhere[place]
 
     def adapted_to(self, store: Store) -> "NeuralComparer":
         """Return a comparer whose input scaling is learned from these images.
@@ -87,12 +104,15 @@ class NeuralComparer:
     def with_scaling(self, scaling: InputScaling) -> "NeuralComparer":
         """Return a comparer with another input scaling; network and fused copy are shared."""
         other = replace(self, scaling=scaling)
-        vars(other)["fused"] = self.fused  # where `cached_property` looks for it
+        vars(other)["fused"] = self.fused
         return other
 
     @cached_property
-    def _elsewhere(self) -> dict[tuple[str, bool], "NeuralComparer"]:
-        """Comparers on other devices or in other precision, with their copies of the network."""
+    def _elsewhere(self) -> dict[tuple[str, bool, str], "NeuralComparer"]:
+        """Comparers on other devices or in other precision, with their copies of the network.
+
+        Also those that search in another way.
+        """
         return {}
 
     @cached_property
@@ -126,7 +146,7 @@ class NeuralComparer:
             yield
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("network", "scaling", "device", "bfloat16")
+        names = ("network", "scaling", "device", "bfloat16", "search")
         return {name: getattr(self, name) for name in names}
 
     def embed(
@@ -202,41 +222,58 @@ class NeuralComparer:
         with torch.no_grad():
             return self.fused.head.bias.cpu().numpy() - logits
 
-    def keys(self, embeddings: np.ndarray) -> Tensor | None:
-        """Return vectors whose dot products are in about the order of logits, if any.
+    def keys(self, embeddings: np.ndarray) -> Scan | None:
+        """Return vectors that are near in about the order of logits, if there are any.
 
-        Those that are other numbers than the embeddings are kept in the precision of the encoder.
+        Those whose dot products are taken, and which are other numbers than the embeddings, are
+        kept in the precision of the encoder.
         """
         with self._exactly():
             parts = self._tensor(embeddings).split(BLOCK_ROWS)
-            found = [self.fused.head.keys(part) for part in parts]
-            keys = [one[0] for one in found if one is not None]
-            if len(keys) < len(found):
+            found = [keys for part in parts if (keys := self.fused.head.keys(part)) is not None]
+            if len(found) < len(parts):
                 return None
-            if all(own is part for own, part in zip(keys, parts, strict=True)):
-                return self._tensor(embeddings)
-            dtype = torch.bfloat16 if self.bfloat16 else torch.float32
-            return torch.cat([own.to(dtype) for own in keys])
+            if all(own.vectors is part for own, part in zip(found, parts, strict=True)):
+                return Scan.of(self._tensor(embeddings), found[0].euclidean)
+            rounded = self.bfloat16 and not found[0].euclidean
+            dtype = torch.bfloat16 if rounded else torch.float32
+            vectors = torch.cat([own.vectors.to(dtype) for own in found])
+            return Scan.of(vectors, found[0].euclidean)
+
+    def indexed(
+        self, embeddings: np.ndarray, cells: Cells | None
+    ) -> tuple[Scan | Index | None, Cells | None]:
+        """Return what `shortlist` looks through, and how it is divided into cells.
+
+        Parameters
+        ----------
+        embeddings : ndarray of shape (n, ...)
+        cells : Cells or None
+            A division of these embeddings that is known, or None.
+        """
+
+        def keys_at(rows: slice | np.ndarray) -> Keys:
+            keys = self.fused.head.keys(self._tensor(embeddings[rows]))
+            assert keys is not None
+            return keys
+
+        if self.search == "auto" or len(embeddings) < INDEXED or self.keys(embeddings[:1]) is None:
+            return self.keys(embeddings), cells
+        with self._exactly():
+            cells = divided(keys_at, len(embeddings), cells)
+            return Index(keys_at, cells), cells
 
     def shortlist(
-        self, queries: np.ndarray, keys: Tensor, n: int
+        self, queries: np.ndarray, keys: Scan | Index, n: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Find the n keys whose dot products with each query are greatest.
+        """Find the n embeddings whose keys are nearest to that of each query.
 
         (A, ...), keys of B embeddings -> scores (A, n) and rows (A, n) of B.
         """
         with self._exactly():
             found = self.fused.head.keys(self._tensor(queries))
             assert found is not None
-            own = found[0].to(keys.dtype)
-            scores, rows, first = [], [], 0
-            for part in keys.split(max(n, BLOCK_SCORES // len(own))):
-                top = _products(own, part).topk(min(n, len(part)), sorted=False)
-                scores.append(top.values)
-                rows.append(top.indices + first)
-                first += len(part)
-            best, places = torch.cat(scores, 1).topk(n, sorted=False)
-            return best.cpu().numpy(), torch.cat(rows, 1).gather(1, places).cpu().numpy()
+            return keys.search(found.vectors, n)
 
     def _tensor(self, embeddings: np.ndarray) -> Tensor:
         if not embeddings.flags.c_contiguous:  # tensors have no negative strides
@@ -244,14 +281,6 @@ class NeuralComparer:
         if not embeddings.flags.writeable:  # torch warns of these, and nothing is written
             embeddings = np.asarray(_Writable(embeddings))
         return torch.from_numpy(embeddings).to(self.device)
-
-
-def _products(a: Tensor, b: Tensor) -> Tensor:
-    """Return the dot products of all pairs: (A, D), (B, D) -> (A, B) float32."""
-    if len(a) > 8 or a.dtype != torch.float32:
-        return (a @ b.T).float()
-    several = a if len(a) > 1 else a.repeat(2, 1)  # with one vector, MKL uses one thread
-    return (b @ several.T).T[: len(a)].contiguous()
 
 
 class _Writable:

@@ -5,6 +5,7 @@ and a scale from training images; `InputScaling` applies them, crops and resizes
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -43,6 +44,11 @@ FULL = (1.0, 15.0, 16.0, 31.0, 63.0, 100.0, 255.0, 1023.0, 4095.0, 16383.0, 6553
 OVERSHOOT = 0.1  # of a unit, by resizing
 # Units that images are in only if they reach them: others of such values are dark ones of 8 bit.
 RARE_UNITS = (15.0, 16.0, 31.0, 63.0, 100.0)
+
+# First and one past the last row of the foreground of each image, and the same of columns.
+Extents = list[tuple[np.ndarray, np.ndarray]]
+# Images, extents, background (B, C) and divisor (B, 1, 1, 1), to one tensor a box.
+Show = Callable[[Seen, Extents, np.ndarray, np.ndarray], Tensor]
 
 
 class Store(Protocol):
@@ -317,11 +323,29 @@ class InputScaling:
         """Scale, crop and resize what is seen: -> (B, C, H, W) or (B, D), float32."""
         x = seen.images
         if self.crop == "foreground":
-            return self._cropped(seen)
+            return self._cropped(seen, self._resized)
         if self.size != self.working_size:
-            rows, columns = self._resizing
+            rows, columns = self.resizing
             return rows @ (x - self.offset.to(x.dtype)).float() @ columns
         return seen.scaled
+
+    def boxes(self, x: Tensor) -> Tensor:
+        """Return the part of each image that the encoder sees.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, C, H, W)
+
+        Returns
+        -------
+        boxes : Tensor of shape (B, 4), float64
+            First row and one past the last, first column and one past the last, in pixels of the
+            image. A box may reach beyond the image; background is seen there.
+        """
+        if self.crop == "foreground":
+            return self._cropped(self.seen(x), lambda seen, edges, *_: self._edges(seen, edges))
+        height, width = x.shape[2:]
+        return torch.tensor([[0, height, 0, width]], dtype=torch.float64).expand(len(x), 4)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -359,7 +383,7 @@ class InputScaling:
         )
 
     @cached_property
-    def _resizing(self) -> tuple[Tensor, Tensor]:
+    def resizing(self) -> tuple[Tensor, Tensor]:
         """Two small matrices that resize, and scale too."""
         if self.size is None or self.working_size is None:
             raise ValueError("flat rows cannot be resized")
@@ -391,29 +415,29 @@ class InputScaling:
         inverted[inverted] = (broad & ~shaded).numpy()
         return inverted
 
-    def _cropped(self, seen: Seen) -> Tensor:
-        """Centre the foreground's bounding box, after what is not foreground was taken out."""
+    def _cropped(self, seen: Seen, show: Show) -> Tensor:
+        """Show the foreground's bounding box, after what is not foreground was taken out."""
         faulty = is_faulty(seen)
         if not faulty.any():
-            return self._boxed(seen)
+            return self._boxed(seen, show)
         as_given = seen.at(faulty).scaled
         x = corrected(as_given, self._black)
         changes = (x.numpy() != as_given.numpy()).mean((1, 2, 3))
         changed = changes > 0
         if not changed.any():
-            return self._boxed(seen)
+            return self._boxed(seen, show)
         faulty[faulty] = changed
         of_faulty = self._boxed(
-            Seen.of_scaled(x[torch.from_numpy(changed)]), changes[changed] > CLEANED
+            Seen.of_scaled(x[torch.from_numpy(changed)]), show, changes[changed] > CLEANED
         )
         boxed = of_faulty.new_empty(len(seen), *of_faulty.shape[1:])
         boxed[torch.from_numpy(faulty)] = of_faulty
         if not faulty.all():
-            boxed[torch.from_numpy(~faulty)] = self._boxed(seen.at(~faulty))
+            boxed[torch.from_numpy(~faulty)] = self._boxed(seen.at(~faulty), show)
         return boxed
 
-    def _boxed(self, seen: Seen, cleaned: np.ndarray | None = None) -> Tensor:
-        """Centre the foreground's bounding box, its longer side `FOREGROUND_SIDE` of the result.
+    def _boxed(self, seen: Seen, show: Show, cleaned: np.ndarray | None = None) -> Tensor:
+        """Show the foreground's bounding box, its longer side `FOREGROUND_SIDE` of the result.
 
         Place and size of a drawing then do not matter, nor how light its paper is: each image has
         its own background. Foreground differs from it by a quarter of the strongest foreground; by
@@ -439,36 +463,44 @@ class InputScaling:
             least[cleaned] = LEAST_FOREGROUND[1]
         extents = [extent_of((of / divisor > least).max(1)) for of in (rows, columns)]
         divisor[light] *= -1
-        return self._resized(seen, extents, background, divisor[..., None])
+        return show(seen, extents, background, divisor[..., None])
 
     def _resized(
         self,
         seen: Seen,
-        extents: list[tuple[np.ndarray, np.ndarray]],
+        extents: Extents,
         background: np.ndarray,
         divisor: np.ndarray,
     ) -> Tensor:
         """Resize boxes about the foreground to (x - background) / divisor.
 
-        `extents` are the first row of the foreground and one past the last, and the columns;
         `background` is (B, C) and `divisor` (B, 1, 1, 1).
         """
         n, channels, *shape = seen.pixels.shape
         sides = list(zip(shape, self.working_size or shape, strict=True))
-        whole = min(n_out / n_in for n_in, n_out in sides)
-        fits = [n_out / (b - a) for (a, b), (_, n_out) in zip(extents, sides, strict=True)]
-        zoom = (FOREGROUND_SIDE * np.minimum(*fits)).clip(max=MAX_ZOOM * whole)
         offset, scale = seen.affine
         level = (offset + scale * background)[:, :, None, None]
         x = seen.pixels.numpy(force=True) - level  # background is 0, also outside of the image
-        for (a, b), (n_in, n_out) in zip(extents, sides, strict=True):
-            middle, half = (a + b) / 2, n_out / (2 * zoom)
-            start, stop = (np.repeat(edge, channels) for edge in (middle - half, middle + half))
+        edges = self._edges(seen, extents).numpy().T.repeat(channels, axis=1)
+        for start, stop, (n_in, n_out) in zip(edges[::2], edges[1::2], sides, strict=True):
             x = resizing(n_in, n_out, start, stop) @ x.reshape(n * channels * n_in, -1)
             x = x.reshape(n * channels, n_out, -1).swapaxes(1, 2)  # rows, then columns
         return torch.from_numpy(x.reshape(n, channels, *self.working_size or shape)) / (
             torch.from_numpy(scale * divisor)
         )
+
+    def _edges(self, seen: Seen, extents: Extents) -> Tensor:
+        """Return where the boxes about the foreground start and stop, as `boxes` does."""
+        shape = seen.pixels.shape[2:]
+        sides = list(zip(shape, self.working_size or shape, strict=True))
+        whole = min(n_out / n_in for n_in, n_out in sides)
+        fits = [n_out / (b - a) for (a, b), (_, n_out) in zip(extents, sides, strict=True)]
+        zoom = (FOREGROUND_SIDE * np.minimum(*fits)).clip(max=MAX_ZOOM * whole)
+        edges = []
+        for (a, b), (_, n_out) in zip(extents, sides, strict=True):
+            middle, half = (a + b) / 2, n_out / (2 * zoom)
+            edges += [middle - half, middle + half]
+        return torch.from_numpy(np.stack(edges, 1))
 
 
 def _whole_axis(n_in: int, n_out: int) -> Tensor:
