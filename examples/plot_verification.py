@@ -21,7 +21,7 @@ from sksiamese.datasets import load_omniglot_minimal
 from sksiamese.model_selection import make_pairs
 from sksiamese.plotting import ThresholdDisplay
 
-parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--picture", default="verification.png", help="file to draw the scores to")
 args = parser.parse_args()
 

@@ -6,10 +6,16 @@ import multiprocessing
 import os
 import re
 import runpy
+import socket
+import subprocess
 import sys
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -131,6 +137,28 @@ def test_plot_quickstart_trains_scores_both_models_and_draws_two_trials(tmp_path
     assert_is_drawn(tmp_path / "quickstart.png")
 
 
+def test_gallery_order_has_each_example_once(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import gallery
+
+    scripts = [path.name for path in (ROOT / "examples").glob("plot_*.py")]
+    in_order = sorted(scripts, key=gallery.Order("examples"))
+    assert [f"{name}.py" for name in gallery.ORDER] == in_order
+
+
+def test_gallery_arguments_are_those_of_scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import gallery
+
+    assert gallery.arguments({}, {"src_file": "examples/plot_verification.py"}) == []
+    for name, arguments in gallery.ARGUMENTS.items():
+        script = ROOT / "examples" / f"{name}.py"
+        assert gallery.arguments({}, {"src_file": str(script)}) == arguments
+        text = script.read_text()
+        assert f'"{arguments[0]}"' in text
+        assert f"``{' '.join(arguments)}``" in text  # the page says so
+
+
 def test_plot_verification_is_accurate_on_new_characters(tmp_path):
     out, _ = run("examples/plot_verification.py", cwd=tmp_path)
     assert "chosen on 4000 pairs of training alphabets" in out
@@ -140,9 +168,20 @@ def test_plot_verification_is_accurate_on_new_characters(tmp_path):
 
 
 def test_plot_open_world_separates_known_and_unknown_queries(tmp_path):
-    out, _ = run("examples/plot_open_world.py", "--epochs", "1", cwd=tmp_path)
+    out, _ = run("examples/plot_open_world.py", cwd=tmp_path)
     assert "400 queries of the 20 official runs, 200 of known characters" in out
-    assert float(re.search(r"known against unknown: ([\d.]+)", out)[1]) > 0.6
+    assert float(re.search(r"known against unknown: ([\d.]+)", out)[1]) > 0.98
+    accepted, rejected, right = (
+        float(re.search(rf"{name}: ([\d.]+) %", out)[1])
+        for name in (
+            "unknown queries accepted",
+            "known queries rejected",
+            "the known queries accepted",
+        )
+    )
+    assert accepted < 10
+    assert rejected < 30
+    assert right > 95
     assert_is_drawn(tmp_path / "open_world.png")
 
 
@@ -186,13 +225,14 @@ def test_plot_own_images_says_what_a_folder_lacks(tmp_path):
         assert "Traceback" not in err
 
 
-def test_text_topics_beats_nearest_neighbour_on_the_same_features(tmp_path):
-    out, _ = run("examples/text_topics.py", cwd=tmp_path)
+def test_plot_text_topics_beats_nearest_neighbour_on_the_same_features(tmp_path):
+    out, _ = run("examples/plot_text_topics.py", cwd=tmp_path)
     scores = [numbers(line) for line in out.splitlines() if "5-way" in line]
     network, nearest, normalized = scores[:3]
     assert len(scores) == (3 if "TF-IDF only" in out else 5)
     assert network[0] > normalized[0]
     assert network[2] > nearest[3]  # the intervals do not overlap
+    assert_is_drawn(tmp_path / "text_topics.png")
 
 
 def test_omniglot_20way_runs_from_a_folder_of_zips(tmp_path, data_home):
@@ -274,6 +314,183 @@ def test_plot_together_votes_and_stacks(tmp_path):
     assert len(scores) == 7
     assert min(scores) > 80
     assert_is_drawn(tmp_path / "together.png")
+
+
+def test_plot_idea_shows_what_is_learned_from_other_characters(tmp_path):
+    out, _ = run("examples/plot_idea.py", "--epochs", "1", cwd=tmp_path)
+    by_heart, queries = map(int, re.search(r"(\d+) % of its .* (\d+) % of q", out).groups())
+    assert by_heart == 100
+    accuracies = [numbers(line)[0] for line in out.splitlines() if "characters:" in line]
+    assert queries < accuracies[-1]
+    assert accuracies[0] < accuracies[-1]
+    assert_is_drawn(tmp_path / "idea.png")
+
+
+def test_plot_matches_finds_the_class_that_comes_closest(tmp_path):
+    out, _ = run("examples/plot_matches.py", cwd=tmp_path)
+    own, closest = re.search(r"is ([\d.]+) with its own class, ([\d.]+) with", out).groups()
+    assert float(own) > float(closest)
+    assert_is_drawn(tmp_path / "matches.png")
+
+
+def test_plot_learning_curves_cross(tmp_path):
+    out, _ = run("examples/plot_learning_curves.py", "--episodes", "20", cwd=tmp_path)
+    lines = [line for line in out.splitlines() if "-shot" in line]
+    assert all("200 trials" in line for line in lines)
+    network, svm, nearest = (
+        [numbers(line)[0] for line in lines if line.startswith(name)]
+        for name in ("pretrained network", "support vector machine", "1-NN on pixels")
+    )
+    assert len(network) == len(svm) == len(nearest) == 5
+    assert network[0] > max(svm[0], nearest[0]) + 10
+    assert network[-1] < svm[-1] + 3
+    assert_is_drawn(tmp_path / "learning_curves.png")
+
+
+def test_plot_embeddings_bring_characters_together(tmp_path):
+    out, _ = run("examples/plot_embeddings.py", cwd=tmp_path)
+    pixels, embeddings = map(int, re.findall(r"for (\d+) of 80 drawings", out))
+    assert pixels < 60 < 76 < embeddings
+    assert_is_drawn(tmp_path / "embeddings.png")
+
+
+def test_plot_grid_search_scores_on_held_out_alphabets(tmp_path):
+    out, _ = run("examples/plot_grid_search.py", "--drawers", "3", cwd=tmp_path)
+    assert "408 drawings of 136 characters from 5 alphabets" in out
+    lines = [line for line in out.splitlines() if "within held-out alphabets" in line]
+    scores = [float(re.search(r": ([\d.]+) %", line)[1]) for line in lines]
+    assert len(scores) == 6
+    best = re.search(r"best: (.*)", out)[1]
+    assert lines[int(np.argmax(scores))].startswith(best)
+    assert "400 trials" in out
+    assert_is_drawn(tmp_path / "grid_search.png")
+
+
+def test_plot_photographs_is_better_than_pixels(tmp_path):
+    out, _ = run("examples/plot_photographs.py", cwd=tmp_path)
+    pixels, *networks = (numbers(line) for line in out.splitlines() if "10-way 1-shot" in line)
+    assert len(networks) == (1 if "no pretrained backbone" in out else 2)
+    assert all(network[2] > pixels[3] for network in networks)  # the intervals do not overlap
+    assert_is_drawn(tmp_path / "photographs.png")
+
+
+def test_plot_dask_search_finds_drawings_of_the_character(tmp_path):
+    pytest.importorskip("dask")
+    out, _ = run("examples/plot_dask_search.py", "--drawings", "300", cwd=tmp_path)
+    assert "900 drawings embedded in 4 blocks" in out
+    nearest, three = (
+        float(re.search(rf"{name} .*?([\d.]+) %", out)[1])
+        for name in ("the nearest drawing", "of the three nearest,")
+    )
+    assert nearest > 85
+    assert three > 70
+    assert_is_drawn(tmp_path / "dask_search.png")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """Return the address of examples/service.py, which knows six characters, and their run."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("python_multipart")
+    pytest.importorskip("uvicorn")
+    run = load_omniglot_minimal().runs[4]
+    folder = tmp_path_factory.mktemp("known")
+    for label, image in zip(run.support_labels[:6], run.support_images, strict=False):
+        (folder / label).mkdir()
+        Image.fromarray(image).save(folder / label / "1.png")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "service:app", "--port", str(port)]
+    process = subprocess.Popen(
+        [*command, "--app-dir", str(ROOT / "examples")],
+        env=os.environ | {"KNOWN": str(folder)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(600):
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert process.poll() is None
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}", run
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def post(url, image, **fields):
+    """Post an image, as bytes or as an array, by a form; return the status and what came back."""
+    if not isinstance(image, bytes):
+        png = BytesIO()
+        Image.fromarray(image).save(png, "PNG")
+        image = png.getvalue()
+    parts = [f'form-data; name="{name}"\r\n\r\n{value}' for name, value in fields.items()]
+    parts.append('form-data; name="image"; filename="image.png"\r\n\r\n')
+    form = "".join(f"--boundary\r\nContent-Disposition: {part}\r\n" for part in parts)
+    body = form.encode().removesuffix(b"\r\n") + image + b"\r\n--boundary--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=boundary"}
+    try:
+        with urlopen(Request(url, body, headers), timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as error:
+        return error.code, json.load(error)
+
+
+def query_of(run, label):
+    return run.query_images[run.query_labels == label][0]
+
+
+def test_service_labels_images_and_learns_classes(service):
+    url, run = service
+    for label in run.support_labels[:6]:
+        status, answer = post(f"{url}/label", query_of(run, label))
+        assert (status, answer["label"]) == (200, label)
+        assert 0.5 < answer["probability"] <= 1
+        assert [row["label"] for row in answer["nearest"]][0] == label
+        distances = [row["distance"] for row in answer["nearest"]]
+        assert len(distances) == 3
+        assert distances == sorted(distances)
+    new = run.support_labels[7]
+    status, classes = post(f"{url}/exemplars", run.support_images[7], label=new)
+    assert (status, len(classes)) == (200, 7)
+    assert new in classes
+    assert post(f"{url}/label", query_of(run, new))[1]["label"] == new
+
+
+def test_service_says_what_is_wrong_with_an_image(service):
+    url, run = service
+    image = run.query_images[0]
+    for wrong, message in (
+        (b"text", "it is not an image in a format that can be read"),
+        (255 - image, "inverted polarity"),
+        (np.full((50, 50), 255, np.uint8), "no foreground"),
+    ):
+        for place, fields in (("label", {}), ("exemplars", {"label": "wrong"})):
+            status, answer = post(f"{url}/{place}", wrong, **fields)
+            assert (status, message in answer["detail"]) == (422, True), answer
+    assert post(f"{url}/exemplars", image, label="")[0] == 422
+    assert post(f"{url}/exemplars", image)[0] == 422
+    assert "wrong" not in post(f"{url}/exemplars", run.support_images[0], label="right")[1]
+
+
+def test_service_answers_while_classes_are_added(service):
+    url, run = service
+    query = query_of(run, run.support_labels[0])
+    with ThreadPoolExecutor(4) as pool:
+        added = [
+            pool.submit(post, f"{url}/exemplars", image, label=f"more {n}")
+            for n, image in enumerate(run.support_images[8:16])
+        ]
+        answers = [pool.submit(post, f"{url}/label", query) for _ in range(16)]
+        assert all(future.result()[0] == 200 for future in added)
+        for future in answers:
+            status, answer = future.result()
+            assert (status, answer["label"]) == (200, run.support_labels[0])
+    classes = post(f"{url}/exemplars", run.support_images[16], label="last")[1]
+    assert {f"more {n}" for n in range(8)} <= set(classes)  # none is lost
 
 
 def accuracy(*arguments, cwd, data_home):
@@ -660,6 +877,10 @@ def test_speed_reports_ratios(tmp_path):
     limits = (ROOT / "docs/limits.md").read_text()
     for name in (*rounds, "pack_1"):
         assert f"{committed('speed')[name]['ratio']:.2f}" in limits, name
+    for name in ("predict_parts", "pretrained_parts"):
+        assert all(0 < part < 100 for part in record[name].values())
+        for part, percentage in committed("speed")[name].items():
+            assert f"{part} {percentage:.0f} %" in limits, (name, part)
 
 
 def test_series_measures_networks_and_neighbours_on_the_same_trials(monkeypatch):
@@ -743,6 +964,31 @@ def test_scaling_makes_the_committed_page(monkeypatch, tmp_path):
     assert page.read_text() == text
 
 
+def test_scaling_learns_the_exponent_of_large_supports(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import scaling
+
+    sizes = [10**2, 10**3, 10**4, 10**5, 10**6]
+    linear = [max(1.0, n / 10**4) for n in sizes]
+    assert scaling.exponent(sizes, linear) == pytest.approx(1)
+    assert scaling.grown(100, 1).keys() == committed("scaling")["growth"]["seconds"].keys()
+
+
+def test_paths_makes_the_committed_page(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import paths
+    from machine import MARKS, fill_page
+
+    text = (ROOT / "docs/paths.md").read_text()
+    page = tmp_path / "page.md"
+    page.write_text(MARKS.sub(r"\1\3", text))
+    fill_page(page, {"paths": paths.page()})
+    assert page.read_text() == text
+    row = next(line for line in text.splitlines() if "groceries" in line)
+    best = max(map(float, re.findall(r"\d+\.\d", row)))
+    assert f"**{best}**" in row
+
+
 def test_series_makes_the_committed_page(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import series
@@ -799,6 +1045,23 @@ def test_galleries_searches_as_its_peers_do(monkeypatch):
     page = (ROOT / "docs/galleries.md").read_text()
     for line in galleries.page(committed("galleries")):
         assert line in page
+
+
+def test_galleries_compares_faiss_with_products(monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import galleries
+
+    monkeypatch.setattr(galleries, "INDEXED", {"clustered": (10_000,), "network": ()})
+    monkeypatch.setattr(galleries, "N_AGREEMENT", (1000, 100))
+    (found,) = galleries.indices({}, None, None, n_rounds=1)
+    assert found["same_label"] > 0.97
+    assert found["same_neighbours"] > 0.95
+    assert 0.25 < found["memory"] < 0.35
+    empty = {"one_query": {}, "agreement": {}, "search": []}
+    assert (
+        "10,000 | clustered, 128 numbers" in list(galleries.page({**empty, "index": [found]}))[-1]
+    )
 
 
 def test_peers_speed_gives_the_labels_of_the_loop_over_pairs(monkeypatch):

@@ -17,6 +17,10 @@ import importlib
 import pkgutil
 import re
 
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from sklearn.decomposition import TruncatedSVD
@@ -109,9 +113,25 @@ for split in range(10, 15):
         correct[name] = correct.get(name, 0.0) + float(score) * score.n_trials
     n_trials += score.n_trials
 
-for name, n_correct in correct.items():
-    low, high = (100 * end for end in wilson_interval(n_correct, n_trials))
+accuracies = {name: 100 * n_correct / n_trials for name, n_correct in correct.items()}
+ends = {name: 100 * np.array(wilson_interval(n, n_trials)) for name, n in correct.items()}
+for name, accuracy in accuracies.items():
+    low, high = ends[name]
     print(
-        f"{name}: {100 * n_correct / n_trials:.1f} % (95 % interval {low:.1f}-{high:.1f}), 5-way "
-        f"1-shot on topics not used in training, 5 splits, {n_trials} trials"
+        f"{name}: {accuracy:.1f} % (95 % interval {low:.1f}-{high:.1f}), 5-way 1-shot on topics "
+        f"not used in training, 5 splits, {n_trials} trials"
     )
+
+# %%
+# Draw the accuracies with their intervals. Guessing gets 20 %, the dashed line.
+
+figure, ax = plt.subplots(figsize=(7, 1.5 + 0.5 * len(accuracies)), layout="constrained")
+values = np.array([*accuracies.values()])
+errors = np.abs(np.stack([*ends.values()]) - values[:, None]).T
+bars = ax.barh([*accuracies], values, xerr=errors, color="#0072B2")
+ax.bar_label(bars, fmt="%.1f", padding=4)
+ax.invert_yaxis()
+ax.axvline(20, color="black", linestyle="--", linewidth=1)
+ax.set(xlabel="accuracy in %, 5-way 1-shot on new topics", xlim=(0, 100))
+figure.savefig("text_topics.png", dpi=110)
+print("drew the accuracies to text_topics.png")
