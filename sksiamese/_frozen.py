@@ -65,7 +65,7 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
         the classifier is calibrated.
     n_features_in_ : int
         Number of values in one sample.
-    feature_names_in_ : ndarray of str
+    feature_names_in_ : ndarray of shape (n_features,), object
         Names of the columns of X, if the first step knows them.
     fitted_ : Parts
         Transformers and classifier, as one immutable value.
@@ -86,6 +86,26 @@ class FrozenTwinClassifier(ClassifierMixin, BaseEstimator):
     >>> trials = EpisodeSplit(n_way=5, n_episodes=3, random_state=0)
     >>> cross_val_score(frozen, data.images, data.target, cv=trials).shape
     (3,)
+
+    What answers queries is as in the classifier that it wraps:
+
+    >>> run = data.runs[0]
+    >>> frozen = frozen.set_params(aggregation="max").fit(run.support_images, run.support_labels)
+    >>> queries = run.query_images
+    >>> frozen.predict_proba(queries).shape
+    (20, 20)
+    >>> frozen.decision_function(queries).shape
+    (20, 20)
+    >>> distances, exemplars = frozen.kneighbors(queries, n_neighbors=2)
+    >>> frozen.match(queries).shape
+    (20,)
+    >>> frozen.score_samples(queries).shape
+    (20,)
+    >>> logits, classes = frozen.trial_function(queries)([0, 1], [2], ["a", "b"])
+    >>> frozen.get_params(deep=False)["aggregation"]
+    'max'
+    >>> frozen.transformers_ is None  # it wraps no Pipeline
+    True
     """
 
     # What `fit` found is read from `fitted_`, which is replaced in one assignment.

@@ -104,7 +104,7 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
         Shape of one sample, (C, H, W) or (D,).
     n_features_in_ : int
         Number of values in one sample.
-    feature_names_in_ : ndarray of str
+    feature_names_in_ : ndarray of shape (n_features,), object
         Names of the columns of X in `fit`. Present if X had only string column names.
     fitted_ : Fitted
         Everything that was learned, as one immutable value.
@@ -142,8 +142,25 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
     >>> run = load_omniglot_minimal().runs[0]
     >>> clf = MotorProgramClassifier(random_state=0)
     >>> clf = clf.fit(run.support_images, run.support_labels)
-    >>> float((clf.predict(run.query_images) == run.query_labels).mean()) > 0.8
+    >>> clf.score(run.query_images, run.query_labels) > 0.8
     True
+    >>> queries = run.query_images[:3]
+    >>> clf.predict_proba(queries).shape
+    (3, 20)
+    >>> clf.decision_function(queries).shape  # a logit for each class
+    (3, 20)
+    >>> distances, exemplars = clf.kneighbors(queries, n_neighbors=2)
+    >>> clf.match(queries).shape  # each query is of a different class
+    (3,)
+    >>> clf.score_samples(queries).shape  # how likely each is of any of the classes
+    (3,)
+    >>> clf.similarity(queries, queries).shape  # logits of all pairs, without the support
+    (3, 3)
+    >>> clf.pair_proba(queries, queries).shape  # probability of the same class, row by row
+    (3,)
+    >>> trial = clf.trial_function(queries)
+    >>> logits, classes = trial([0, 1], [2], ["a", "b"])
+    >>> clf = clf.clear_support()
     """
 
     # What was learned is read from `fitted_`, which is replaced in one assignment.
@@ -350,7 +367,7 @@ class MotorProgramClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        labels : label, or array-like or set of labels
+        labels : label, array-like of shape (n_labels,) or set
             Classes to remove.
 
         Returns

@@ -53,7 +53,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     encoder : {"auto", "conv", "conv1d", "hog", "koch", "mlp"}, torch.nn.Module, callable or \
             tuple, default="auto"
         As in `SiameseOneShotClassifier`.
-    preprocessor : array-like, ImageArray, callable or None, default=None
+    preprocessor : array-like of shape (n, ...), ImageArray, callable or None, default=None
         If given, samples of X are pairs of row numbers of these images or flat rows. A
         `sksiamese.datasets.ImageArray` is cloned without copying them. A callable is
         called with an array of the distinct items in X, such as paths, and returns their images.
@@ -133,7 +133,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Shape of one image or row: (C, H, W), (channels, length) of series, or (D,).
     n_features_in_ : int
         Number of values in one image or row.
-    feature_names_in_ : ndarray of str
+    feature_names_in_ : ndarray of shape (n_features,), object
         Names of the columns of a `preprocessor` that is a DataFrame.
     fitted_ : Fitted
         Everything that was learned, as one immutable value.
@@ -158,6 +158,14 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     >>> verifier = SiameseVerifier(preprocessor=images, max_iter=5, random_state=0).fit(X, y)
     >>> verifier.predict_proba(X[:3]).shape
     (3, 2)
+    >>> verifier.decision_function(X[:3]).shape  # a logit for each pair
+    (3,)
+    >>> verifier = verifier.calibrate_threshold(X, y)  # better: pairs of other classes
+    >>> verifier.score(X, y) > 0.5
+    True
+    >>> verifier.similarity([0, 1], [2, 3, 4]).shape  # logits of all pairs of these images
+    (2, 3)
+    >>> clf = verifier.to_classifier().set_support(images[::4], labels[::4])
     """
 
     # What was learned is read from `fitted_`, which is replaced in one assignment.
@@ -526,7 +534,7 @@ class SiameseVerifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ----------
         clf : SiameseOneShotClassifier
             A fitted classifier.
-        preprocessor : array-like, ImageArray, callable or None, default=None
+        preprocessor : array-like of shape (n, ...), ImageArray, callable or None, default=None
             The verifier's parameter.
 
         Returns

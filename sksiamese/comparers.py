@@ -117,16 +117,56 @@ class MotorPrograms:
     After Lake et al. 2015. `MotorProgramClassifier` is the estimator with this comparer. An
     embedding is a `sksiamese.programs.Tokens`.
 
-    Attributes
+    Parameters
     ----------
-    n_walks : int
-    primitives : bool
-    model : {"programs", "simple_strokes", "affine"}
-    seed : int
-    n_jobs : int or None
-        See `MotorProgramClassifier`.
-    scaling : InputScaling or None
-        From images to the canvas; None: learned in each call of `embed`.
+    n_walks : int, default=30
+        Walks over the thinned drawing among which the prior chooses.
+    primitives : bool, default=True
+        Whether the prior chooses; see `MotorProgramClassifier`.
+    model : {"programs", "simple_strokes", "affine"}, default="programs"
+        What varies when a program is drawn again; see `MotorProgramClassifier`.
+    seed : int, default=0
+        Determines the walks.
+    n_jobs : int or None, default=None
+        Number of processes that parse.
+    scaling : InputScaling or None, default=None
+        From images to the canvas. None: learned in each call of `embed`.
+
+    See Also
+    --------
+    sksiamese.MotorProgramClassifier : Estimator with this comparer.
+    ModifiedHausdorff : Compares pixels, not strokes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese.comparers import MotorPrograms
+    >>> from sksiamese.programs import Program
+    >>> comparer = MotorPrograms()
+    >>> comparer.check()  # no error
+    >>> line = np.stack([np.arange(20.0), np.arange(20.0)], axis=1)
+    >>> a = comparer.embeddings_of([Program.of([[line]]), Program.of([[line * [1, -1]]])])
+    >>> comparer.tokens(a[0].program)
+    Tokens(Program(1 strokes, 1 sub-strokes))
+    >>> distances = comparer.distances(a, a)
+    >>> bool(distances.diagonal().max() < distances[0, 1])
+    True
+    >>> comparer.logits(a, a).argmax(axis=1)
+    array([0, 1])
+    >>> comparer.pair_logits(a, a[::-1]).shape
+    (2,)
+    >>> comparer.token(a[0], a[1]).shape  # the points of the one, fitted to the other
+    (64, 2)
+
+    It embeds images too:
+
+    >>> from sksiamese import MotorProgramClassifier
+    >>> from sksiamese.datasets import make_glyphs
+    >>> X, y = make_glyphs(n_classes=3, n_samples=2, random_state=0)
+    >>> clf = MotorProgramClassifier(random_state=0).fit(X[::2], y[::2])
+    >>> clf.fitted_ = clf.fitted_.with_comparer(MotorPrograms(n_walks=5))
+    >>> clf.set_support(X[::2], y[::2]).predict(X[1::2]).shape
+    (3,)
     """
 
     n_walks: int = 30
@@ -137,25 +177,71 @@ class MotorPrograms:
     scaling: InputScaling | None = None
 
     def check(self) -> None:
-        """Raise ValueError or TypeError for options that no comparer has."""
+        """Check the options.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If one of them cannot be used.
+        """
         check_options(self.model, self.primitives, self.n_walks, self.n_jobs)
         check_number(self.seed, "seed", int, 0, 2**32 - 1)
 
     def adapted_to(self, store: Store) -> MotorPrograms:
-        """Return a comparer whose input scaling is learned from these samples."""
+        """Return a comparer whose input scaling is learned from these samples.
+
+        Parameters
+        ----------
+        store : Store
+            Samples of shape (C, H, W) or (n_features,).
+
+        Returns
+        -------
+        comparer : MotorPrograms
+            The same, with `scaling`.
+        """
         return replace(self, scaling=_learned(store, "foreground"))
 
     def canvases(
         self, store: Store, rows: np.ndarray | None = None, *, check: bool = True
     ) -> Iterator[np.ndarray]:
-        """Yield what is parsed of each sample: (105, 105), background 0 and foreground 1."""
+        """Return what is parsed of each sample.
+
+        Parameters
+        ----------
+        store : Store
+            Samples of shape (C, H, W) or (n_features,).
+        rows : ndarray of shape (n,) or None, default=None
+            Samples that are returned, or None for all.
+        check : bool, default=True
+            Whether samples unlike those of the scaling raise or warn.
+
+        Returns
+        -------
+        canvases : iterator of ndarray of shape (105, 105)
+            Background 0 and foreground 1; flat rows (n_features,) as they are, scaled.
+        """
         scaling = self.scaling or _learned(store, "foreground")
         return _scaled(scaling, store, rows, check)
 
     def embed(
         self, store: Store, rows: np.ndarray | None = None, *, check: bool = True
     ) -> np.ndarray:
-        """Parse samples into programs: (n,) object. Flat rows are drawn as curves.
+        """Parse samples into programs. Flat rows are drawn as curves.
+
+        Parameters
+        ----------
+        store : Store
+            Samples of shape (C, H, W) or (n_features,).
+        rows : ndarray of shape (n,) or None, default=None
+            Samples that are parsed, or None for all.
+        check : bool, default=True
+            Whether samples unlike those of the scaling raise or warn.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n,), object
+            A `sksiamese.programs.Tokens` of each sample.
 
         Raises
         ------
@@ -177,31 +263,97 @@ class MotorPrograms:
         return self.tokens(programs[0])
 
     def tokens(self, program: Program) -> Tokens:
-        """Return a program with the distribution of its tokens."""
+        """Return a program with the distribution of its tokens.
+
+        Parameters
+        ----------
+        program : Program
+            What made a drawing.
+
+        Returns
+        -------
+        tokens : Tokens
+            What may vary when it is drawn again is set by `model`.
+        """
         if self.model == "simple_strokes":  # a stroke is one sub-stroke
             program = replace(program, substrokes=program.strokes)
         return Tokens.of(program, MODELS[self.model])
 
     def embeddings_of(self, programs: list[Program]) -> np.ndarray:
-        """Return the embeddings of drawings whose programs are known: (n,) object."""
+        """Return the embeddings of drawings whose programs are known.
+
+        Parameters
+        ----------
+        programs : list of Program
+            A program of each drawing.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n,), object
+            As `embed` returns them.
+        """
         return _as_objects([self.tokens(program) for program in programs])
 
     def token(self, program: Tokens, drawing: Tokens) -> np.ndarray:
-        """Return where the points of a program lie once it is fitted to a drawing: (n, 2)."""
+        """Return where the points of a program lie once it is fitted to a drawing.
+
+        Parameters
+        ----------
+        program, drawing : Tokens
+            Two embeddings.
+
+        Returns
+        -------
+        points : ndarray of shape (n_points, 2)
+            (row, column) in pixels of the canvas.
+        """
         points = fit(Stack.of([program]), Stack.of([drawing]), FINAL).points[0]
         return points[: len(program.program.points)]
 
     def logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Compare all pairs of embeddings: (A,), (B,) -> (A, B)."""
+        """Return the log-odds that two samples are of one class, for all pairs.
+
+        Parameters
+        ----------
+        a, b : ndarray of shape (n_a,) and (n_b,), object
+            Embeddings.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_a, n_b), float32
+            Learned on alphabets of Omniglot's background set.
+        """
         return INTERCEPT - SLOPE * self.distances(a, b)
 
     def pair_logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Compare embeddings row by row: (P,), (P,) -> (P,)."""
+        """Return the log-odds that two samples are of one class, row by row.
+
+        Parameters
+        ----------
+        a, b : ndarray of shape (n_pairs,), object
+            Embeddings.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_pairs,), float32
+            Learned on alphabets of Omniglot's background set.
+        """
         rows = np.arange(len(a))
         return INTERCEPT - SLOPE * self._costs(a, b, rows, rows)
 
     def distances(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return how badly the drawings explain each other: (A, B), at least 0."""
+        """Return how badly the drawings explain each other.
+
+        Parameters
+        ----------
+        a, b : ndarray of shape (n_a,) and (n_b,), object
+            Embeddings.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_a, n_b), float32
+            At least 0.
+        """
         i, j = np.divmod(np.arange(len(a) * len(b)), max(1, len(b)))
         return self._costs(a, b, i, j).reshape(len(a), len(b))
 
@@ -226,12 +378,16 @@ class ModifiedHausdorff:
     The greater of the two mean distances from each pixel of a drawing to the nearest of the other,
     both centred at their means [1]_. It is the baseline of Omniglot's release.
 
-    Attributes
+    Parameters
     ----------
     crop : {None, "foreground"}, default=None
         None compares images as they are; "foreground" brings drawings to one size first.
     scaling : InputScaling or None, default=None
         None: learned from the support.
+
+    See Also
+    --------
+    MotorPrograms : Compares strokes, not pixels.
 
     References
     ----------
@@ -247,21 +403,54 @@ class ModifiedHausdorff:
     >>> clf.fitted_ = clf.fitted_.with_comparer(ModifiedHausdorff())
     >>> clf.set_support(X[::2], y[::2]).predict(X[1::2])
     array([0, 1, 2, 3, 4])
+
+    It compares embeddings, the pixels of each drawing:
+
+    >>> comparer, a = clf.fitted_.comparer, clf.fitted_.support.embeddings
+    >>> comparer.distances(a, a).diagonal()
+    array([0., 0., 0., 0., 0.], dtype=float32)
+    >>> comparer.logits(a, a).argmax(axis=1)
+    array([0, 1, 2, 3, 4])
+    >>> comparer.pair_logits(a, a[::-1]).shape
+    (5,)
     """
 
     crop: str | None = None
     scaling: InputScaling | None = None
 
     def adapted_to(self, store: Store) -> ModifiedHausdorff:
-        """Return a comparer whose input scaling is learned from these samples."""
+        """Return a comparer whose input scaling is learned from these samples.
+
+        Parameters
+        ----------
+        store : Store
+            Samples of shape (C, H, W).
+
+        Returns
+        -------
+        comparer : ModifiedHausdorff
+            The same, with `scaling`.
+        """
         return replace(self, scaling=_learned(store, self.crop))
 
     def embed(
         self, store: Store, rows: np.ndarray | None = None, *, check: bool = True
     ) -> np.ndarray:
-        """Return the centred foreground pixels of each image: (n,) object, arrays (n_pixels, 2).
+        """Return the centred foreground pixels of each image.
 
-        A blank image has one pixel, in the middle.
+        Parameters
+        ----------
+        store : Store
+            Samples of shape (C, H, W).
+        rows : ndarray of shape (n,) or None, default=None
+            Samples that are embedded, or None for all.
+        check : bool, default=True
+            Whether samples unlike those of the scaling raise or warn.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n,), object
+            An array (n_pixels, 2) of each sample. A blank image has one pixel, in the middle.
 
         Raises
         ------
@@ -280,15 +469,48 @@ class ModifiedHausdorff:
         return _as_objects([p - p.mean(0) if len(p) else np.zeros((1, 2)) for p in points])
 
     def logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Compare all pairs of embeddings: (A,), (B,) -> (A, B)."""
+        """Return the log-odds that two samples are of one class, for all pairs.
+
+        Parameters
+        ----------
+        a, b : ndarray of shape (n_a,) and (n_b,), object
+            Embeddings.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_a, n_b), float32
+            Not calibrated: the negative distance.
+        """
         return -self.distances(a, b)
 
     def pair_logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Compare embeddings row by row: (P,), (P,) -> (P,)."""
+        """Return the log-odds that two samples are of one class, row by row.
+
+        Parameters
+        ----------
+        a, b : ndarray of shape (n_pairs,), object
+            Embeddings.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_pairs,), float32
+            Not calibrated: the negative distance.
+        """
         return np.array([-_hausdorff(*pair) for pair in zip(a, b, strict=True)], np.float32)
 
     def distances(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return the distances in pixels of the canvas: (A, B)."""
+        """Return the modified Hausdorff distances.
+
+        Parameters
+        ----------
+        a, b : ndarray of shape (n_a,) and (n_b,), object
+            Embeddings.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_a, n_b), float32
+            Pixels of the canvas.
+        """
         rows = [[_hausdorff(one, other) for other in b] for one in a]
         return np.array(rows, np.float32).reshape(len(a), len(b))
 

@@ -35,19 +35,96 @@ class _OfRows:
 
 
 class CollapseWarning(UserWarning):
-    """Warning raised when a trained network gives the same logit to every pair."""
+    """Warning raised when a trained network gives the same logit to every pair.
+
+    See Also
+    --------
+    DivergedError : Training did not end.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from sksiamese import SiameseOneShotClassifier
+    >>> from sksiamese.exceptions import CollapseWarning
+    >>> X = np.zeros((6, 4))  # nothing to learn from
+    >>> clf = SiameseOneShotClassifier(max_iter=1, random_state=0)
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")
+    ...     warnings.simplefilter("error", CollapseWarning)
+    ...     clf.fit(X, [0, 0, 1, 1, 2, 2])
+    Traceback (most recent call last):
+    sksiamese.exceptions.CollapseWarning: The network has collapsed: ...
+    """
 
 
 class NoEffectWarning(UserWarning):
-    """Warning raised when parameters were set that have no effect, because nothing is trained."""
+    """Warning raised when parameters were set that have no effect, because nothing is trained.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from torch import nn
+    >>> from sksiamese import SiameseOneShotClassifier
+    >>> from sksiamese.datasets import make_glyphs
+    >>> from sksiamese.exceptions import NoEffectWarning
+    >>> X, y = make_glyphs(n_classes=3, n_samples=2, image_size=16, random_state=0)
+    >>> frozen = nn.Conv2d(1, 4, 3).requires_grad_(False)
+    >>> clf = SiameseOneShotClassifier(encoder=frozen, class_augmentation="rotate")
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", NoEffectWarning)
+    ...     clf.fit(X, y)
+    Traceback (most recent call last):
+    sksiamese.exceptions.NoEffectWarning: class_augmentation: set, but ...
+    """
 
 
 class CheckpointWarning(UserWarning):
-    """Warning raised when a checkpoint is damaged, or was written by other versions."""
+    """Warning raised when a checkpoint is damaged, or was written by other versions.
+
+    Training then goes on from the checkpoint before it, or from the beginning.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from sksiamese import SiameseOneShotClassifier
+    >>> from sksiamese.exceptions import CheckpointWarning
+    >>> X, y = [[0, 0], [0, 1], [5, 5], [5, 6]], [0, 0, 1, 1]
+    >>> with TemporaryDirectory() as folder, warnings.catch_warnings():
+    ...     warnings.simplefilter("error", CheckpointWarning)
+    ...     Path(folder, "checkpoint-000001.safetensors").touch()  # an empty file
+    ...     SiameseOneShotClassifier(checkpoint_dir=folder, random_state=0).fit(X, y)
+    Traceback (most recent call last):
+    sksiamese.exceptions.CheckpointWarning: ... Training goes on from the beginning.
+    """
 
 
 class UnreadableImageWarning(UserWarning):
-    """Warning raised when image files cannot be read and are left out."""
+    """Warning raised when image files cannot be read and are left out.
+
+    See Also
+    --------
+    sksiamese.datasets.load_image_folder : Its parameter `on_error` decides.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> from sksiamese.datasets import load_images
+    >>> from sksiamese.exceptions import UnreadableImageWarning
+    >>> with TemporaryDirectory() as folder, warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", UnreadableImageWarning)
+    ...     whole, damaged = Path(folder, "whole.png"), Path(folder, "damaged.png")
+    ...     Image.new("L", (8, 8)).save(whole)
+    ...     damaged.write_bytes(whole.read_bytes()[:40])
+    ...     len(load_images([whole, damaged], on_error="skip").images)
+    40
+    1
+    """
 
 
 class BlankImageWarning(_OfRows, UserWarning):
@@ -64,8 +141,22 @@ class BlankImageWarning(_OfRows, UserWarning):
 
     Attributes
     ----------
-    rows : ndarray of int
+    rows : int ndarray of shape (n_rows,)
         The same as an array.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sksiamese import load_pretrained
+    >>> from sksiamese.datasets import make_glyphs
+    >>> from sksiamese.exceptions import BlankImageWarning
+    >>> X, y = make_glyphs(n_classes=3, n_samples=1, random_state=0)
+    >>> X[1] = 255  # white
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always", BlankImageWarning)
+    ...     clf = load_pretrained().set_support(X, y)
+    >>> caught[0].message.rows
+    array([1])
     """
 
 
@@ -81,8 +172,22 @@ class DuplicateExemplarWarning(_OfRows, UserWarning):
 
     Attributes
     ----------
-    rows : ndarray of int
+    rows : int ndarray of shape (n_rows,)
         The same as an array.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sksiamese import load_pretrained
+    >>> from sksiamese.datasets import make_glyphs
+    >>> from sksiamese.exceptions import DuplicateExemplarWarning
+    >>> X, y = make_glyphs(n_classes=3, n_samples=1, random_state=0)
+    >>> X[2] = X[0]
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always", DuplicateExemplarWarning)
+    ...     clf = load_pretrained().set_support(X, y)
+    >>> caught[0].message.rows
+    array([0, 2])
     """
 
 
@@ -101,13 +206,46 @@ class UnlikelyBackgroundWarning(_OfRows, UserWarning):
 
     Attributes
     ----------
-    rows : ndarray of int
+    rows : int ndarray of shape (n_rows,)
         The same as an array.
+
+    See Also
+    --------
+    InvertedImageError : Error instead of a warning, where the polarity is certain.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sksiamese import SiameseOneShotClassifier
+    >>> from sksiamese.datasets import make_glyphs
+    >>> from sksiamese.exceptions import UnlikelyBackgroundWarning
+    >>> X, y = make_glyphs(n_classes=3, n_samples=2, image_size=28, random_state=0)
+    >>> clf = SiameseOneShotClassifier(crop=None, max_iter=1, random_state=0).fit(X, y)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always", UnlikelyBackgroundWarning)
+    ...     labels = clf.predict(255 - X[:2])
+    >>> caught[0].message.rows
+    array([0, 1])
     """
 
 
 class UnlikelyShapeWarning(UserWarning):
-    """Warning raised when X is taken for images of an unlikely shape, such as 3x500 pixels."""
+    """Warning raised when X is taken for images of an unlikely shape, such as 3x500 pixels.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from sksiamese import SiameseOneShotClassifier
+    >>> from sksiamese.exceptions import UnlikelyShapeWarning
+    >>> X = np.random.default_rng(0).normal(size=(6, 3, 50))  # series of three channels
+    >>> clf = SiameseOneShotClassifier(encoder="mlp", max_iter=1)  # better: encoder="conv1d"
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", UnlikelyShapeWarning)
+    ...     clf.fit(X, [0, 0, 1, 1, 2, 2])
+    Traceback (most recent call last):
+    sksiamese.exceptions.UnlikelyShapeWarning: X, of shape (6, 3, 50), is taken for ...
+    """
 
 
 class ValueRangeError(_OfRows, ValueError):
@@ -122,8 +260,21 @@ class ValueRangeError(_OfRows, ValueError):
 
     Attributes
     ----------
-    rows : ndarray of int
+    rows : int ndarray of shape (n_rows,)
         The same as an array.
+
+    Examples
+    --------
+    >>> from sksiamese import load_pretrained
+    >>> from sksiamese.datasets import make_glyphs
+    >>> from sksiamese.exceptions import ValueRangeError
+    >>> X, y = make_glyphs(n_classes=3, n_samples=1, random_state=0)
+    >>> clf = load_pretrained().set_support(X, y)
+    >>> try:
+    ...     clf.predict(X / 255)
+    ... except ValueRangeError as error:
+    ...     error.rows
+    array([0, 1, 2])
     """
 
 
@@ -139,13 +290,47 @@ class InvertedImageError(_OfRows, ValueError):
 
     Attributes
     ----------
-    rows : ndarray of int
+    rows : int ndarray of shape (n_rows,)
         The same as an array.
+
+    See Also
+    --------
+    UnlikelyBackgroundWarning : Warning where images are not cropped to their foreground.
+
+    Examples
+    --------
+    >>> from sksiamese import load_pretrained
+    >>> from sksiamese.datasets import make_glyphs
+    >>> from sksiamese.exceptions import InvertedImageError
+    >>> X, y = make_glyphs(n_classes=3, n_samples=1, random_state=0)
+    >>> clf = load_pretrained().set_support(X, y)
+    >>> try:
+    ...     labels = clf.predict(255 - X)
+    ... except InvertedImageError:
+    ...     labels = clf.predict(X)
+    >>> labels
+    array([0, 1, 2])
     """
 
 
 class DivergedError(FloatingPointError):
-    """Error raised when the training loss is not finite."""
+    """Error raised when the training loss is not finite.
+
+    See Also
+    --------
+    CollapseWarning : Training ended, but nothing was learned.
+
+    Examples
+    --------
+    >>> from sksiamese import SiameseOneShotClassifier
+    >>> from sksiamese.exceptions import DivergedError
+    >>> X, y = [[0, 0], [0, 1], [5, 5], [5, 6]], [0, 0, 1, 1]
+    >>> clf = SiameseOneShotClassifier(optimizer="sgd", learning_rate=1e30, random_state=0)
+    >>> try:
+    ...     clf.fit(X, y)
+    ... except DivergedError:
+    ...     clf = clf.set_params(learning_rate=0.01).fit(X, y)
+    """
 
 
 def warn(message: str, category: type[Warning], rows: Iterable[int] | None = None) -> None:

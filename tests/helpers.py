@@ -2,7 +2,9 @@
 
 import copy
 import errno
+import importlib
 import os
+import pkgutil
 import re
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+import sksiamese
 from sksiamese import SiameseOneShotClassifier
 from sksiamese.twin.inference import NeuralComparer
 
@@ -22,6 +25,14 @@ def classifier(encoder="auto", **params):
     """Return a classifier that is trained in a tenth of a second on small images."""
     quick = {"max_iter": 1, "resize": None, "random_state": 0}
     return SiameseOneShotClassifier(encoder, **{**quick, **params})
+
+
+def public_modules():
+    """Return the public modules that list their names, by import path."""
+    names = [info.name for info in pkgutil.walk_packages(sksiamese.__path__, "sksiamese.")]
+    public = ["sksiamese", *(name for name in names if "._" not in name)]
+    modules = {name: importlib.import_module(name) for name in public}
+    return {name: module for name, module in modules.items() if hasattr(module, "__all__")}
 
 
 def name_of(value):

@@ -5,7 +5,7 @@ All loaders return images as uint8 values from 0 to 255. Drawings are dark on li
 """
 
 from .arrays import ImageArray
-from .folder import load_image_folder, load_images
+from .folder import image_files, load_image_folder, load_images
 from .glyphs import make_glyphs
 from .omniglot import fetch_omniglot, fetch_omniglot_runs, load_omniglot_minimal
 
@@ -13,6 +13,7 @@ __all__ = [
     "ImageArray",
     "fetch_omniglot",
     "fetch_omniglot_runs",
+    "image_files",
     "load_image_folder",
     "load_images",
     "load_omniglot_minimal",

@@ -66,6 +66,8 @@ class ImageArray:
     >>> images = ImageArray(np.zeros((10, 16, 16), dtype=np.uint8))
     >>> images
     ImageArray(10 images of shape (16, 16))
+    >>> images.shape, images.dtype, int(images.images.sum())
+    ((10, 16, 16), dtype('uint8'), 0)
     >>> verifier = SiameseVerifier(preprocessor=images)
     >>> clone(verifier).preprocessor is images
     True

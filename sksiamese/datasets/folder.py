@@ -157,8 +157,8 @@ def load_images(
     ----------
     files : iterable of str, path-like, bytes or binary file object
         Paths of image files, or their contents, for example what a web service received. A file
-        object is read from its position to its end. Use
-        :func:`sksiamese.datasets.folder.image_files` to list the paths in a folder.
+        object is read from its position to its end. Use :func:`image_files` to list the paths in
+        a folder.
     resize : tuple of (int, int) or None, default=None
         Height and width in pixels that images are resized to. The aspect ratio is kept; the rest
         is padded with the median colour of the image's border. If None, all images must have the
@@ -347,7 +347,7 @@ def image_files(folder: str | os.PathLike[str], *, recursive: bool = False) -> l
     --------
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
-    >>> from sksiamese.datasets.folder import image_files
+    >>> from sksiamese.datasets import image_files
     >>> with TemporaryDirectory() as folder:
     ...     for name in ["b.png", "a.JPG", "notes.txt"]:
     ...         Path(folder, name).touch()

@@ -287,7 +287,10 @@ class OneShotScorer(BaseEstimator):
     >>> from sklearn.neighbors import KNeighborsClassifier
     >>> from sksiamese.model_selection import OneShotScorer
     >>> X, y = load_digits(return_X_y=True)
-    >>> OneShotScorer(n_way=2)(KNeighborsClassifier(1), X, y)
+    >>> scorer = OneShotScorer(n_way=2)
+    >>> scorer(KNeighborsClassifier(1), X, y)
+    0.86
+    >>> scorer.score(KNeighborsClassifier(1), X, y)  # the same
     0.86
     """
 

@@ -61,6 +61,11 @@ class EpisodeSplit(BaseCrossValidator):
     >>> from sksiamese.model_selection import EpisodeSplit
     >>> X, y = load_digits(return_X_y=True)
     >>> episodes = EpisodeSplit(n_way=5, n_episodes=40, random_state=0)
+    >>> episodes.get_n_splits()
+    40
+    >>> support, query = episodes.draw_episodes(X, y)  # all at once: one row per episode
+    >>> support.shape, query.shape
+    ((40, 5), (40, 5))
     >>> cross_val_score(KNeighborsClassifier(1), X, y, cv=episodes).shape
     (40,)
     """

@@ -6,8 +6,8 @@ causal process", 2013, and "Human-level concept learning through probabilistic p
 walks (`walks`) divide into strokes, and corners into sub-strokes (`strokes`), written as splines
 (`splines`); a prior over primitives and relations (`primitives`) chooses among them (`parsing`).
 The result is a `program`. Its tokens (`tokens`) are fitted to another drawing (`fitting`), and
-what stays unexplained is its score (`scoring`). `docs/motor_programs.md` lists what of BPL is kept
-and what is replaced.
+what stays unexplained is its score (`scoring`). ``docs/motor_programs.md`` lists what of BPL is
+kept and what is replaced.
 """
 
 from .curves import curve_costs, curve_program

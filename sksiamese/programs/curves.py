@@ -25,6 +25,17 @@ def curve_program(values: np.ndarray) -> Program:
     -------
     program : Program
         Rows of equally many features have equally many points, in the same columns.
+
+    See Also
+    --------
+    curve_costs : Compare such programs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese.programs import curve_program
+    >>> curve_program(np.sin(np.arange(40.0)))
+    Program(1 strokes, 1 sub-strokes)
     """
     heights = np.clip(values.astype(float), -HIGHEST, HIGHEST)
     if len(heights) > N_POINTS:
@@ -48,11 +59,26 @@ def curve_costs(programs: Stack, drawings: Stack, i: np.ndarray, j: np.ndarray) 
     programs, drawings : Stack
         Of curves of equally many points.
     i, j : ndarray of shape (n,)
+        Curves of `programs` and of `drawings` that are compared.
 
     Returns
     -------
     costs : ndarray of shape (n,), float32
         At least 0, and 0 for equal curves.
+
+    See Also
+    --------
+    curve_program : The program of a curve.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese.programs import Stack, TokenModel, Tokens, curve_costs, curve_program
+    >>> waves = [curve_program(np.sin(np.arange(40) / t)) for t in (4.0, 5.0)]
+    >>> stack = Stack.of([Tokens.of(wave, TokenModel()) for wave in waves])
+    >>> same, other = curve_costs(stack, stack, np.array([0, 0]), np.array([0, 1]))
+    >>> bool(same < other)
+    True
     """
     # The columns of M are orthogonal, so that the inverse is a sum over the modes.
     variances = (programs.modes**2).sum(2, keepdims=True)

@@ -21,16 +21,36 @@ BLOCK = 32  # pairs that are fitted at once: their responsibilities stay in the 
 class Stack:
     """Several programs with their tokens, padded to one number of points by weights of zero.
 
-    Attributes
+    Parameters
     ----------
     points : ndarray of shape (n, n_points, 2)
+        (row, column) in pixels of the canvas.
     weights : ndarray of shape (n, n_points)
         Of each program, they sum to 1.
     lengths : ndarray of shape (n,)
         Pixels of trajectory.
     modes : ndarray of shape (n, 2, n_points, n_modes)
+        As in `Tokens`, and so the next two.
     affine : ndarray of shape (n, 2, 3, n_modes)
+        What makes the affine variables.
     warp : ndarray of shape (n, 2, n_points, 3)
+        The affine variables alone.
+
+    See Also
+    --------
+    fit : Fit the programs of a stack to drawings.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese.programs import Program, Stack, TokenModel, Tokens
+    >>> line = np.stack([np.arange(20.0, 80), np.arange(20.0, 80)], axis=1)
+    >>> tokens = Tokens.of(Program.of([[line]]), TokenModel())
+    >>> stack = Stack.of([tokens, tokens, tokens])
+    >>> len(stack.take(np.array([0, 2])))
+    2
+    >>> stack.rigid().modes.shape  # three affine variables
+    (3, 2, 64, 3)
     """
 
     points: np.ndarray
@@ -42,7 +62,18 @@ class Stack:
 
     @classmethod
     def of(cls, tokens: Sequence[Tokens]) -> "Stack":
-        """Stack the tokens of several programs."""
+        """Stack the tokens of several programs.
+
+        Parameters
+        ----------
+        tokens : sequence of Tokens
+            At least one, of equally many modes.
+
+        Returns
+        -------
+        stack : Stack
+            In the same order.
+        """
         n_points = max(len(t.program.points) for t in tokens)
         n_modes = tokens[0].modes.shape[2]
         points = np.zeros((len(tokens), n_points, 2), np.float32)
@@ -64,11 +95,28 @@ class Stack:
         return len(self.points)
 
     def take(self, rows: np.ndarray) -> "Stack":
-        """Return the programs at `rows`."""
+        """Return some of the programs.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_rows,)
+            Which ones.
+
+        Returns
+        -------
+        stack : Stack
+            Those at `rows`.
+        """
         return Stack(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def rigid(self) -> "Stack":
-        """Return the same programs with tokens that vary by the affine warp alone."""
+        """Return the same programs with tokens that vary by the affine warp alone.
+
+        Returns
+        -------
+        stack : Stack
+            With three modes: translation, scale, shear.
+        """
         affine = np.broadcast_to(np.eye(3, dtype=np.float32), (len(self), 2, 3, 3))
         return replace(self, modes=self.warp, affine=affine)
 
@@ -126,10 +174,27 @@ def fit(programs: Stack, drawings: Stack, annealing: Annealing) -> Fit:
     programs, drawings : Stack
         Of equal length, at most a few dozen. Of a drawing only points and weights are used.
     annealing : Annealing
+        How the noise is reduced; `FINAL` is what scoring uses.
 
     Returns
     -------
     fit : Fit
+        The most probable tokens, with their energies.
+
+    See Also
+    --------
+    costs : How badly drawings explain each other once they are fitted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese.programs import FINAL, Program, Stack, TokenModel, Tokens, fit
+    >>> line = np.stack([np.arange(20.0, 80), np.arange(20.0, 80)], axis=1)
+    >>> programs = [Program.of([[line + shift]]) for shift in (0, 5)]
+    >>> one, other = (Stack.of([Tokens.of(program, TokenModel())]) for program in programs)
+    >>> off = np.abs(fit(one, other, FINAL).points - other.points)
+    >>> bool(off.mean() < 1)  # it moved by about 5 pixels
+    True
     """
     seen = drawings.points
     mass = drawings.lengths[:, None] * drawings.weights

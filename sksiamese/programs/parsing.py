@@ -66,11 +66,25 @@ def parse(
     Returns
     -------
     programs : tuple of Program
+        The most probable one first.
+
+    See Also
+    --------
+    sksiamese.MotorProgramClassifier : Parses each exemplar and query.
 
     References
     ----------
     Lake, B. M., Salakhutdinov, R. and Tenenbaum, J. B. (2015). Human-level concept learning
     through probabilistic program induction. Science 350(6266), 1332-1338.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese.programs import parse
+    >>> drawing = np.zeros((105, 105), bool)
+    >>> drawing[20:85, 50:53] = drawing[20:23, 20:85] = True  # a T
+    >>> parse(drawing)
+    (Program(2 strokes, 2 sub-strokes),)
     """
     foreground = np.asarray(foreground, bool)
     if not foreground.any():

@@ -23,7 +23,7 @@ class Program:
     Lake et al. 2015, supplement 2.1, call it a character type: parts (sub-strokes) in an order,
     and where each stroke starts. It is held as points along the trajectories, in drawing order.
 
-    Attributes
+    Parameters
     ----------
     points : ndarray of shape (n_points, 2), float32
         (row, column) in pixels of the canvas.
@@ -31,10 +31,27 @@ class Program:
         Pixels of trajectory that each point stands for.
     strokes, substrokes : ndarray of shape (n_points,), int16
         Stroke and sub-stroke of each point, both numbered from 0 in drawing order.
-    score : float
+    score : float, default=0.0
         Log-probability under the prior, up to a constant; 0 without one.
     topology : Topology
-        Of the drawing.
+        Of the drawing. By default that of a single part.
+
+    See Also
+    --------
+    parse : Find the programs of a drawing.
+    Tokens : How a program varies.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese.programs import Program
+    >>> down = np.stack([np.arange(20.0, 80), np.full(60, 30.0)], axis=1)
+    >>> right = np.stack([np.full(50, 79.0), np.arange(30.0, 80)], axis=1)
+    >>> program = Program.of([[down, right], [down + 40]])  # an L in one stroke, and a line
+    >>> program.n_strokes, program.n_substrokes
+    (2, 3)
+    >>> [len(trajectory) for trajectory in program.trajectories()]
+    [40, 22]
     """
 
     points: np.ndarray
@@ -66,8 +83,14 @@ class Program:
             Points of the whole program. What has more sub-strokes than a quarter of it, such as
             noise, keeps its longest strokes.
         score : float, default=0.0
+            Log-probability under the prior.
         topology : Topology or None, default=None
             None: that of a single part.
+
+        Returns
+        -------
+        program : Program
+            Points along the splines.
         """
         strokes = _longest(strokes, n_points // 4)
         trajectories = [t for stroke in strokes for t in stroke]
@@ -98,7 +121,13 @@ class Program:
         return int(self.substrokes[-1]) + 1
 
     def trajectories(self) -> list[np.ndarray]:
-        """Return the points of each stroke, in the order and direction in which it is drawn."""
+        """Return the points of each stroke, in the order and direction in which it is drawn.
+
+        Returns
+        -------
+        trajectories : list of ndarray of shape (n, 2)
+            (row, column) in pixels of the canvas, one array for each stroke.
+        """
         return [self.points[self.strokes == number] for number in range(self.n_strokes)]
 
 
@@ -139,7 +168,31 @@ _OF_POINTS = ("points", "weights", "strokes", "substrokes")
 
 
 def pack(programs: Sequence[Program]) -> dict[str, np.ndarray]:
-    """Return programs as arrays of numbers, one program after another."""
+    """Return programs as arrays of numbers, one program after another.
+
+    Parameters
+    ----------
+    programs : sequence of Program
+        At least one.
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+        Arrays of n programs, such as "scores" of shape (n,), and of all their points, such as
+        "points" of shape (n_all, 2).
+
+    See Also
+    --------
+    unpack : The opposite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese.programs import Program, pack, unpack
+    >>> arrays = pack([Program.of([[np.array([[50.0, 50.0]])]])])  # a dot
+    >>> unpack(arrays)
+    [Program(1 strokes, 1 sub-strokes)]
+    """
     return {
         "n_points": np.array([len(program.points) for program in programs], np.int64),
         "scores": np.array([program.score for program in programs]),
@@ -155,10 +208,31 @@ def pack(programs: Sequence[Program]) -> dict[str, np.ndarray]:
 def unpack(arrays: dict[str, np.ndarray]) -> list[Program]:
     """Return the programs that `pack` wrote.
 
+    Parameters
+    ----------
+    arrays : dict of str to ndarray
+        As `pack` returns them, such as "scores" of shape (n,).
+
+    Returns
+    -------
+    programs : list of Program
+        Equal to those that were packed.
+
     Raises
     ------
     KeyError, ValueError
         If these are not such arrays.
+
+    See Also
+    --------
+    pack : The opposite, with an example of both.
+
+    Examples
+    --------
+    >>> from sksiamese.programs import unpack
+    >>> unpack({})
+    Traceback (most recent call last):
+    KeyError: 'n_points'
     """
     n, n_all = len(arrays["n_points"]), len(arrays["points"])
     for name, (shape, dtype, low, high) in _packed(n, n_all).items():

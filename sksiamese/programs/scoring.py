@@ -80,13 +80,27 @@ WEIGHTS = Terms(
 class Drawings:
     """Programs as what is compared: points and tokens, and what does not change with the token.
 
-    Attributes
+    Parameters
     ----------
     stack : Stack
+        Points and tokens of n programs.
     overlaps : ndarray of shape (n,)
         Of each program's points with themselves.
     parts, holes : ndarray of shape (n, 1) and (n, n_holes)
         Root of the number of connected parts; widths of the holes in units of 15 pixels.
+
+    See Also
+    --------
+    costs : Compare drawings, with an example.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese.programs import Drawings, Program, TokenModel, Tokens
+    >>> dots = [Program.of([[np.full((1, 2), at)]]) for at in (20.0, 50.0, 80.0)]
+    >>> drawings = Drawings.of([Tokens.of(dot, TokenModel()) for dot in dots])
+    >>> len(drawings.take(np.array([0, 2])).stack)
+    2
     """
 
     stack: Stack
@@ -96,7 +110,18 @@ class Drawings:
 
     @classmethod
     def of(cls, tokens: Sequence[Tokens]) -> "Drawings":
-        """Prepare several programs for comparison."""
+        """Prepare several programs for comparison.
+
+        Parameters
+        ----------
+        tokens : sequence of Tokens
+            Programs with the distribution of their tokens, of equally many modes.
+
+        Returns
+        -------
+        drawings : Drawings
+            In the same order.
+        """
         stack = Stack.of(tokens)
         cloud = _Cloud.of(stack.points, stack.weights)
         shapes = [t.program.topology for t in tokens]
@@ -109,7 +134,18 @@ class Drawings:
         )
 
     def take(self, rows: np.ndarray) -> "Drawings":
-        """Return the drawings at `rows`."""
+        """Return some of the drawings.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_rows,)
+            Which ones.
+
+        Returns
+        -------
+        drawings : Drawings
+            Those at `rows`.
+        """
         return Drawings(
             self.stack.take(rows), self.overlaps[rows], self.parts[rows], self.holes[rows]
         )
@@ -121,19 +157,64 @@ def costs(a: Drawings, b: Drawings, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     a, b : Drawings
+        Programs of two sets of drawings, or of the same one.
     i, j : ndarray of shape (n,)
+        Drawings of `a` and of `b` that are compared.
 
     Returns
     -------
     costs : ndarray of shape (n,), float32
         At least 0, the same with `a` and `b` exchanged.
+
+    See Also
+    --------
+    terms : What the costs consist of.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese.programs import Drawings, Program, TokenModel, Tokens, costs
+    >>> line = np.stack([np.arange(20.0, 80), np.arange(20.0, 80)], axis=1)
+    >>> programs = [Program.of([[line]]), Program.of([[line * [1, -1] + [0, 100]]])]
+    >>> drawings = Drawings.of([Tokens.of(program, TokenModel()) for program in programs])
+    >>> to_itself, to_other = costs(drawings, drawings, np.array([0, 0]), np.array([0, 1]))
+    >>> bool(to_itself < to_other)
+    True
     """
     weights = np.array(WEIGHTS, np.float32)
     return np.asarray(terms(a, b, i, j)) @ weights
 
 
 def terms(a: Drawings, b: Drawings, i: np.ndarray, j: np.ndarray) -> Terms:
-    """Return the terms of the pairs of drawings ``a[i[k]]`` and ``b[j[k]]``."""
+    """Return the terms of the pairs of drawings ``a[i[k]]`` and ``b[j[k]]``.
+
+    Parameters
+    ----------
+    a, b : Drawings
+        Programs of two sets of drawings, or of the same one.
+    i, j : ndarray of shape (n,)
+        Drawings of `a` and of `b` that are compared.
+
+    Returns
+    -------
+    terms : Terms
+        Arrays of shape (n,), whose weighted sum `costs` returns.
+
+    See Also
+    --------
+    costs : Their weighted sum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese.programs import Drawings, Program, TokenModel, Tokens, terms
+    >>> line = np.stack([np.arange(20.0, 80), np.arange(20.0, 80)], axis=1)
+    >>> programs = [Program.of([[line]]), Program.of([[line * [1, -1] + [0, 100]]])]
+    >>> drawings = Drawings.of([Tokens.of(program, TokenModel()) for program in programs])
+    >>> found = terms(drawings, drawings, np.array([0]), np.array([1]))
+    >>> found.parts, found.holes  # both drawings are one line
+    (array([0.], dtype=float32), array([0.], dtype=float32))
+    """
     blocks = []
     for start in range(0, len(i), BLOCK):
         ours, theirs = a.take(i[start : start + BLOCK]), b.take(j[start : start + BLOCK])

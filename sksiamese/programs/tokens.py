@@ -29,19 +29,30 @@ class TokenModel:
     The shapes' are those of the BPL library, times 1.5: Lake et al. average over further samples
     of each program, which wider tokens stand in for.
 
-    Attributes
+    Parameters
     ----------
-    translation : float
-    scale, shear : float
+    translation : float, default=6.0
+        Of the whole drawing.
+    scale, shear : float, default=0.2, 0.12
         Of the whole drawing; fractions.
-    attached, free : float
+    attached, free : float, default=3.0, 5.0
         Start of a stroke that begins on an earlier one, and of any other.
-    shape : float
+    shape : float, default=5.0
         Control points of a sub-stroke as large as the canvas.
-    size : float
+    size : float, default=0.04
         Of a sub-stroke, as a fraction, times the canvas over its size.
-    reach : float
+    reach : float, default=6.0
         Distance to an earlier stroke within which a stroke is attached to it.
+
+    See Also
+    --------
+    Tokens : A program with the modes that this model gives it.
+
+    Examples
+    --------
+    >>> from sksiamese.programs import TokenModel
+    >>> TokenModel(translation=0.0).translation  # a drawing stays in its place
+    0.0
     """
 
     translation: float = 6.0
@@ -61,15 +72,30 @@ class Tokens:
     X = X0 + M z with z ~ N(0, I) has the distribution of X0 + B Z but for its smallest
     variances: with the singular values B = U S V', M = U S and Z = V z.
 
-    Attributes
+    Parameters
     ----------
     program : Program
+        What varies.
     modes : ndarray of shape (2, n_points, n_modes), float32
         M, of rows and of columns.
     affine : ndarray of shape (2, 3, n_modes), float32
         What makes the affine variables of z.
     warp : ndarray of shape (2, n_points, 3), float32
         The columns of B that are the affine variables alone.
+
+    See Also
+    --------
+    TokenModel : How much each variable varies.
+    Stack : Several of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese.programs import Program, TokenModel, Tokens
+    >>> line = np.stack([np.arange(20.0, 80), np.arange(20.0, 80)], axis=1)
+    >>> tokens = Tokens.of(Program.of([[line]]), TokenModel(), n_modes=8)
+    >>> tokens.modes.shape
+    (2, 64, 8)
     """
 
     program: Program
@@ -82,7 +108,22 @@ class Tokens:
 
     @classmethod
     def of(cls, program: Program, model: TokenModel, n_modes: int = N_MODES) -> "Tokens":
-        """Return the tokens of a program; modes that it does not have are zero."""
+        """Return the tokens of a program.
+
+        Parameters
+        ----------
+        program : Program
+            What varies.
+        model : TokenModel
+            How much it varies.
+        n_modes : int
+            Modes that are kept. Those that the program does not have are zero.
+
+        Returns
+        -------
+        tokens : Tokens
+            The program with its modes.
+        """
         columns = token_basis(program, model)
         u, s, v = np.linalg.svd(columns, full_matrices=False)
         n = min(n_modes, s.shape[1])

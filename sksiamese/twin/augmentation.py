@@ -53,7 +53,18 @@ class Affine:
     Examples
     --------
     >>> from sksiamese.augmentation import Affine, Augmentation
-    >>> gentle = Augmentation(affine=Affine(rotation=5.0, shear=0.1))
+    >>> affine = Affine(rotation=5.0, shear=0.1)
+    >>> gentle = Augmentation(affine=affine)
+
+    What it draws:
+
+    >>> import torch
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> angle, shear, scale, shift = affine.draw(100, generator)
+    >>> float(angle.rad2deg().abs().max()) <= 5
+    True
+    >>> affine.matrices(100, (28, 28), generator).shape
+    torch.Size([100, 2, 3])
     """
 
     rotation: float = 10.0
@@ -138,7 +149,14 @@ class Elastic:
     Examples
     --------
     >>> from sksiamese.augmentation import Augmentation, Elastic
-    >>> warp = Augmentation(elastic=Elastic(strength=0.04))
+    >>> elastic = Elastic(strength=0.04)
+    >>> warp = Augmentation(elastic=elastic)
+
+    What it draws:
+
+    >>> import torch
+    >>> elastic.displacements(100, (28, 28), torch.Generator().manual_seed(0)).shape
+    torch.Size([100, 28, 28, 2])
     """
 
     strength: float = 0.03

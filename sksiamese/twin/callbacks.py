@@ -30,7 +30,23 @@ OWN_NAMES = ("share", "clip", "average", "finite", "schedule", "validation", "pr
 
 
 class StopTraining(Exception):  # noqa: N818  # a signal, as StopIteration is
-    """Raise it in a callback to end training early and keep what was learned."""
+    """Raise it in a callback to end training early and keep what was learned.
+
+    Examples
+    --------
+    >>> from skorch.callbacks import Callback
+    >>> from sksiamese import SiameseOneShotClassifier
+    >>> from sksiamese.callbacks import StopTraining
+    >>> from sksiamese.datasets import make_glyphs
+    >>> class StopAtTwo(Callback):
+    ...     def on_epoch_end(self, net, **kwargs):
+    ...         if len(net.history) == 2:
+    ...             raise StopTraining
+    >>> X, y = make_glyphs(n_classes=3, n_samples=2, image_size=28, random_state=0)
+    >>> clf = SiameseOneShotClassifier(callbacks=[("stop", StopAtTwo())], random_state=0)
+    >>> clf.fit(X, y).n_iter_
+    2
+    """
 
 
 class CosineSchedule(Callback):

@@ -43,6 +43,12 @@ class SeriesAugmentation:
     >>> series = torch.zeros(4, 3, 100)
     >>> augmentation(series, torch.Generator().manual_seed(0)).shape
     torch.Size([4, 3, 100])
+
+    The times at which it resamples:
+
+    >>> times = augmentation.times(4, 100, torch.Generator().manual_seed(0))
+    >>> bool((times.diff(dim=1) >= 0).all())
+    True
     """
 
     warp: float = 0.15
