@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from torch import nn
 
@@ -307,6 +308,37 @@ def test_scaling_trains_on_a_memory_map(names):
     assert len(names["clf"].classes_) == 25
 
 
+GUIDE = ("judging", "open_world", "serving", "tuning", "verification")
+
+
+@each([DOCS / f"{name}.md" for name in GUIDE])
+def test_pages_of_the_guide_run(page, names, capsys):
+    run(page, names, short="max_iter=1, encoder_params={'width': 8}")
+    found = {
+        "judging": lambda: capsys.readouterr().out.count("5-way 1-shot") == 2,
+        "open_world": lambda: names["sets"].shape == (5, 5),
+        "serving": lambda: (names["probabilities"].argmax(1) == names["rows"][:, 0]).all(),
+        "tuning": lambda: names["search"].best_params_["head"] in ("whitened", "aligned"),
+        "verification": lambda: len(names["same"]) == len(names["pairs"]),
+    }
+    assert found[page.stem]()
+
+
+def test_start_labels_images_of_folders_in_ten_lines(names, capsys):
+    for images, folder in ((names["X_new"], "known"), (names["X_query"], "unknown")):
+        for label, image in zip(names["y_new"], images, strict=True):
+            path = Path(folder, f"class {label}", "1.png")
+            path = path if folder == "known" else Path(folder, f"{label}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    (code,) = python_blocks(DOCS / "start.md")
+    assert len(code.split("\n\n")[1].splitlines()) <= 10
+    exec(compile(code, "start.md", "exec"), names)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert all(f"{line.split('.png')[0][-1]} " in line.split("class")[1] for line in lines)
+
+
 # Of the code in each page: classes and groups of what fit is given, in its order.
 FIFTHS, HALVES, WHOLE = [(20, 4)] * 5, [(10, 2), (15, 3)], [(25, 5)]
 GROUPED = {
@@ -320,7 +352,7 @@ GROUPED = {
 
 
 def uses_groups(code):
-    return re.search(r"groups=|\bgroups\b", code) and re.search(
+    return re.search(r"groups=(?!y\b)|\bgroups\b(?!=)", code) and re.search(
         r"cross_val|GridSearch|RandomizedSearch|learning_curve", code
     )
 
@@ -433,6 +465,7 @@ def test_export_code_runs_with_torch(names, pretrained):
     run(DOCS / "export.md", names, contains="torch.export.export")
     exported = names["embeddings"].detach().flatten(1).numpy()
     np.testing.assert_allclose(exported, pretrained, atol=1e-5)
+    assert names["boxes"].shape == (len(exported), 4)
     slope, intercept = names["clf"].fitted_.calibration
     logits = slope * names["logits"].detach().numpy() + intercept
     np.testing.assert_allclose(
@@ -445,5 +478,9 @@ def test_export_code_runs_with_torch(names, pretrained):
     reason="needs the extra onnx",
 )
 def test_export_code_runs_with_onnx(names, pretrained):
-    run(DOCS / "export.md", names)
-    np.testing.assert_allclose(names["embeddings"].reshape(5, -1), pretrained, atol=1e-5)
+    run(DOCS / "export.md", names, contains="onnx")
+    clf, X_query = names["clf"], names["X_query"]
+    np.testing.assert_allclose(names["queries"], pretrained, atol=1e-5)
+    assert names["answers"] == clf.predict(X_query).tolist()
+    np.testing.assert_allclose(names["scores"], clf.score_samples(X_query), atol=1e-4)
+    assert len(names["is_unknown"]) == len(X_query)
