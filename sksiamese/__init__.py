@@ -7,7 +7,7 @@ from ._motor_programs import MotorProgramClassifier
 from ._verifier import SiameseVerifier
 from .weights import load_pretrained
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 __all__ = [
     "FrozenTwinClassifier",
     "MotorProgramClassifier",

@@ -141,7 +141,7 @@ def _other_file(path: Any, header: bytes) -> OSError | ValueError:
         return _damaged(path, "it is not a safetensors file")
     advice = ""
     if found in OLD:
-        advice = " It was written before version 0.1.0: fit again, and save."
+        advice = " It was written before version 1.0.0: fit again, and save."
     return ValueError(
         f"{printable(path)} is a safetensors file of format {str(found)[:40]!r}, which save did "
         f"not write.{advice}"

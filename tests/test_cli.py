@@ -22,6 +22,7 @@ import pytest
 from helpers import assert_same_network
 from PIL import Image
 
+import sksiamese
 from sksiamese import SiameseOneShotClassifier, SiameseVerifier, load_pretrained
 from sksiamese.datasets import load_image_folder, load_images, make_glyphs
 from sksiamese.datasets.folder import image_files
@@ -1190,4 +1191,4 @@ def test_main_writes_the_version(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--version"])
     assert stop.value.code == 0
-    assert capsys.readouterr().out == "0.1.0\n"
+    assert capsys.readouterr().out == f"{sksiamese.__version__}\n"

