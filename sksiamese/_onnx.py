@@ -19,8 +19,8 @@ import torch
 from ._files import check_path, new_folder
 from ._fitted import Fitted
 from ._learning import neural
-from .twin.export import LEAST_SIDE, CellComparison, Comparison, Embedding, heads_of
-from .twin.heads import Aligned
+from .twin.export import LEAST_SIDE, CellComparison, Comparison, Embedding
+from .twin.heads import aligned_in
 
 FORMAT = "sksiamese onnx 1"
 ABOUT, SUPPORT = "model.json", "support.f32"
@@ -124,7 +124,7 @@ def _written_graphs(folder: Path, fitted: Fitted) -> dict[str, Any]:
         "compare": {"file": COMPARE},
         "cells": None,
     }
-    if any(isinstance(head, Aligned) for head in heads_of(network)):
+    if aligned_in(network.head) is not None:
         cells = CellComparison(network)
         pairs = {name: rows["queries"].clone() for name in rows}
         _write(folder / CELLS, cells, pairs, ["cell_logits"], alike=True)

@@ -74,6 +74,23 @@ def test_scan_search_finds_the_nearest_in_blocks(euclidean, n_queries, monkeypat
         )
 
 
+def test_scan_search_of_rounded_vectors_finds_the_nearest_among_many():
+    vectors, _ = clustered(3000, 0, False)
+    queries, _ = clustered(20, 1, False)
+    exact = Scan.of(vectors, False).search(queries, 1)[1]
+    rounded = Scan.of(vectors, False, rounded=True)
+    assert np.isin(exact, rounded.search(queries, 20)[1]).all()
+    few = rounded.search(queries[:8], 1)  # are not rounded
+    np.testing.assert_array_equal(few[1], exact[:8])
+    near, far = (
+        Scan.of(vectors, euclidean, rounded=True).search(queries, 20)[0]
+        - Scan.of(vectors, euclidean).search(queries, 20)[0]
+        for euclidean in (True, False)
+    )
+    assert not near.any()
+    assert far.any()
+
+
 # Index
 
 

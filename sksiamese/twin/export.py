@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .foreground import FAINTEST
-from .heads import Aligned, Head, MeanHead
+from .heads import aligned_in
 from .network import Network
 from .scaling import FOREGROUND_SIDE, LEAST_FOREGROUND, MAX_ZOOM, NOISES, InputScaling
 from .seen import LIGHTER, MUCH, border_of
@@ -89,30 +89,18 @@ class CellComparison(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        found = [head for head in heads_of(network) if isinstance(head, Aligned)]
-        if not found:
+        found = aligned_in(network.head)
+        if found is None:
             raise ValueError("no head of the network compares cells")
-        self.network = network
-        self.aligned = found[0]
-        self.map_shape: tuple[int, int] = found[0].map_shape
+        self.embedding_shape = network.head.embedding_shape
+        self.aligned, self.part_of = found
+        self.map_shape: tuple[int, int] = self.aligned.map_shape
 
     def forward(self, queries: Tensor, exemplars: Tensor) -> Tensor:
         """Compare row by row: (P, D), (P, D) -> (P, 2, h, w)."""
-        a, b = map(self._part, (queries, exemplars))
-        return self.aligned.cell_logits(a, b).unflatten(2, self.map_shape)
-
-    def _part(self, rows: Tensor) -> Tensor:
-        head = self.network.head
-        embeddings = rows.unflatten(1, head.embedding_shape)
-        if not isinstance(head, MeanHead):
-            return embeddings
-        return head.parts(embeddings)[head.heads.index(self.aligned)]
-
-
-def heads_of(network: Network) -> tuple[Head, ...]:
-    """Return the heads whose mean logit a network gives."""
-    head = network.head
-    return head.heads if isinstance(head, MeanHead) else (head,)
+        embeddings = (rows.unflatten(1, self.embedding_shape) for rows in (queries, exemplars))
+        parts = self.aligned.cell_logits(*map(self.part_of, embeddings))
+        return parts.unflatten(2, self.map_shape)
 
 
 def scaling_module(scaling: InputScaling) -> nn.Module:

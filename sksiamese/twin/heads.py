@@ -5,7 +5,7 @@ heads are symmetric in the two twins by construction.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple, Protocol
 
@@ -635,6 +635,22 @@ class MeanHead:
             return None
         vectors = torch.cat([keys.vectors * math.sqrt(keys.gain) for keys in found], 1)
         return Keys(vectors, 1 / len(self.heads), found[0].euclidean)
+
+
+def aligned_in(head: Head | MeanHead) -> tuple[Aligned, Callable[[Tensor], Tensor]] | None:
+    """Return the head that compares cells, and a function that takes its part of embeddings.
+
+    Of several such heads, the first. None if there is none.
+    """
+    if isinstance(head, Aligned):
+        return head, lambda embeddings: embeddings
+    if not isinstance(head, MeanHead):
+        return None
+    found = [(n, each) for n, each in enumerate(head.heads) if isinstance(each, Aligned)]
+    if not found:
+        return None
+    number, aligned = found[0]
+    return aligned, lambda embeddings: head.parts(embeddings)[number]
 
 
 def _flat(features: Tensor, unit: bool) -> Tensor:

@@ -225,8 +225,8 @@ class NeuralComparer:
     def keys(self, embeddings: np.ndarray) -> Scan | None:
         """Return vectors that are near in about the order of logits, if there are any.
 
-        Those whose dot products are taken, and which are other numbers than the embeddings, are
-        kept in the precision of the encoder.
+        Dot products are in the precision of the encoder. Vectors that are other numbers than the
+        embeddings are kept in it.
         """
         with self._exactly():
             parts = self._tensor(embeddings).split(BLOCK_ROWS)
@@ -234,7 +234,7 @@ class NeuralComparer:
             if len(found) < len(parts):
                 return None
             if all(own.vectors is part for own, part in zip(found, parts, strict=True)):
-                return Scan.of(self._tensor(embeddings), found[0].euclidean)
+                return Scan.of(self._tensor(embeddings), found[0].euclidean, self.bfloat16)
             rounded = self.bfloat16 and not found[0].euclidean
             dtype = torch.bfloat16 if rounded else torch.float32
             vectors = torch.cat([own.vectors.to(dtype) for own in found])

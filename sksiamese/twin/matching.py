@@ -6,7 +6,7 @@ from typing import TypeGuard
 import numpy as np
 import torch
 
-from .heads import Aligned, MeanHead
+from .heads import aligned_in
 from .inference import NeuralComparer
 from .scaling import Store
 
@@ -40,9 +40,7 @@ def can_match(comparer: object) -> TypeGuard[NeuralComparer]:
     """Return whether a comparer has a network whose head compares cells."""
     if not isinstance(comparer, NeuralComparer):
         return False
-    head = comparer.network.head
-    heads = head.heads if isinstance(head, MeanHead) else (head,)
-    return any(isinstance(each, Aligned) for each in heads)
+    return aligned_in(comparer.network.head) is not None
 
 
 def match(comparer: NeuralComparer, a: Store, b: Store) -> Match:
@@ -62,15 +60,10 @@ def match(comparer: NeuralComparer, a: Store, b: Store) -> Match:
     """
     row = np.zeros(1, int)
     embeddings = [torch.from_numpy(comparer.embed(store, row)) for store in (a, b)]
-    head = comparer.fused.head
-    parts = [[each] for each in embeddings]
-    heads = [head]
-    if isinstance(head, MeanHead):
-        heads, parts = list(head.heads), [list(head.parts(each)) for each in embeddings]
-    number = [isinstance(each, Aligned) for each in heads].index(True)
-    aligned = heads[number]
-    assert isinstance(aligned, Aligned)
-    own, other = (part[number].to(comparer.device) for part in parts)
+    found = aligned_in(comparer.fused.head)
+    assert found is not None
+    aligned, part_of = found
+    own, other = (part_of(each).to(comparer.device) for each in embeddings)
     with torch.no_grad():
         cell_logits, best = aligned.cell_logits(own, other)[0], aligned.best_matches(own, other)[0]
     shape = (2, *aligned.map_shape)

@@ -27,6 +27,7 @@ N_ITER = 10
 PROBED = 8  # a query is compared with the vectors of one cell in so many
 LARGEST = 65504.0  # in half precision
 BLOCK_SCORES = 2**22  # numbers in a temporary
+FEW = 8  # queries; to read the vectors then takes longer than to multiply them
 
 KeysAt = Callable[[slice | np.ndarray], Keys]  # from rows to the keys at these
 
@@ -59,25 +60,33 @@ class Scan:
     vectors : Tensor of shape (n, D)
     offsets : Tensor of shape (n,) or None, default=None
         What is added to dot products so that they are in the order of distances.
+    rounded : bool, default=False
+        Whether dot products of many queries are computed in bfloat16.
     """
 
     vectors: Tensor
     offsets: Tensor | None = None
+    rounded: bool = False
 
     @classmethod
-    def of(cls, vectors: Tensor, euclidean: bool) -> "Scan":
-        """Return the vectors to be compared by distance or by dot product.
+    def of(cls, vectors: Tensor, euclidean: bool, rounded: bool = False) -> "Scan":
+        """Return the vectors to be compared by distance, or by dot product, rounded or not.
 
-        By distance the score is q b - b^2 / 2, which is (q^2 - |q - b|^2) / 2.
+        By distance the score is q b - b^2 / 2, which is (q^2 - |q - b|^2) / 2. It is not rounded,
+        because its terms cancel.
         """
-        return cls(vectors, vectors.norm(dim=1).square() / -2 if euclidean else None)
+        if euclidean:
+            return cls(vectors, vectors.norm(dim=1).square() / -2)
+        return cls(vectors, rounded=rounded)
 
     def search(self, queries: Tensor, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Find the n nearest vectors: (A, D) -> scores (A, n) and rows (A, n)."""
-        queries = queries.to(self.vectors.dtype)
+        rounded = self.rounded and len(queries) > FEW
+        dtype = torch.bfloat16 if rounded else self.vectors.dtype
+        queries = queries.to(dtype)
         scores, rows, first = [], [], 0
         for part in self.vectors.split(max(n, BLOCK_SCORES // len(queries))):
-            products = _products(queries, part)
+            products = _products(queries, part.to(dtype))
             if self.offsets is not None:
                 products += self.offsets[first : first + len(part)]
             top = products.topk(min(n, len(part)), sorted=False)
@@ -236,7 +245,7 @@ def _threads(faiss: Any, most: int) -> Iterator[None]:
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
     """Return the dot products of all pairs: (A, D), (B, D) -> (A, B) float32."""
-    if len(a) > 8 or a.dtype != torch.float32:
+    if len(a) > FEW or a.dtype != torch.float32:
         return (a @ b.T).float()
     several = a if len(a) > 1 else a.repeat(2, 1)  # with one vector, MKL uses one thread
     return (b @ several.T).T[: len(a)].contiguous()
