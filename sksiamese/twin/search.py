@@ -94,7 +94,7 @@ class Scan:
             rows.append(top.indices + first)
             first += len(part)
         best, places = torch.cat(scores, 1).topk(n, sorted=False)
-        return best.cpu().numpy(), torch.cat(rows, 1).gather(1, places).cpu().numpy()
+        return best.float().cpu().numpy(), torch.cat(rows, 1).gather(1, places).cpu().numpy()
 
 
 class Index:
@@ -244,8 +244,8 @@ def _threads(faiss: Any, most: int) -> Iterator[None]:
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
-    """Return the dot products of all pairs: (A, D), (B, D) -> (A, B) float32."""
+    """Return the dot products of all pairs: (A, D), (B, D) -> (A, B)."""
     if len(a) > FEW or a.dtype != torch.float32:
-        return (a @ b.T).float()
+        return a @ b.T
     several = a if len(a) > 1 else a.repeat(2, 1)  # with one vector, MKL uses one thread
     return (b @ several.T).T[: len(a)].contiguous()
