@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from training_runs import ArrayStore
 
 from sksiamese.augmentation import Affine, Augmentation
+from sksiamese.twin import reading
 from sksiamese.twin.augmentation import turn
 from sksiamese.twin.batches import ClassBatches, PairBatches
 
@@ -343,6 +344,23 @@ def test_epoch_scales_the_images():
     scaled = class_batches(classes, groups, scaling=lambda x: 10 * x + 1)
     for (inputs, _), (others, _) in zip(plain.epoch(0), scaled.epoch(0), strict=True):
         assert torch.equal(others["images"], 10 * inputs["images"] + 1)
+
+
+def test_epoch_scales_large_images_a_few_at_a_time(monkeypatch):
+    classes, groups = labels_of(2, 3, 4)
+    whole = [inputs["images"] for inputs, _ in class_batches(classes, groups).epoch(0)]
+    monkeypatch.setattr(reading, "READ_BYTES", 5 * whole[0][:1].nbytes)
+    sizes = []
+
+    def scaling(images):
+        sizes.append(len(images))
+        return images.float()
+
+    batches = class_batches(classes, groups, scaling=scaling)
+    parts = [inputs["images"] for inputs, _ in batches.epoch(0)]
+    assert max(sizes) == 5
+    assert len(sizes) > len(parts)
+    assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
 
 
 @pytest.mark.parametrize(

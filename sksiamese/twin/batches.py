@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .augmentation import turn
+from .reading import in_batches
 from .scaling import InputScaling, Store
 
 AugmentationFunction = Callable[[Tensor, torch.Generator], Tensor]
@@ -78,7 +79,8 @@ class Batches(Dataset):
         """
         generator = self.generator(epoch) if generator is None else generator
         for rows, turns, inputs, same in itertools.islice(self.plan(epoch), first, None):
-            images = self.scaling(self.store.take(rows))
+            parts = in_batches(self.store, rows)  # large images take much memory until scaled
+            images = torch.cat([self.scaling(self.store.take(part)) for part in parts])
             if turns is not None:
                 images = turn(images, turns)
             if self.augmentation is not None:

@@ -73,7 +73,7 @@ def scaled_batches(
         With ``crop=None``, if images have a background that is like the known foreground.
     """
     judge = Judge(store, scaling, training) if check and _is_judged(store, scaling) else None
-    for batch in _batches(store, rows, scaling):
+    for batch in in_batches(store, rows, scaling):
         seen = scaling.seen(store.take(batch))
         if judge is None or not judge.look(seen, batch):  # nothing refused so far
             yield scaling.shown(seen)
@@ -125,14 +125,14 @@ def check_exemplars(store: Store, crop: str | None = "foreground") -> None:
     if len(store.input_shape) != 3:
         return
     rows = np.arange(len(store))
-    levels = np.concatenate([_levels(store.take(batch)) for batch in _batches(store, rows)])
+    levels = np.concatenate([_levels(store.take(batch)) for batch in in_batches(store, rows)])
     seen = _refuse_mixed(store, levels)
     if not len(seen):
         raise ValueError(
             f"X has {len(store)} images without foreground: each has one value only. The input "
             "scaling is estimated from the exemplars; give images that show something."
         )
-    batches = (seen[:1], *_batches(store, seen))  # most often, the first image is none
+    batches = (seen[:1], *in_batches(store, seen))  # most often, the first image is none
     if all(is_noise(store.take(batch)).all() for batch in batches):
         _warn_blank(store, rows, len(store))
     _refuse_inverted(store, _other_polarity(seen, levels), crop)
@@ -197,7 +197,7 @@ class Judge:
 
     def look_at_all(self, rows: np.ndarray) -> None:
         """Read the samples at `rows`, and raise or warn for what is found."""
-        for batch in _batches(self.store, rows):
+        for batch in in_batches(self.store, rows):
             self.look(self.scaling.seen(self.store.take(batch)), batch)
         self.finish(len(rows))
 
@@ -487,7 +487,7 @@ def _without_hot_pixels(x: Tensor) -> np.ndarray:
     return x.flatten(2).topk(hot + 1).values[..., -1].amax(1).numpy()
 
 
-def _batches(
+def in_batches(
     store: Store, rows: np.ndarray, scaling: InputScaling | None = None
 ) -> Iterator[np.ndarray]:
     """Yield rows in batches that take bounded memory, also as a scaling leaves them."""
@@ -514,7 +514,7 @@ def _refuse_mixed(store: Store, levels: np.ndarray) -> np.ndarray:
     known = float(np.median(greatest[high]))
     if not _far_below(greatest[low[-1:]], known).any():
         return seen
-    low = np.concatenate([batch[~is_noise(store.take(batch))] for batch in _batches(store, low)])
+    low = np.concatenate([batch[~is_noise(store.take(batch))] for batch in in_batches(store, low)])
     if not len(low):  # blank sheets
         return seen
     few, rest = sorted((np.sort(low), np.sort(high)), key=len)
