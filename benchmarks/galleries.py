@@ -115,14 +115,20 @@ def scan(queries, exemplars, labels):
     return labels[found]
 
 
-def search(n_exemplars, n_queries, n_rounds):
-    """Return ratios of a search among unit vectors to the peers, and the memory it takes."""
-    rng = np.random.default_rng(0)
+def unit_vectors(n, rng):
+    """Return a classifier of rows, the rows it was fitted on, and n vectors like embeddings."""
     X = rng.normal(size=(200, WIDTH)).astype(np.float32)
     clf = SiameseOneShotClassifier(max_iter=1, random_state=0, head_params={"n_components": WIDTH})
     clf.fit(X, np.arange(200) // 4)
-    exemplars = rng.normal(size=(n_exemplars, WIDTH)).astype(np.float32)
+    exemplars = rng.normal(size=(n, WIDTH)).astype(np.float32)
     exemplars /= np.linalg.norm(exemplars, axis=1, keepdims=True)
+    return clf, X, exemplars
+
+
+def search(n_exemplars, n_queries, n_rounds):
+    """Return ratios of a search among unit vectors to the peers, and the memory it takes."""
+    rng = np.random.default_rng(0)
+    clf, _, exemplars = unit_vectors(n_exemplars, rng)
     labels = np.arange(n_exemplars)
     queries = exemplars[rng.integers(n_exemplars, size=n_queries)]
     queries = queries + rng.normal(0, 0.05, queries.shape).astype(np.float32)

@@ -30,7 +30,6 @@ PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 SIZES = (10**4, 10**6, 10**9)
 WAY = 20
 SIDE = 512  # of training images in the sparse file
-WIDTH = 128  # of the embeddings in supports of growing size
 LARGE = 10**4  # of which on an exponent is learned: below, calls take a time of their own
 
 
@@ -86,12 +85,9 @@ def growth(args, folder):
 
 def grown(n, n_rounds=5):
     """Return the median seconds of calls on a support of `n` embeddings, a class each."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(200, WIDTH)).astype(np.float32)
-    clf = SiameseOneShotClassifier(max_iter=1, random_state=0, head_params={"n_components": WIDTH})
-    clf.fit(X, np.arange(200) // 4)
-    exemplars = rng.normal(size=(n, WIDTH)).astype(np.float32)
-    exemplars /= np.linalg.norm(exemplars, axis=1, keepdims=True)
+    from galleries import unit_vectors  # not in the processes whose memory is measured
+
+    clf, X, exemplars = unit_vectors(n, np.random.default_rng(0))
     new = itertools.count(n)
     calls = {
         "set_support": lambda: clf.set_support(exemplars, np.arange(n), embedded=True),
